@@ -1,0 +1,20 @@
+//! The workflow language: what a document means, checked once and compiled into a [`plan::Plan`].
+//!
+//! Invariant: nothing in this crate reads a clock, a file, the network or a random source. Everything here is a
+//! function of its arguments, so that saving, previewing, running and replaying a document agree.
+
+pub mod duration;
+pub mod error;
+pub mod expression;
+pub mod plan;
+pub mod step_type;
+pub mod template;
+pub mod time;
+pub mod value;
+
+pub use error::{Class, Error};
+pub use expression::Expression;
+pub use plan::Plan;
+pub use template::Template;
+pub use time::Timestamp;
+pub use value::Value;

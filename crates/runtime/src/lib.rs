@@ -1,0 +1,3 @@
+//! What turns the engine: dispatch, timers, recovery, limits.
+
+pub mod step;

@@ -1,0 +1,110 @@
+//! What a step type is to the runtime: a description for the language, and an effect on the outside world.
+
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+use windlass_definition::{
+    Error, Timestamp, Value,
+    step_type::{StepType, StepTypes},
+};
+use windlass_engine::id::{RunId, TenantKey};
+use windlass_store::Store;
+
+/// A boxed future, as the step seam returns it.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A step type whose steps have an effect outside their run.
+pub trait Step: Send + Sync {
+    /// What the language, the editor and the reference have to know of it.
+    fn describe(&self) -> StepType;
+
+    /// Runs one attempt. `input` is the evaluated `with`. Returning means that the attempt has ended: a step that is
+    /// asked to stop through [`StepContext::stop`] ends soon, with its output when the effect happened all the same.
+    ///
+    /// # Errors
+    /// The attempt's failure, in the language's terms; [`StepFailure::sent`] says whether the effect may have happened.
+    fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>>;
+}
+
+/// What an attempt knows of where it runs.
+pub struct StepContext {
+    /// The tenant on whose behalf it runs.
+    pub tenant: TenantKey,
+    /// The run.
+    pub run: RunId,
+    /// The workflow's name.
+    pub workflow: Arc<str>,
+    /// The step's path in the run.
+    pub path: Arc<str>,
+    /// The idempotency key: the same over retries, restarts and servers.
+    pub key: Arc<str>,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The time recorded for the step when it became ready.
+    pub now: Timestamp,
+    /// Fires when the attempt is asked to stop.
+    pub stop: CancellationToken,
+    /// For step types whose effect is on the store itself, such as `state`.
+    pub store: Store,
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+pub struct StepFailure {
+    /// Why.
+    pub error: Error,
+    /// Whether the effect may have happened.
+    pub sent: Sent,
+}
+
+/// Whether a failed attempt may have had its effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It certainly had none: nothing left this process.
+    Nothing,
+    /// It may have had it.
+    Maybe,
+}
+
+impl StepFailure {
+    /// A failure that certainly had no effect.
+    pub fn nothing_sent(error: Error) -> StepFailure {
+        StepFailure { error, sent: Sent::Nothing }
+    }
+
+    /// A failure that may have had its effect.
+    pub fn maybe_sent(error: Error) -> StepFailure {
+        StepFailure { error, sent: Sent::Maybe }
+    }
+}
+
+/// The step types of this server that have effects, by name.
+#[derive(Clone, Default)]
+pub struct Catalogue {
+    steps: HashMap<&'static str, Arc<dyn Step>>,
+}
+
+impl Catalogue {
+    /// These step types; the last of one name wins.
+    pub fn new(steps: Vec<Arc<dyn Step>>) -> Catalogue {
+        Catalogue { steps: steps.into_iter().map(|step| (step.describe().name, step)).collect() }
+    }
+
+    /// The step type of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Step>> {
+        self.steps.get(name)
+    }
+
+    /// What the language has to know: these types and the ones that the engine itself runs.
+    pub fn step_types(&self, built_in: Vec<StepType>) -> StepTypes {
+        let mut types = built_in;
+        types.extend(self.steps.values().map(|step| step.describe()));
+        StepTypes::new(types)
+    }
+}
+
+impl fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.steps.keys()).finish()
+    }
+}
