@@ -1,0 +1,38 @@
+//! Every step type of this crate, as the server's settings allow.
+
+use std::sync::Arc;
+
+use windlass_runtime::step::{Catalogue, Step};
+
+use crate::{
+    bench::Bench,
+    egress::{Egress, EgressError, EgressOptions},
+    exec::{Exec, ExecOptions},
+    http::Http,
+    jq::{Jq, JqOptions},
+};
+
+/// What the server's settings say about its step types.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What requests may do.
+    pub egress: EgressOptions,
+    /// What `exec` may do; without this there is no such step type.
+    pub exec: Option<ExecOptions>,
+    /// How `jq` programs are run.
+    pub jq: JqOptions,
+}
+
+/// The step types that a server with these settings has.
+///
+/// # Errors
+/// The HTTP client cannot be set up.
+pub fn catalogue(options: Options) -> Result<Catalogue, EgressError> {
+    let egress = Egress::new(options.egress)?;
+    let mut steps: Vec<Arc<dyn Step>> =
+        vec![Arc::new(Bench), Arc::new(Http::new(egress)), Arc::new(Jq::new(options.jq))];
+    if let Some(exec) = options.exec {
+        steps.push(Arc::new(Exec::new(exec)));
+    }
+    Ok(Catalogue::new(steps))
+}

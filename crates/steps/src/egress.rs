@@ -1,0 +1,372 @@
+//! The one HTTP client: every request that leaves this process for the outside world goes through here.
+//!
+//! Invariant: a connection is opened only to an address that was checked. Literal addresses are checked before each
+//! request, names by the resolver that the connection itself uses, so there is no second lookup that could answer
+//! otherwise; redirects are followed here, one checked request at a time. Environment proxies are not used.
+
+pub mod address;
+
+use std::{error::Error as StdError, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use address::{PrivateNetwork, Refused};
+use reqwest::{
+    Client, Method, StatusCode, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{self, HeaderMap, HeaderName},
+    redirect,
+};
+use rustls::pki_types::CertificateDer;
+use windlass_definition::{Class, Error};
+use windlass_runtime::step::{Sent, StepFailure};
+
+/// Response bodies are read up to this size unless a request says otherwise.
+pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
+/// No response may be asked for that is larger than this.
+pub const RESPONSE_BYTES_LIMIT: usize = 256 << 20;
+
+/// What a client may do.
+#[derive(Debug, Clone)]
+pub struct EgressOptions {
+    /// Whether addresses that are not public may be reached.
+    pub private_network: PrivateNetwork,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a response may be silent.
+    pub read_timeout: Duration,
+    /// How long a request may take with all its redirects and the whole body.
+    pub total_timeout: Duration,
+    /// How many redirects are followed.
+    pub redirects_max: usize,
+    /// Certificates to trust beside the well-known authorities.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
+impl Default for EgressOptions {
+    fn default() -> EgressOptions {
+        EgressOptions {
+            private_network: PrivateNetwork::Refuse,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(300),
+            total_timeout: Duration::from_secs(3_600),
+            redirects_max: 10,
+            extra_roots: Vec::new(),
+        }
+    }
+}
+
+/// A request to the outside world.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// The headers; those that only the client may set are refused by the caller.
+    pub headers: HeaderMap,
+    /// The body; none is not the same as an empty one.
+    pub body: Option<Vec<u8>>,
+    /// What happens to a redirect.
+    pub redirects: Redirects,
+    /// How large the response body may be.
+    pub response_bytes_max: usize,
+}
+
+/// What happens to a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// It is followed, up to [`EgressOptions::redirects_max`].
+    Follow,
+    /// It is the response.
+    Return,
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// Where it came from, after redirects.
+    pub url: Url,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum EgressError {
+    /// The TLS set-up of the client failed.
+    #[error("failed to set up the HTTP client")]
+    Setup(#[source] Box<dyn StdError + Send + Sync>),
+    /// Neither http nor https.
+    #[error("`{0}` is not an http or https URL")]
+    Scheme(String),
+    /// The address is not public.
+    #[error("{host} may not be reached: {refused}; the server's --allow-private-network setting would allow it")]
+    Refused {
+        /// The host as the URL names it.
+        host: String,
+        /// The address and what it is.
+        refused: Refused,
+    },
+    /// No connection was made.
+    #[error("could not connect to {host}: {reason}")]
+    Connect {
+        /// The host as the URL names it.
+        host: String,
+        /// Why, without addresses of inner parts.
+        reason: String,
+    },
+    /// The connection broke after the request had begun.
+    #[error("lost the connection to {host}: {reason}")]
+    Lost {
+        /// The host as the URL names it.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// It took too long.
+    #[error("{host} did not answer in time")]
+    Timeout {
+        /// The host as the URL names it.
+        host: String,
+    },
+    /// More redirects than are followed.
+    #[error("more than {0} redirects")]
+    TooManyRedirects(usize),
+    /// A redirect to what is no URL.
+    #[error("a redirect to `{0}`, which is no URL")]
+    BadRedirect(String),
+    /// The body is larger than allowed.
+    #[error("the response is larger than {0} bytes; raise `max_bytes` to read more")]
+    ResponseTooLarge(usize),
+}
+
+/// The client. Cloning it is cheap and shares its connections.
+#[derive(Clone)]
+pub struct Egress {
+    client: Client,
+    options: Arc<EgressOptions>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// A client with these options.
+    ///
+    /// # Errors
+    /// An extra root certificate cannot be read.
+    pub fn new(options: EgressOptions) -> Result<Egress, EgressError> {
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.read_timeout)
+            .pool_idle_timeout(Duration::from_secs(15))
+            .dns_resolver(Arc::new(CheckedResolver { private_network: options.private_network.clone() }))
+            .tls_backend_preconfigured(tls(&options)?)
+            .build()
+            .map_err(|err| EgressError::Setup(Box::new(err)))?;
+        Ok(Egress { client, options: Arc::new(options) })
+    }
+
+    /// Sends a request, follows its redirects when it asks for that, and reads the body.
+    ///
+    /// # Errors
+    /// There is no response, or not all of it; [`EgressFailure::sent`] says whether the request may have had its effect.
+    pub async fn send(&self, request: Request) -> Result<Response, EgressFailure> {
+        let host = host_of(&request.url);
+        let mut sent = Sent::Nothing;
+        let result = tokio::time::timeout(self.options.total_timeout, self.follow(request, &mut sent)).await;
+        match result {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(EgressFailure { error, sent }),
+            Err(_elapsed) => Err(EgressFailure { error: EgressError::Timeout { host }, sent: Sent::Maybe }),
+        }
+    }
+
+    async fn follow(&self, mut request: Request, sent: &mut Sent) -> Result<Response, EgressError> {
+        for _ in 0..=self.options.redirects_max {
+            let response = self.send_once(&request, sent).await?;
+            let target = redirect_target(&request, &response)?;
+            let Some(target) = target else {
+                let (status, headers) = (response.status(), response.headers().clone());
+                let body = read_body(response, &request).await?;
+                return Ok(Response { status, headers, url: request.url, body });
+            };
+            redirect_request(&mut request, response.status(), target);
+        }
+        Err(EgressError::TooManyRedirects(self.options.redirects_max))
+    }
+
+    async fn send_once(&self, request: &Request, sent: &mut Sent) -> Result<reqwest::Response, EgressError> {
+        if !matches!(request.url.scheme(), "http" | "https") {
+            return Err(EgressError::Scheme(request.url.scheme().to_owned()));
+        }
+        let host = host_of(&request.url);
+        let checked = self.options.private_network.check_literal(&request.url);
+        checked.map_err(|refused| EgressError::Refused { host: host.clone(), refused })?;
+        let mut builder =
+            self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        let result = builder.send().await;
+        let error = match result {
+            Ok(response) => {
+                *sent = Sent::Maybe;
+                return Ok(response);
+            }
+            Err(error) => error,
+        };
+        // A failure to connect is the only one that proves that this request never left.
+        if !error.is_connect() && !error.is_builder() {
+            *sent = Sent::Maybe;
+        }
+        Err(translate(error, host))
+    }
+}
+
+/// A failed request: why, and whether it may have had its effect.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct EgressFailure {
+    /// Why.
+    pub error: EgressError,
+    /// Whether the effect may have happened.
+    pub sent: Sent,
+}
+
+impl From<EgressFailure> for StepFailure {
+    fn from(failure: EgressFailure) -> StepFailure {
+        let message = failure.error.to_string();
+        let error = match &failure.error {
+            EgressError::Setup(_) => Error::new(Class::Connect, "client_setup", message),
+            EgressError::Scheme(_) => Error::new(Class::Validation, "bad_url", message),
+            EgressError::Refused { .. } => Error::new(Class::Denied, "private_address", message),
+            EgressError::Connect { .. } => Error::new(Class::Connect, "connect_failed", message).retryable(),
+            EgressError::Lost { .. } => Error::new(Class::Connect, "connection_lost", message).retryable(),
+            EgressError::Timeout { .. } => Error::new(Class::Timeout, "request_timeout", message).retryable(),
+            EgressError::TooManyRedirects(_) => Error::new(Class::Limit, "too_many_redirects", message),
+            EgressError::BadRedirect(_) => Error::new(Class::Http, "bad_redirect", message),
+            EgressError::ResponseTooLarge(_) => Error::new(Class::Limit, "response_too_large", message),
+        };
+        StepFailure { error, sent: failure.sent }
+    }
+}
+
+/// Resolves names with the system's resolver and refuses them when any of their addresses is not public: a name that
+/// mixes public and private addresses is a trick, not a service.
+struct CheckedResolver {
+    private_network: PrivateNetwork,
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let private_network = self.private_network.clone();
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            for it in &addresses {
+                private_network.check(it.ip())?;
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn tls(options: &EgressOptions) -> Result<rustls::ClientConfig, EgressError> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for root in &options.extra_roots {
+        roots.add(root.clone()).map_err(|err| EgressError::Setup(Box::new(err)))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| EgressError::Setup(Box::new(err)))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("no host");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn redirect_target(request: &Request, response: &reqwest::Response) -> Result<Option<Url>, EgressError> {
+    let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    if request.redirects == Redirects::Return || !follows {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
+    let text = String::from_utf8_lossy(location.as_bytes()).into_owned();
+    request.url.join(&text).map(Some).map_err(|_| EgressError::BadRedirect(text))
+}
+
+/// Turns a request into the one that its redirect asks for. To another origin goes only what cannot be a secret.
+fn redirect_request(request: &mut Request, status: StatusCode, target: Url) {
+    let becomes_get = match status.as_u16() {
+        303 => request.method != Method::HEAD,
+        301 | 302 => request.method == Method::POST,
+        _ => false,
+    };
+    if becomes_get {
+        request.method = Method::GET;
+        request.body = None;
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
+            request.headers.remove(name);
+        }
+    }
+    if target.origin() != request.url.origin() {
+        let kept = [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CONTENT_TYPE, header::USER_AGENT];
+        let dropped: Vec<HeaderName> = request.headers.keys().filter(|it| !kept.contains(it)).cloned().collect();
+        for name in dropped {
+            request.headers.remove(name);
+        }
+    }
+    request.url = target;
+}
+
+async fn read_body(mut response: reqwest::Response, request: &Request) -> Result<Vec<u8>, EgressError> {
+    let bytes_max = request.response_bytes_max.min(RESPONSE_BYTES_LIMIT);
+    if response.content_length().is_some_and(|length| length > bytes_max as u64) {
+        return Err(EgressError::ResponseTooLarge(bytes_max));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|err| translate(err, host_of(&request.url)))? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(EgressError::ResponseTooLarge(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn translate(error: reqwest::Error, host: String) -> EgressError {
+    if let Some(refused) = sources(&error).find_map(|it| it.downcast_ref::<Refused>()) {
+        return EgressError::Refused { host, refused: refused.clone() };
+    }
+    if error.is_timeout() && !error.is_connect() {
+        return EgressError::Timeout { host };
+    }
+    // The innermost cause is the one that says something: "Connection refused (os error 111)".
+    let reason = sources(&error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    if error.is_connect() { EgressError::Connect { host, reason } } else { EgressError::Lost { host, reason } }
+}
+
+fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let this = next?;
+        next = this.source();
+        Some(this)
+    })
+}

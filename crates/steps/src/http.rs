@@ -1,0 +1,174 @@
+//! `http`: one HTTP request through the [egress client](crate::egress).
+//!
+//! Invariant: whoever repeats an attempt sends the same `Idempotency-Key`, so that a service that honours it acts once.
+
+mod body;
+mod status;
+mod with;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use reqwest::{Method, Url, header::HeaderMap};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::time::Instant;
+use windlass_definition::{
+    Class, Error, Value,
+    step_type::{Family, StepType},
+};
+use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure};
+use with::HttpWith;
+
+use crate::{
+    egress::{Egress, EgressFailure, Request, Response},
+    schema,
+};
+
+/// How long a step that is asked to stop waits for the answer to a request that may already have changed something.
+/// Knowing the outcome is worth a moment: it is the difference between an undo that runs and one that cannot.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
+const DOCUMENTATION: &str = "\
+Sends an HTTP request and waits for the answer.
+
+A status that `expect` does not name fails the step with class `http` and the status as its code; 408, 425, 429, 500, \
+502, 503 and 504 are worth a retry, and a `Retry-After` header is in `details.retry_after_ms`. Failing to connect is \
+class `connect`. Requests other than GET, HEAD and OPTIONS carry `Idempotency-Key: <step.key>` unless `headers` gives \
+one: the same key on every retry.
+
+Addresses that are not public are refused unless the server's settings allow them.";
+
+/// The step type.
+#[derive(Debug, Clone)]
+pub struct Http {
+    egress: Egress,
+}
+
+/// The output of `http`.
+#[derive(Debug, Serialize, JsonSchema)]
+struct HttpOutput {
+    /// The status, such as 200.
+    status: u16,
+    /// The headers by lower-case name; several of one name are joined with a comma, `set-cookie` with a line break.
+    headers: BTreeMap<String, String>,
+    /// The body, read as `response` says.
+    body: serde_json::Value,
+    /// Where the answer came from, after redirects.
+    url: String,
+    /// How long it took.
+    duration_ms: u64,
+}
+
+impl Http {
+    /// The step type over that client.
+    pub fn new(egress: Egress) -> Http {
+        Http { egress }
+    }
+}
+
+impl Step for Http {
+    fn describe(&self) -> StepType {
+        StepType {
+            name: "http",
+            documentation: DOCUMENTATION,
+            family: Family::Doing,
+            with_schema: schema::input_schema::<HttpWith>(),
+            output_schema: schema::output_schema::<HttpOutput>(),
+            secret_fields: &[
+                "/url",
+                "/headers/*",
+                "/query/*",
+                "/form/*",
+                "/text",
+                "/body",
+                "/json",
+                "/json/*",
+                "/json/*/*",
+            ],
+            program_fields: &[],
+            hidden: false,
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
+        Box::pin(async move {
+            let with: HttpWith = schema::read_with("http", &input)?;
+            let request = with.request(&context.key)?;
+            let expected = with.expected()?;
+            let asked = Asked { method: request.method.clone(), url: public_url(&request.url) };
+            let started = Instant::now();
+            let response = self.answer(context, request).await?;
+            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if !expected.contains(response.status.as_u16()) {
+                return Err(StepFailure::maybe_sent(status::failure(&asked, &response)));
+            }
+            let body = body::read(with.response, &response)?;
+            let output = HttpOutput {
+                status: response.status.as_u16(),
+                headers: header_map(&response.headers),
+                body: serde_json::Value::Null,
+                url: public_url(&response.url),
+                duration_ms,
+            };
+            Ok(schema::to_output(&output).with_entry("body", body))
+        })
+    }
+}
+
+impl Http {
+    async fn answer(&self, context: &StepContext, request: Request) -> Result<Response, StepFailure> {
+        let safe = is_safe(&request.method);
+        let answer = self.egress.send(request);
+        tokio::pin!(answer);
+        let result: Result<Response, EgressFailure> = tokio::select! {
+            result = &mut answer => result,
+            () = context.stop.cancelled() => {
+                let grace = if safe { Duration::ZERO } else { ANSWER_GRACE };
+                tokio::time::timeout(grace, answer).await.map_err(|_| stopped())?
+            }
+        };
+        Ok(result?)
+    }
+}
+
+/// What was asked, for messages: without whatever in a URL may be secret.
+struct Asked {
+    method: Method,
+    url: String,
+}
+
+fn stopped() -> StepFailure {
+    let message = "the step was asked to stop before the answer came";
+    StepFailure::maybe_sent(Error::new(Class::Cancelled, "stopped", message))
+}
+
+/// Whether a request changes nothing by its nature.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The URL without user, password, query and fragment, which may hold secrets.
+fn public_url(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail only for URLs that cannot have a user at all.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+fn header_map(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut map: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let separator = if name == "set-cookie" { "\n" } else { ", " };
+        map.entry(name.as_str().to_owned())
+            .and_modify(|it| {
+                it.push_str(separator);
+                it.push_str(&text);
+            })
+            .or_insert_with(|| text.into_owned());
+    }
+    map
+}

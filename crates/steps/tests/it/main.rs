@@ -1,0 +1,7 @@
+//! The step types, run as the runtime runs them.
+
+mod common;
+mod egress;
+mod exec;
+mod http;
+mod jq;
