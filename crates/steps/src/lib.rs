@@ -9,6 +9,7 @@ pub mod egress;
 pub mod exec;
 pub mod http;
 pub mod jq;
+pub mod reference;
 mod schema;
 
 pub use catalogue::{Options, catalogue};

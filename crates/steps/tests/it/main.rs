@@ -5,3 +5,4 @@ mod egress;
 mod exec;
 mod http;
 mod jq;
+mod reference;
