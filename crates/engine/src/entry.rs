@@ -47,8 +47,12 @@ pub enum Record {
     Step(StepRecord),
     /// An attempt failed and another will follow.
     Attempt(AttemptRecord),
+    /// An attempt of an `at_most_once` step may have had its effect: a person has to say.
+    Unknown(UnknownRecord),
     /// An attempt was lost with its server or worker.
     Lost,
+    /// What one transition could not hold goes on.
+    Continued,
     /// Timers fired; the times when they were due say which.
     Timer,
     /// A signal came.
@@ -128,7 +132,9 @@ impl Record {
             Record::Admitted => "admitted",
             Record::Step(_) => "step",
             Record::Attempt(_) => "attempt",
+            Record::Unknown(_) => "unknown",
             Record::Lost => "lost",
+            Record::Continued => "continued",
             Record::Timer => "timer",
             Record::Signal { .. } => "signal",
             Record::Decided(_) => "decided",
@@ -195,6 +201,15 @@ pub struct AttemptRecord {
     pub unknown: bool,
     /// When the next one begins.
     pub next_at: Timestamp,
+}
+
+/// An attempt of which nobody knows whether its effect happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnknownRecord {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// What went wrong with it.
+    pub error: Error,
 }
 
 /// How a run ended.

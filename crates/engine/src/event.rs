@@ -37,6 +37,8 @@ pub enum Event {
     },
     /// Time has passed: every timer that is due by now fires.
     Tick,
+    /// The last transition left something to do: see [`crate::Transition::more`].
+    Continue,
     /// A named signal came.
     Signal {
         /// Its name.

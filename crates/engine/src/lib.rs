@@ -6,7 +6,9 @@
 pub mod effect;
 pub mod entry;
 pub mod event;
+mod frame;
 pub mod id;
+mod machine;
 pub mod run;
 pub mod start;
 pub mod status;

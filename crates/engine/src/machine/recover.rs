@@ -1,0 +1,66 @@
+//! Taking a run over from a process that is gone.
+
+use std::sync::Arc;
+
+use super::{Machine, Opening};
+use crate::{
+    Effect,
+    entry::Record,
+    frame::{At, Phase, SlotStop, Wait},
+    run::{Transition, UndoPhase},
+};
+
+impl Machine<'_> {
+    /// Attempts that ran in the process before are lost; what was asked for and lives on outside is asked for again.
+    pub fn recover(mut self) -> Transition {
+        if self.run.status.is_final() {
+            return self.close();
+        }
+        let open: Vec<(Arc<str>, At)> = self.run.open.iter().map(|(path, at)| (path.clone(), *at)).collect();
+        for (path, at) in open {
+            // What a step lost before this one led to may have ended this one.
+            if self.run.open.get(&path) != Some(&at) {
+                continue;
+            }
+            match self.phase(at) {
+                Phase::Running => {
+                    let attempt = self.run.slot(at).attempt;
+                    self.enter(Opening { path, attempt, record: Record::Lost });
+                }
+                _ => self.ask_again(at),
+            }
+        }
+        let undo = self.run.undo.current.as_ref().map(|current| current.phase);
+        match undo {
+            Some(UndoPhase::Running | UndoPhase::Stopping) => {
+                if let Some((path, attempt)) = self.undo_attempt() {
+                    self.enter(Opening { path, attempt, record: Record::Lost });
+                }
+            }
+            Some(UndoPhase::Child(_)) => self.ask_undo_again(),
+            Some(UndoPhase::Backoff) | None => {}
+        }
+        self.close()
+    }
+
+    fn ask_again(&mut self, at: At) {
+        let path = self.path(at);
+        let slot = self.run.slot(at);
+        let (attempt, stop) = (slot.attempt, slot.stop);
+        match slot.phase {
+            Phase::Waiting(Wait::Child(child)) => {
+                self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
+                if stop == Some(SlotStop::Stopped) || stop == Some(SlotStop::Timeout) {
+                    self.effects.push(Effect::CancelChild { child });
+                }
+            }
+            Phase::Waiting(Wait::Task(task)) if stop.is_some() => {
+                self.effects.push(Effect::StopTask { task, path, attempt });
+            }
+            Phase::Waiting(Wait::Event) => {
+                self.effects.extend(self.event_wait(at).ok().map(Effect::WaitForEvent));
+            }
+            _ => {}
+        }
+    }
+}
