@@ -3,7 +3,13 @@
 //! Cloning a value is cheap: text, lists and maps are shared. Maps are ordered by key in code point order, so that
 //! the same value is written the same way on every machine. Between steps there is only JSON: see [`Value::into_json`].
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    cmp::Ordering,
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{
@@ -11,6 +17,34 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
     ser::{SerializeMap, SerializeSeq},
 };
+
+/// Lists and maps within each other, at most. Fits what JSON readers accept by default, with room around it.
+pub const DEPTH_MAX: usize = 100;
+
+/// Bytes of a value as JSON, at most, if no setting says otherwise.
+pub const BYTES_MAX: usize = 16 << 20;
+
+const TOO_DEEP: &str = "lists and maps are more than 100 deep within each other (value_depth_max)";
+
+/// Refuses JSON text that is nested more than [`DEPTH_MAX`] deep, before anything reads it.
+pub(crate) fn check_json_depth(text: &str) -> Result<(), &'static str> {
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(TOO_DEEP);
+        }
+    }
+    Ok(())
+}
 
 /// The entries of a map value.
 pub type Map = BTreeMap<Key, Value>;
@@ -70,6 +104,65 @@ impl Key {
     }
 }
 
+/// What a key looks like from outside, so that a map can be asked for a text without making a key of it.
+trait KeyView {
+    fn view(&self) -> BorrowedKey<'_>;
+}
+
+/// In the same order as [`Key`].
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum BorrowedKey<'a> {
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    String(&'a str),
+}
+
+struct TextKey<'a>(&'a str);
+
+impl KeyView for TextKey<'_> {
+    fn view(&self) -> BorrowedKey<'_> {
+        BorrowedKey::String(self.0)
+    }
+}
+
+impl KeyView for Key {
+    fn view(&self) -> BorrowedKey<'_> {
+        match self {
+            Key::Bool(value) => BorrowedKey::Bool(*value),
+            Key::Int(value) => BorrowedKey::Int(*value),
+            Key::Uint(value) => BorrowedKey::Uint(*value),
+            Key::String(value) => BorrowedKey::String(value),
+        }
+    }
+}
+
+impl<'a> Borrow<dyn KeyView + 'a> for Key {
+    fn borrow(&self) -> &(dyn KeyView + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn KeyView + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl Eq for dyn KeyView + '_ {}
+
+impl PartialOrd for dyn KeyView + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn KeyView + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.view().cmp(&other.view())
+    }
+}
+
 impl From<&str> for Key {
     fn from(text: &str) -> Key {
         Key::String(text.into())
@@ -107,7 +200,7 @@ impl Value {
     /// The entry of a map under a text key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
-            Value::Map(map) => map.get(&Key::from(key)),
+            Value::Map(map) => map.get(&TextKey(key) as &dyn KeyView),
             _ => None,
         }
     }
@@ -180,44 +273,91 @@ impl Value {
     /// `"5400s"`, bytes base64, types their names, keys text. The same value again if it is JSON already.
     ///
     /// # Errors
-    /// A double that is not finite has no JSON form; the message says so.
+    /// A double that is not finite has no JSON form, keys `1` and `"1"` cannot both be text, and a value is at most
+    /// [`DEPTH_MAX`] deep; the message says so.
     pub fn into_json(self) -> Result<Value, &'static str> {
-        if self.is_json() {
-            return Ok(self);
+        self.to_json(0)
+    }
+
+    fn to_json(&self, depth: usize) -> Result<Value, &'static str> {
+        if self.is_json(depth)? {
+            return Ok(self.clone());
         }
         Ok(match self {
-            Value::Uint(number) => i64::try_from(number).map_or(Value::Uint(number), Value::Int),
-            Value::Double(_) => return Err("a number that is not finite has no JSON form"),
+            Value::Uint(number) => i64::try_from(*number).map_or(Value::Uint(*number), Value::Int),
             Value::List(items) => {
-                let items: Result<Vec<Value>, _> = items.iter().cloned().map(Value::into_json).collect();
+                let items: Result<Vec<Value>, _> = items.iter().map(|item| item.to_json(depth + 1)).collect();
                 Value::List(Arc::new(items?))
             }
             Value::Map(map) => {
-                let entries = map.iter().map(|(key, value)| {
+                let mut entries = Map::new();
+                for (key, value) in map.iter() {
                     let key = match key {
                         Key::String(_) => key.clone(),
                         other => Key::from(other.as_text().as_ref()),
                     };
-                    value.clone().into_json().map(|value| (key, value))
-                });
-                let entries: Result<Map, _> = entries.collect();
-                Value::Map(Arc::new(entries?))
+                    if entries.insert(key, value.to_json(depth + 1)?).is_some() {
+                        return Err("two keys of a map are the same as text, so it has no JSON form");
+                    }
+                }
+                Value::Map(Arc::new(entries))
             }
-            Value::Bytes(_) | Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => {
-                Value::string(self.to_text())
-            }
-            other => other,
+            other => Value::string(other.to_text()),
         })
     }
 
-    fn is_json(&self) -> bool {
+    fn is_json(&self, depth: usize) -> Result<bool, &'static str> {
+        if depth > DEPTH_MAX {
+            return Err(TOO_DEEP);
+        }
         match self {
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => true,
-            Value::Uint(number) => i64::try_from(*number).is_err(),
-            Value::Double(number) => number.is_finite(),
-            Value::List(items) => items.iter().all(Value::is_json),
-            Value::Map(map) => map.iter().all(|(key, value)| matches!(key, Key::String(_)) && value.is_json()),
-            Value::Bytes(_) | Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => false,
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => Ok(true),
+            Value::Uint(number) => Ok(i64::try_from(*number).is_err()),
+            Value::Double(number) if number.is_finite() => Ok(true),
+            Value::Double(_) => Err("a number that is not finite has no JSON form"),
+            Value::List(items) => {
+                for item in items.iter() {
+                    if !item.is_json(depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Value::Map(map) => {
+                for (key, value) in map.iter() {
+                    if !matches!(key, Key::String(_)) || !value.is_json(depth + 1)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Value::Bytes(_) | Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => Ok(false),
+        }
+    }
+
+    /// About how many bytes the value takes as JSON, parts that are shared counted each time they appear; `None` when
+    /// that is more than `bytes_max`. It stops counting there, so it takes no longer for a larger value.
+    pub fn json_bytes_within(&self, bytes_max: usize) -> Option<usize> {
+        let mut left = bytes_max;
+        self.take_bytes(&mut left)?;
+        Some(bytes_max - left)
+    }
+
+    fn take_bytes(&self, left: &mut usize) -> Option<()> {
+        let own = match self {
+            Value::String(text) => text.len() + 2,
+            Value::Bytes(bytes) => bytes.len() * 4 / 3 + 2,
+            Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => 24,
+            _ => 4,
+        };
+        *left = left.checked_sub(own)?;
+        match self {
+            Value::List(items) => items.iter().try_for_each(|item| item.take_bytes(left)),
+            Value::Map(map) => map.iter().try_for_each(|(key, value)| {
+                *left = left.checked_sub(key.as_text().len() + 4)?;
+                value.take_bytes(left)
+            }),
+            _ => Some(()),
         }
     }
 
@@ -490,5 +630,34 @@ mod tests {
         ]);
         assert_eq!(value.into_json().unwrap().to_string(), r#"[7,"0.25s","1970-01-01T00:00:00Z"]"#);
         assert!(Value::Double(f64::NAN).into_json().is_err());
+    }
+
+    #[test]
+    fn keys_that_become_the_same_text_are_refused() {
+        let keys = [Key::Int(1), Key::from("1")];
+        let map = Value::Map(Arc::new(keys.into_iter().map(|key| (key, Value::Null)).collect()));
+        assert!(map.into_json().is_err());
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let nested = |depth| (0..depth).fold(Value::Null, |value, _| Value::list([value]));
+        assert!(nested(DEPTH_MAX).into_json().is_ok());
+        assert!(nested(DEPTH_MAX + 1).into_json().is_err());
+        assert!(check_json_depth(&nested(DEPTH_MAX).to_string()).is_ok());
+        assert!(check_json_depth(&nested(DEPTH_MAX + 1).to_string()).is_err());
+        assert!(check_json_depth(&format!(r#"["\"{}"]"#, "[".repeat(200))).is_ok());
+
+        // Sixty lists of two that share their item: more bytes than there are atoms, counted in no time.
+        let doubled = (0..60).fold(Value::Null, |value, _| Value::list([value.clone(), value]));
+        assert_eq!(doubled.json_bytes_within(BYTES_MAX), None);
+        assert_eq!(Value::list([Value::from(1i64), Value::string("ab")]).json_bytes_within(BYTES_MAX), Some(12));
+    }
+
+    #[test]
+    fn a_map_is_asked_for_a_text() {
+        let map = Value::map([("a", Value::from(1i64)), ("b", Value::from(2i64))]);
+        assert_eq!(map.get("b"), Some(&Value::Int(2)));
+        assert_eq!(map.get("c"), None);
     }
 }
