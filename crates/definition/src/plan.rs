@@ -53,6 +53,8 @@ pub struct Plan {
     pub vars: Value,
     /// `input`: a JSON Schema 2020-12, as written.
     pub input_schema: Option<Value>,
+    /// The same, compiled when it is first needed: see [`crate::input::validate_input`].
+    pub input_check: crate::input::InputCheck,
     /// `timeout` of the whole run, waiting included, paused time and undo not.
     pub timeout: Option<Duration>,
     /// `concurrency` of the workflow.

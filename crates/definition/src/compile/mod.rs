@@ -1,0 +1,146 @@
+//! From a document to a plan: order, scope, expressions, the fit of every `with`.
+//!
+//! Everything that is wrong is found in one pass over the whole document and reported together; a plan exists only when
+//! nothing is.
+
+mod block;
+mod control;
+mod defaults;
+mod kind;
+mod names;
+mod order;
+mod run;
+mod schema;
+mod scope;
+mod step;
+mod template;
+mod trigger;
+mod with;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    Plan,
+    diagnostic::{Diagnostic, Problem, Severity, diagnostics},
+    document::{self, Document},
+    plan::{Block, Step, StepIndex},
+    source::{self, Format, Span},
+    step_type::StepTypes,
+};
+use names::Ids;
+use scope::Frame;
+
+/// A document that has been checked, and its plan.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What the engine runs.
+    pub plan: Arc<Plan>,
+    /// What the text says.
+    pub document: Document,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Diagnostic>,
+    /// The names of the secrets it refers to.
+    pub secrets: BTreeSet<Arc<str>>,
+}
+
+impl Compiled {
+    /// Whether it has `triggers`.
+    pub fn has_triggers(&self) -> bool {
+        !self.document.triggers.is_empty()
+    }
+
+    /// Whether it refers to secrets.
+    pub fn uses_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+}
+
+/// Reads, checks and compiles a document.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the text.
+pub fn compile(text: &str, format: Format, types: &StepTypes) -> Result<Compiled, Vec<Diagnostic>> {
+    let text = source::without_mark(text);
+    let parsed = source::parse(text, format);
+    let Some(root) = parsed.root else { return Err(diagnostics(parsed.problems, text, None)) };
+    let (document, problems) = document::read(&root, types);
+    let mut compiler = Compiler::new(text, types);
+    compiler.problems = [parsed.problems, problems].concat();
+    let plan = compiler.plan(&document);
+    let Compiler { problems, secrets, .. } = compiler;
+    let refused = problems.iter().any(|it| it.severity == Severity::Error);
+    let shown = diagnostics(problems, text, Some(&root));
+    if refused {
+        return Err(shown);
+    }
+    Ok(Compiled { plan: Arc::new(plan), document, warnings: shown, secrets })
+}
+
+struct Compiler<'t> {
+    text: &'t str,
+    types: &'t StepTypes,
+    problems: Vec<Problem>,
+    ids: Ids,
+    /// The blocks' predecessors, by block number.
+    orders: BTreeMap<u32, order::Order>,
+    frames: Vec<Frame>,
+    /// Where in the document the compiler is, for the places of `uuid()`.
+    sites: Vec<Arc<str>>,
+    steps: Vec<Option<Step>>,
+    blocks: Vec<Option<Block>>,
+    by_id: BTreeMap<Arc<str>, StepIndex>,
+    defaults: BTreeMap<Arc<str>, document::Common>,
+    vars: Option<BTreeSet<Arc<str>>>,
+    inputs: Option<BTreeSet<Arc<str>>>,
+    secrets: BTreeSet<Arc<str>>,
+}
+
+impl<'t> Compiler<'t> {
+    fn new(text: &'t str, types: &'t StepTypes) -> Compiler<'t> {
+        Compiler {
+            text,
+            types,
+            problems: Vec::new(),
+            ids: Ids::default(),
+            orders: BTreeMap::new(),
+            frames: Vec::new(),
+            sites: Vec::new(),
+            steps: Vec::new(),
+            blocks: Vec::new(),
+            by_id: BTreeMap::new(),
+            defaults: BTreeMap::new(),
+            vars: None,
+            inputs: None,
+            secrets: BTreeSet::new(),
+        }
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.report(Problem::new(span, message));
+    }
+
+    /// The line of a place, from 1.
+    fn line(&self, span: Span) -> usize {
+        self.text.as_bytes()[..(span.start as usize).min(self.text.len())].iter().filter(|it| **it == b'\n').count() + 1
+    }
+
+    /// Runs with one more thing in sight.
+    fn within<T>(&mut self, frame: Frame, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.frames.push(frame);
+        let result = run(self);
+        self.frames.pop();
+        result
+    }
+
+    /// The same, at a place that belongs to no step.
+    fn between<T>(&mut self, frame: Frame, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.within(frame, |compiler| compiler.within(Frame::Between, run))
+    }
+}

@@ -1,0 +1,103 @@
+//! Documents as data: every good one compiles, every bad one is refused with exactly the text beside it.
+//!
+//! `WINDLASS_BLESS=1` writes what is said now into the texts.
+
+use std::{fs, path::Path};
+
+use windlass_definition::{
+    Value, compile,
+    diagnostic::render,
+    source::Format,
+    step_type::{Family, StepType, StepTypes},
+    step_types,
+};
+
+fn step_types() -> StepTypes {
+    let mut types = step_types::built_in();
+    types.push(http());
+    types.push(jq());
+    StepTypes::new(types)
+}
+
+fn http() -> StepType {
+    let schema = r#"{"type":"object","required":["url"],"additionalProperties":false,"properties":{
+        "method":{"type":"string","enum":["GET","POST","PUT","PATCH","DELETE","HEAD","OPTIONS"]},
+        "url":{"type":"string","minLength":1},
+        "headers":{"type":"object","additionalProperties":{"type":"string"}},
+        "query":{"type":"object"},
+        "json":{},
+        "body":{"type":"string"},
+        "max_bytes":{"type":["integer","null"],"minimum":1,"maximum":67108864}}}"#;
+    StepType {
+        name: "http",
+        documentation: "Sends a request.",
+        family: Family::Doing,
+        with_schema: serde_json::from_str(schema).unwrap(),
+        output_schema: Value::map([("type", Value::from("object"))]),
+        secret_fields: &["/headers/*", "/query/*"],
+        program_fields: &[],
+        hidden: false,
+    }
+}
+
+fn jq() -> StepType {
+    let schema = r#"{"type":"object","required":["program"],"additionalProperties":false,"properties":{
+        "program":{"type":"string","minLength":1},"input":{},"args":{"type":"object"}}}"#;
+    StepType {
+        name: "jq",
+        documentation: "Runs a jq program.",
+        family: Family::Doing,
+        with_schema: serde_json::from_str(schema).unwrap(),
+        output_schema: Value::map::<&str>([]),
+        secret_fields: &[],
+        program_fields: &["/program"],
+        hidden: false,
+    }
+}
+
+fn documents(folder: &str) -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/documents").join(folder);
+    let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|it| it != "txt")).collect();
+    paths.sort();
+    paths
+}
+
+fn format_of(path: &Path) -> Format {
+    if path.extension().is_some_and(|it| it == "json") { Format::Json } else { Format::Yaml }
+}
+
+#[test]
+fn good_documents_compile() {
+    let types = step_types();
+    for path in documents("good") {
+        let text = fs::read_to_string(&path).unwrap();
+        if let Err(diagnostics) = compile(&text, format_of(&path), &types) {
+            panic!("{}", render(&diagnostics, &path.display().to_string()));
+        }
+    }
+}
+
+#[test]
+fn bad_documents_say_what_is_wrong() {
+    let types = step_types();
+    let bless = std::env::var_os("WINDLASS_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for path in documents("bad") {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let shown = match compile(&text, format_of(&path), &types) {
+            Ok(_) => format!("{name} is taken, and should be refused\n"),
+            Err(diagnostics) => render(&diagnostics, &name),
+        };
+        let beside = path.with_extension("txt");
+        if bless {
+            fs::write(&beside, &shown).unwrap();
+        }
+        let expected = fs::read_to_string(&beside).unwrap_or_default();
+        if shown != expected || shown.contains("should be refused") {
+            wrong.push(format!("{name}\n--- expected\n{expected}--- shown\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} documents differ:\n{}", wrong.len(), wrong.join("\n"));
+}
