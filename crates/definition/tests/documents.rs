@@ -7,6 +7,7 @@ use std::{fs, path::Path};
 use windlass_definition::{
     Value, compile,
     diagnostic::render,
+    print::{print_json, print_yaml},
     source::Format,
     step_type::{Family, StepType, StepTypes},
     step_types,
@@ -100,4 +101,22 @@ fn bad_documents_say_what_is_wrong() {
         }
     }
     assert!(wrong.is_empty(), "{} documents differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_is_printed_is_the_same_document() {
+    let types = step_types();
+    for path in documents("good") {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        let first = compile(&text, format_of(&path), &types).unwrap();
+        for (format, printed) in
+            [(Format::Yaml, print_yaml(&first.document)), (Format::Json, print_json(&first.document))]
+        {
+            let again = compile(&printed, format, &types)
+                .unwrap_or_else(|it| panic!("{name}\n{printed}\n{}", render(&it, "printed")));
+            assert_eq!(again.document, first.document, "{name}\n{printed}");
+            assert_eq!(again.plan.hash, first.plan.hash, "{name}");
+        }
+    }
 }

@@ -60,12 +60,7 @@ impl Compiler<'_> {
     }
 
     /// A condition sees what its source sees, and the source itself.
-    fn edge_condition(
-        &mut self,
-        block: &document::Block,
-        link: &Link<'_>,
-        node: &crate::source::Node,
-    ) -> EdgeWhen {
+    fn edge_condition(&mut self, block: &document::Block, link: &Link<'_>, node: &crate::source::Node) -> EdgeWhen {
         let source = block.steps[link.from as usize].id.value.clone();
         let frame = Frame::Step { block: block.number, position: link.from };
         let condition = self.within(frame, |compiler| {
@@ -113,7 +108,8 @@ impl Compiler<'_> {
             let incoming = edges.iter().filter(|edge| edge.to == position).count();
             if least as usize > incoming {
                 let plural = if incoming == 1 { "path leads" } else { "paths lead" };
-                let message = format!("`at_least: {least}` can never be met: {incoming} {plural} to `{}`", step.id.value);
+                let message =
+                    format!("`at_least: {least}` can never be met: {incoming} {plural} to `{}`", step.id.value);
                 self.error(join.span, message);
             }
         }

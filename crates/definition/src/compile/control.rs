@@ -59,7 +59,8 @@ impl Compiler<'_> {
                     && let JoinMode::AtLeast(least) = mode.value
                     && least as usize > branches.len()
                 {
-                    let message = format!("`at_least: {least}` can never be met: there are {} branches", branches.len());
+                    let message =
+                        format!("`at_least: {least}` can never be met: there are {} branches", branches.len());
                     self.error(mode.span, message);
                 }
                 StepKind::Parallel {

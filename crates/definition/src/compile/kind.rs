@@ -24,7 +24,9 @@ impl Compiler<'_> {
             "break" | "next" => {
                 if !self.in_loop() {
                     let message = format!("`{}` stands only in a loop", step.type_name.value);
-                    self.report(Problem::new(step.type_name.span, message).note("in the `do` of a `foreach` or `while`"));
+                    self.report(
+                        Problem::new(step.type_name.span, message).note("in the `do` of a `foreach` or `while`"),
+                    );
                 }
                 return if &*step.type_name.value == "break" { StepKind::Break } else { StepKind::Next };
             }
@@ -114,15 +116,16 @@ impl Compiler<'_> {
                 && !operations.contains(&op)
             {
                 let problem = Problem::new(entry.key_span, format!("`op: {op}` has no `{field}`"));
-                self.report(problem.note(format!("it goes with {}", document::listed(operations.iter().copied(), "and"))));
+                self.report(
+                    problem.note(format!("it goes with {}", document::listed(operations.iter().copied(), "and"))),
+                );
             }
         }
     }
 
     fn event(&mut self, with: Option<&Node>) -> StepKind {
         let when = with.and_then(|it| it.get("when")).and_then(|node| {
-            let condition =
-                self.within(super::Frame::Root("event"), |compiler| compiler.condition(node, "`when`"));
+            let condition = self.within(super::Frame::Root("event"), |compiler| compiler.condition(node, "`when`"));
             (!matches!(condition, Condition::Literal(true))).then_some(condition)
         });
         let mut rest = with.cloned().unwrap_or_else(|| Node::map::<&str>([]));

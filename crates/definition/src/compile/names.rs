@@ -61,7 +61,7 @@ impl Compiler<'_> {
         for (position, step) in (0u32..).zip(&block.steps) {
             let standing = Standing { block: block.number, position, owners: owners.to_vec(), span: step.id.span };
             self.collect_step(step, standing);
-            let owners = [owners, &[step.id.value.clone()]].concat();
+            let owners = [owners, std::slice::from_ref(&step.id.value)].concat();
             for inner in blocks_of(&step.control) {
                 self.collect_block(inner, &owners);
             }

@@ -173,9 +173,7 @@ impl Compiler<'_> {
     }
 
     fn report_cycle(&mut self, block: &Block, links: &[Link<'_>], stuck: &[bool]) {
-        let into = |at: usize| {
-            links.iter().find(|link| link.to as usize == at && stuck[link.from as usize])
-        };
+        let into = |at: usize| links.iter().find(|link| link.to as usize == at && stuck[link.from as usize]);
         let Some(mut at) = stuck.iter().position(|it| *it) else { return };
         // Going back from any stuck step, always to a stuck one, comes round; the way round is the cycle.
         let mut path: Vec<&Link<'_>> = Vec::new();

@@ -28,8 +28,7 @@ impl Compiler<'_> {
         let labels: BTreeMap<Arc<str>, Template> =
             document.labels.iter().map(|(name, node)| (name.value.clone(), self.key(node, "a label"))).collect();
         let body = self.block(&document.body, None);
-        let (catches, finally) =
-            self.handlers(&document.body, (&document.catches, document.finally.as_ref()), None);
+        let (catches, finally) = self.handlers(&document.body, (&document.catches, document.finally.as_ref()), None);
         let output = document.output.as_ref().map(|node| {
             self.within(Frame::Ended(document.body.number), |compiler| compiler.template(node, Site::plain("output")))
         });
@@ -98,4 +97,3 @@ fn empty() -> Value {
 fn empty_block() -> Block {
     Block { owner: None, steps: Vec::new(), edges: Vec::new(), output: None }
 }
-

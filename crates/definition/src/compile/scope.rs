@@ -275,12 +275,16 @@ impl Compiler<'_> {
                     problem.note("it is the control step around this place and has not ended")
                 }
             }
-            Some(_) => problem.note(format!("it need not have ended by then; put `{id}` into `needs`, or list it before")),
+            Some(_) => {
+                problem.note(format!("it need not have ended by then; put `{id}` into `needs`, or list it before"))
+            }
             None => match standing.owners.last() {
                 Some(owner) if self.step_in_sight(owner) => {
                     problem.note(format!("it stands inside `{owner}`; from outside, use `steps.{owner}.output`"))
                 }
-                Some(owner) => problem.note(format!("it stands inside `{owner}`, which has not ended before this place")),
+                Some(owner) => {
+                    problem.note(format!("it stands inside `{owner}`, which has not ended before this place"))
+                }
                 None => problem.note("only steps that have ended before this place can be seen"),
             },
         })

@@ -30,9 +30,10 @@ impl Compiler<'_> {
         let common = self.with_defaults(step);
         let condition = step.condition.as_ref().map(|node| self.condition(node, "`if`"));
         let kind = self.kind(step, &common, index);
-        let output = step.output.as_ref().map(|node| {
-            self.within(Frame::Root("output"), |compiler| compiler.template(node, Site::plain("output")))
-        });
+        let output = step
+            .output
+            .as_ref()
+            .map(|node| self.within(Frame::Root("output"), |compiler| compiler.template(node, Site::plain("output"))));
         let compiled = Step {
             id: step.id.value.clone(),
             type_name: step.type_name.value.clone(),

@@ -142,7 +142,8 @@ impl Compiler<'_> {
             Template::Expression(expression) => Condition::Expression(expression),
             Template::Literal(Value::Bool(value)) => Condition::Literal(value),
             Template::Text(_) => {
-                let problem = Problem::new(node.span, format!("{what} must be one expression, not text with expressions"));
+                let problem =
+                    Problem::new(node.span, format!("{what} must be one expression, not text with expressions"));
                 self.report(problem.note("write the whole as one expression"));
                 Condition::Literal(true)
             }

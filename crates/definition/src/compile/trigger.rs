@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, str::FromStr};
 
 use serde_json_path::JsonPath;
 
-use super::{Compiler, scope::Frame, template::{Fields, Site}};
+use super::{
+    Compiler,
+    scope::Frame,
+    template::{Fields, Site},
+};
 use crate::{
     diagnostic::{Problem, nearest},
     document::{Document, Name, Trigger},
@@ -58,7 +62,8 @@ impl Compiler<'_> {
         if chrono_tz::Tz::from_str(timezone).is_err() {
             let suggestion = nearest(timezone, chrono_tz::TZ_VARIANTS.iter().map(|it| it.name()));
             let problem = Problem::new(timezone.span, format!("unknown time zone `{}`", timezone.value));
-            let problem = if suggestion.is_some() { problem } else { problem.note("IANA names, such as `Europe/Berlin`") };
+            let problem =
+                if suggestion.is_some() { problem } else { problem.note("IANA names, such as `Europe/Berlin`") };
             self.report(problem.suggest(suggestion));
         }
     }

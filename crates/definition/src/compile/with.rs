@@ -113,7 +113,8 @@ fn alternatives(schema: &Value) -> Option<&[Value]> {
     let any = schema.get("anyOf").and_then(Value::as_list);
     any.or_else(|| {
         let one = schema.get("oneOf").and_then(Value::as_list)?;
-        let only_required = one.iter().all(|it| it.as_map().is_some_and(|map| map.len() == 1) && it.get("required").is_some());
+        let only_required =
+            one.iter().all(|it| it.as_map().is_some_and(|map| map.len() == 1) && it.get("required").is_some());
         (!only_required).then_some(one)
     })
 }
@@ -176,8 +177,7 @@ fn check_type(node: &Node, schema: &Value, what: &str) -> Option<Problem> {
     };
     let mut names: Vec<&str> = types.iter().filter(|it| **it != "null" || types.len() == 1).map(name).collect();
     names.dedup();
-    let problem =
-        Problem::new(node.span, format!("{what} must be {}, not {}", names.join(" or "), node.describe()));
+    let problem = Problem::new(node.span, format!("{what} must be {}, not {}", names.join(" or "), node.describe()));
     let scalar = matches!(node.kind, Kind::Bool(_) | Kind::Int(_) | Kind::Uint(_) | Kind::Double(_));
     Some(if scalar && types.contains(&"string") { problem.note("put it in quotes") } else { problem })
 }

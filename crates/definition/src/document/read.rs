@@ -107,9 +107,8 @@ impl Reader<'_> {
             return None;
         }
         if chars > NAME_CHARS_MAX {
-            let message = format!(
-                "{what} has {chars} characters; the limit is {NAME_CHARS_MAX} (setting `name_chars_max`)"
-            );
+            let message =
+                format!("{what} has {chars} characters; the limit is {NAME_CHARS_MAX} (setting `name_chars_max`)");
             self.report(Problem::new(node.span, message));
             return None;
         }
@@ -326,8 +325,27 @@ impl Reader<'_> {
 
 /// Words that CEL reserves: `steps.<word>` could not be written.
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// A text short enough for a sentence.

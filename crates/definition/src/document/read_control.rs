@@ -1,11 +1,6 @@
 //! The fields of control steps: the blocks they hold and what decides between them.
 
-use super::{
-    Block, Case, Catch, Control, Named,
-    fields::Fields,
-    read::Reader,
-    read_run::or_missing,
-};
+use super::{Block, Case, Catch, Control, Named, fields::Fields, read::Reader, read_run::or_missing};
 use crate::{
     diagnostic::Problem,
     plan::ItemError,
@@ -60,8 +55,7 @@ impl Reader<'_> {
         let items = or_missing(self.require(fields, "items"), Kind::List(Vec::new()));
         let parallel = self.parallel_count(fields);
         let body = self.require_block(fields, "do", "`do`");
-        let words =
-            [("stop", ItemError::Stop), ("continue", ItemError::Continue), ("collect", ItemError::Collect)];
+        let words = [("stop", ItemError::Stop), ("continue", ItemError::Continue), ("collect", ItemError::Collect)];
         let on_error = fields.take("on_error").and_then(|it| self.word(it, "`on_error`", &words));
         Control::ForEach { items, parallel, body, on_error }
     }

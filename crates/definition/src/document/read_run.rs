@@ -258,4 +258,3 @@ pub fn is_workflow_name(name: &str) -> bool {
 pub(super) fn or_missing(node: Option<&Node>, kind: Kind) -> Node {
     node.cloned().unwrap_or_else(|| missing(kind))
 }
-

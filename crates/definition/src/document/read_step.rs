@@ -174,8 +174,7 @@ impl Reader<'_> {
 
     fn retry(&mut self, node: &Node) -> Option<Spanned<Retry>> {
         let mut fields = self.fields(node, "`retry`")?;
-        let words =
-            [("fixed", Backoff::Fixed), ("linear", Backoff::Linear), ("exponential", Backoff::Exponential)];
+        let words = [("fixed", Backoff::Fixed), ("linear", Backoff::Linear), ("exponential", Backoff::Exponential)];
         let retry = Retry {
             attempts: fields.take("attempts").and_then(|it| self.count(it, "`attempts`", (1, 10_000))),
             backoff: fields.take("backoff").and_then(|it| self.word(it, "`backoff`", &words)),

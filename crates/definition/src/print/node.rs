@@ -4,7 +4,8 @@ use std::{fmt::Write, time::Duration};
 
 use crate::{
     document::{
-        Block, Catch, Common, Control, Document, Edge, JoinMode, Missed, Name, OnError, Retry, Step, Test, Trigger, Undo,
+        Block, Catch, Common, Control, Document, Edge, JoinMode, Missed, Name, OnError, Retry, Step, Test, Trigger,
+        Undo,
     },
     plan::{Backoff, ErrorPattern, ItemError, UndoAfter, WhenFull},
     source::{Entry, Kind, Node, Span, Spanned},

@@ -105,7 +105,8 @@ impl<'t> Builder<'t> {
             return Parsed { root: None, problems };
         }
         if root.is_none() {
-            problems.push(Problem::new(Span::at(0), "the document is empty").note("it begins with `name:` and `steps:`"));
+            problems
+                .push(Problem::new(Span::at(0), "the document is empty").note("it begins with `name:` and `steps:`"));
         }
         Parsed { root, problems }
     }
@@ -127,8 +128,7 @@ impl<'t> Builder<'t> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.collection_tag(tag, "map", span);
-                let items =
-                    Items::Map { entries: Vec::new(), key: None, seen: HashMap::new(), merges: Vec::new() };
+                let items = Items::Map { entries: Vec::new(), key: None, seen: HashMap::new(), merges: Vec::new() };
                 self.begin(items, anchor, span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
