@@ -79,12 +79,12 @@ fn read_message(input: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 
 /// Ends the process when a program takes too long: also when the server that asked is gone.
 struct Watchdog {
-    sender: mpsc::Sender<Option<Duration>>,
+    sender: mpsc::SyncSender<Option<Duration>>,
 }
 
 impl Watchdog {
     fn start() -> io::Result<Watchdog> {
-        let (sender, receiver) = mpsc::channel::<Option<Duration>>();
+        let (sender, receiver) = mpsc::sync_channel::<Option<Duration>>(1);
         thread::Builder::new().name("watchdog".to_owned()).stack_size(64 << 10).spawn(move || {
             while let Ok(message) = receiver.recv() {
                 let Some(time) = message else { continue };

@@ -1,0 +1,47 @@
+# The two commands of the README are `make run` and `make test`; both install what is missing first, and say so.
+
+CARGO ?= cargo
+# Where PostgreSQL's server programs are, for the tests; found by them when empty.
+export WINDLASS_POSTGRES_BIN ?=
+
+.PHONY: run test setup bench check fmt clippy tidy units docs
+
+## Builds, starts a server and the demo shop, deploys the examples, runs the order saga and shows it.
+run:
+	@scripts/setup.sh build
+	$(CARGO) build --package windlass-cli
+	target/debug/windlass demo run
+
+## All checks and all tests, on both databases.
+test: setup check units
+
+setup:
+	@scripts/setup.sh test
+
+check: fmt clippy tidy
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
+
+tidy:
+	$(CARGO) xtask tidy
+
+units:
+	@if command -v cargo-nextest >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace && $(CARGO) test --quiet --workspace --doc; \
+	else \
+		$(CARGO) test --workspace; \
+	fi
+
+## The first figures: runs/s, steps/s and latency on both databases.
+bench: setup
+	$(CARGO) build --profile dist --package windlass-cli
+	$(CARGO) xtask bench
+
+## Writes the generated pages and examples anew.
+docs:
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-steps --test it reference
+	$(CARGO) xtask wfinstances

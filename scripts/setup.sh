@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what building or testing Windlass needs and this machine lacks: on a fresh Debian or Ubuntu with only Rust,
+# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs. Says what it does; does nothing,
+# and at once, when nothing is missing.
+#
+#   scripts/setup.sh build    what `make run` needs
+#   scripts/setup.sh test     what `make test` needs as well
+set -euo pipefail
+
+what=${1:-test}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+  say "$*"
+  exit 1
+}
+
+# Where Debian keeps the server programs: they are not on the PATH.
+has_postgres() {
+  command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+missing_packages() {
+  command -v cc >/dev/null 2>&1 || echo build-essential
+  command -v pkg-config >/dev/null 2>&1 || echo pkg-config
+  if [ "$what" = test ] && ! has_postgres; then echo postgresql; fi
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo "$@"
+  else
+    fail "root is needed to run: $*"
+  fi
+}
+
+install_packages() {
+  command -v apt-get >/dev/null 2>&1 || fail "please install these yourself: $*"
+  say "installing with apt-get: $*"
+  case " $* " in *' postgresql '*)
+    # The tests start servers of their own on free ports; a system-wide one is not wanted.
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+      say "no system-wide PostgreSQL cluster will be made (/etc/postgresql-common/createcluster.conf)"
+      as_root mkdir -p /etc/postgresql-common
+      echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi ;;
+  esac
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@"
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+  if [ -x "$HOME/.cargo/bin/cargo" ]; then
+    fail "Rust is in ~/.cargo/bin, which is not on the PATH: export PATH=\"\$HOME/.cargo/bin:\$PATH\""
+  fi
+  fail "Rust is missing; install it with rustup first"
+fi
+
+mapfile -t packages < <(missing_packages)
+if [ "${#packages[@]}" -gt 0 ]; then
+  install_packages "${packages[@]}"
+fi
+
+if [ "$what" = test ]; then
+  for component in rustfmt clippy; do
+    if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+      say "adding the Rust component $component"
+      rustup component add "$component"
+    fi
+  done
+  command -v cargo-nextest >/dev/null 2>&1 || say "cargo-nextest is not installed: the tests run with cargo test, which is slower"
+fi
