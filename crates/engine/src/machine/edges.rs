@@ -166,7 +166,7 @@ fn cancelled() -> Error {
 fn with_path(error: Error, path: &str) -> Error {
     match &error.details {
         Value::Null => error.with_detail("path", Value::from(path)),
-        Value::Map(details) if !details.contains_key(&"path".into()) => error.with_detail("path", Value::from(path)),
+        Value::Map(_) if error.details.get("path").is_none() => error.with_detail("path", Value::from(path)),
         _ => error,
     }
 }
