@@ -1,0 +1,230 @@
+//! Loops and branches side by side.
+
+use expect_test::expect;
+use windlass_definition::{Timestamp, Value};
+use windlass_engine::{Event, Run, status::RunStatus};
+
+use crate::script::{check, plan, start_of};
+
+#[test]
+fn a_loop_runs_its_body_once_per_item_one_after_another() {
+    check(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ [10, 20, 30] }}'
+    do:
+      - {id: hold, type: act, with: {item: '${{ item }}', index: '${{ index }}'}}
+",
+        "start; ok each[0].hold 1; ok each[1].hold 2; ok each[2].hold 3",
+        expect![[]],
+    );
+}
+
+#[test]
+fn parallel_items_keep_their_order_in_the_output() {
+    check(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ range(4) }}'
+    parallel: 2
+    do: [{id: hold, type: act}]
+",
+        "start; ok each[1].hold \"b\"; ok each[2].hold \"c\"; ok each[0].hold \"a\"; ok each[3].hold \"d\"",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_failed_item_stops_the_others() {
+    check(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ range(5) }}'
+    parallel: 3
+    do: [{id: hold, type: act}]
+",
+        "start; fail each[1].hold user/no; fail each[0].hold cancelled/stopped; ok each[2].hold 1",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_failed_item_can_leave_its_place_empty_or_told() {
+    let document = |on_error: &str| {
+        format!(
+            "
+steps:
+  - id: each
+    type: foreach
+    items: '${{{{ range(2) }}}}'
+    on_error: {on_error}
+    do: [{{id: hold, type: act}}]
+"
+        )
+    };
+    check(&document("continue"), "start; fail each[0].hold user/no; ok each[1].hold 1", expect![[]]);
+    check(&document("collect"), "start; fail each[0].hold user/no; ok each[1].hold 1", expect![[]]);
+}
+
+#[test]
+fn an_empty_list_and_a_wrong_one() {
+    let document = "steps: [{id: each, type: foreach, items: input.list, do: [{id: x, type: act}]}]";
+    check(document, "start {\"list\": []}", expect![[]]);
+    check(document, "start {\"list\": 3}", expect![[]]);
+}
+
+#[test]
+fn break_leaves_the_loop_and_next_goes_to_the_next_item() {
+    check(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ range(9) }}'
+    do:
+      - id: odd
+        type: if
+        when: index == 1
+        then: [{id: skip, type: next}]
+      - id: enough
+        type: if
+        when: index == 3
+        then: [{id: leave, type: break}]
+      - {id: give, type: transform, value: '${{ item }}'}
+",
+        "start",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_while_loop_sees_its_last_output() {
+    check(
+        "
+steps:
+  - id: count
+    type: while
+    when: index == 0 || last < 3
+    do: [{id: add, type: transform, value: '${{ default(last, 0) + 1 }}'}]
+",
+        "start",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_while_loop_that_does_not_end_is_an_error() {
+    check(
+        "steps: [{id: spin, type: while, when: true, max: 2, do: [{id: x, type: transform, value: 1}]}]",
+        "start",
+        expect![[]],
+    );
+}
+
+#[test]
+fn inner_names_hide_outer_ones_and_loops_reaches_them() {
+    check(
+        "
+steps:
+  - id: outer
+    type: foreach
+    items: '${{ [\"a\", \"b\"] }}'
+    do:
+      - id: inner
+        type: foreach
+        items: '${{ [1, 2] }}'
+        do: [{id: pair, type: transform, value: '${{ loops.outer.item + string(item) }}'}]
+",
+        "start",
+        expect![[]],
+    );
+}
+
+#[test]
+fn parallel_waits_for_all_its_branches() {
+    check(
+        "
+steps:
+  - id: both
+    type: parallel
+    branches:
+      left: [{id: l, type: act}]
+      right: [{id: r, type: act}]
+",
+        "start; ok both.r 2; ok both.l 1",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_met_join_stops_the_branches_that_still_run() {
+    check(
+        "
+steps:
+  - id: race
+    type: parallel
+    join: any
+    branches:
+      slow: [{id: s, type: act}, {id: s2, type: act}]
+      waits: [{id: w, type: wait, with: {signal: go}}]
+      quick: [{id: q, type: act}]
+",
+        "start; ok race.q 1; ok race.s 2",
+        expect![[]],
+    );
+}
+
+#[test]
+fn too_few_branches_fail_the_step_with_all_their_errors() {
+    check(
+        "
+steps:
+  - id: two
+    type: parallel
+    join: {at_least: 2}
+    branches:
+      a: [{id: x, type: act}]
+      b: [{id: y, type: act}]
+      c: [{id: z, type: act}]
+",
+        "start; fail two.x user/first; fail two.y user/second; fail two.z cancelled/stopped",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_long_loop_of_pure_steps_takes_more_than_one_transition() {
+    let plan = plan(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ range(1500) }}'
+    do: [{id: x, type: transform, value: '${{ item }}'}]
+output: '${{ size(steps.each.output) }}'
+",
+    );
+    let now = Timestamp::default();
+    let (mut run, first) = Run::start(&plan, start_of(&plan), now);
+    assert!(first.more, "1,500 items do not fit into one transition");
+    let mut journal = first.entries;
+    let mut transitions = 1;
+    while let Ok(next) = run.step(&plan, Event::Continue, now) {
+        transitions += 1;
+        journal.extend(next.entries);
+    }
+    assert_eq!(transitions, 2);
+    assert_eq!((run.status(), run.output()), (RunStatus::Completed, &Value::Int(1500)));
+    for cut in [1, 2, 700, journal.len()] {
+        let cut = journal.iter().take(cut).cloned().collect::<Vec<_>>();
+        // What stands at the end of a transition folds; a cut within one does not, and says where.
+        let whole = cut.len() == journal.len();
+        assert_eq!(Run::replay(&plan, cut).is_ok_and(|replayed| replayed == run), whole);
+    }
+}

@@ -1,0 +1,12 @@
+//! What the engine does, told as scenarios: a workflow, what happens to it, and what it records and asks for.
+
+mod approvals;
+mod blocks;
+mod children;
+mod loops;
+mod pause;
+mod retries;
+mod script;
+mod signals;
+mod stopping;
+mod undo;

@@ -1,0 +1,54 @@
+//! Pause and resume.
+
+use expect_test::expect;
+
+use crate::script::check;
+
+#[test]
+fn nothing_new_starts_while_paused_and_what_runs_ends() {
+    check("steps: [{id: a, type: act}, {id: b, type: act}]", "start; pause; ok a 1; resume; ok b 2", expect![[]]);
+}
+
+#[test]
+fn what_came_during_a_pause_takes_effect_in_the_order_of_its_times() {
+    check(
+        "
+steps:
+  - id: race
+    type: parallel
+    join: any
+    branches:
+      late: [{id: d, type: delay, with: {for: 10s}}]
+      told: [{id: s, type: wait, with: {signal: go}}]
+",
+        "start; pause; +9s; signal go 1; +10s; resume",
+        expect![[]],
+    );
+    check(
+        "
+steps:
+  - id: race
+    type: parallel
+    join: any
+    branches:
+      late: [{id: d, type: delay, with: {for: 10s}}]
+      told: [{id: s, type: wait, with: {signal: go}}]
+",
+        "start; pause; +11s; signal go 1; resume",
+        expect![[]],
+    );
+}
+
+#[test]
+fn the_runs_timeout_does_not_pass_while_paused() {
+    check(
+        "timeout: 10s\nsteps: [{id: w, type: wait, with: {signal: go}}]",
+        "start; +4s; pause; +1h; resume; +5s; +1s",
+        expect![[]],
+    );
+}
+
+#[test]
+fn a_paused_run_can_be_cancelled() {
+    check("steps: [{id: a, type: act}]", "start; pause; cancel; fail a cancelled/stopped", expect![[]]);
+}
