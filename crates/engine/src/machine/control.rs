@@ -109,8 +109,7 @@ impl Machine<'_> {
             Phase::Control(Control::ForEach(_)) => self.advance_for_each(at),
             Phase::Control(Control::While(_)) => self.advance_while(at),
             Phase::Control(Control::Parallel(_)) => self.advance_parallel(at),
-            // A stopped `if` or `try` without an open block.
-            Phase::Control(Control::Chosen(_) | Control::Try(_)) => self.end_stopped(at),
+            // The end of their block ends an `if`, a `switch` or a `try`.
             _ => {}
         }
     }

@@ -213,6 +213,7 @@ impl Machine<'_> {
         for (at, held) in paused.held {
             self.fire_timers(at);
             self.take(held);
+            self.follow_up();
         }
         self.fire_timers(self.now);
     }

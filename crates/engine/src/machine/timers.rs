@@ -22,7 +22,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Fires everything that is due by then.
+    /// Fires everything that is due by then, in the order of the due times: what one timer leads to comes before the
+    /// next one fires.
     pub(super) fn fire_timers(&mut self, by: Timestamp) {
         while let Some((due, timer)) = self.run.timers.first().copied()
             && due <= by
@@ -37,6 +38,7 @@ impl Machine<'_> {
                     self.step_timer(at, kind);
                 }
             }
+            self.follow_up();
         }
     }
 

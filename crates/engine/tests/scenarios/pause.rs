@@ -6,7 +6,22 @@ use crate::script::check;
 
 #[test]
 fn nothing_new_starts_while_paused_and_what_runs_ends() {
-    check("steps: [{id: a, type: act}, {id: b, type: act}]", "start; pause; ok a 1; resume; ok b 2", expect![[]]);
+    check(
+        "steps: [{id: a, type: act}, {id: b, type: act}]",
+        "start; pause; ok a 1; resume; ok b 2",
+        expect![[r#"
+        > start
+          -> run a #1
+        > pause
+        > ok a 1
+          a completed 1
+        > resume
+          -> run b #1
+        > ok b 2
+          b completed 2
+          run completed 2
+    "#]],
+    );
 }
 
 #[test]
@@ -22,7 +37,18 @@ steps:
       told: [{id: s, type: wait, with: {signal: go}}]
 ",
         "start; pause; +9s; signal go 1; +10s; resume",
-        expect![[]],
+        expect![[r#"
+            > start
+            > pause
+            > +9s
+            > signal go 1
+            > +10s
+            > resume
+              race.s completed 1
+              race.d cancelled
+              race completed {"late":null,"told":1}
+              run completed {"late":null,"told":1}
+        "#]],
     );
     check(
         "
@@ -35,7 +61,17 @@ steps:
       told: [{id: s, type: wait, with: {signal: go}}]
 ",
         "start; pause; +11s; signal go 1; resume",
-        expect![[]],
+        expect![[r#"
+            > start
+            > pause
+            > +11s
+            > signal go 1
+            > resume
+              race.d completed
+              race.s cancelled
+              race completed {"late":null,"told":null}
+              run completed {"late":null,"told":null}
+        "#]],
     );
 }
 
@@ -44,11 +80,34 @@ fn the_runs_timeout_does_not_pass_while_paused() {
     check(
         "timeout: 10s\nsteps: [{id: w, type: wait, with: {signal: go}}]",
         "start; +4s; pause; +1h; resume; +5s; +1s",
-        expect![[]],
+        expect![[r#"
+            > start
+            > +4s
+            > pause
+            > +1h
+            > resume
+            > +5s
+            > +1s
+              w cancelled
+              run timed_out timeout/run_timeout
+        "#]],
     );
 }
 
 #[test]
 fn a_paused_run_can_be_cancelled() {
-    check("steps: [{id: a, type: act}]", "start; pause; cancel; fail a cancelled/stopped", expect![[]]);
+    check(
+        "steps: [{id: a, type: act}]",
+        "start; pause; cancel; fail a cancelled/stopped",
+        expect![[r#"
+        > start
+          -> run a #1
+        > pause
+        > cancel
+          -> stop a #1
+        > fail a cancelled/stopped
+          a cancelled
+          run cancelled cancelled/cancelled
+    "#]],
+    );
 }

@@ -30,8 +30,12 @@ pub fn check(document: &str, script: &str, expect: Expect) {
 #[track_caller]
 pub fn plan(document: &str) -> Arc<Plan> {
     let types = StepTypes::new(step_types());
-    let document = if document.trim_start().starts_with("name:") { document.to_owned() } else { format!("name: test\n{document}") };
-    match windlass_definition::compile(&document, windlass_definition::Format::Yaml, &types) {
+    let document = if document.trim_start().starts_with("name:") {
+        document.to_owned()
+    } else {
+        format!("name: test\n{document}")
+    };
+    match windlass_definition::compile(&document, windlass_definition::source::Format::Yaml, &types) {
         Ok(compiled) => compiled.plan,
         Err(diagnostics) => {
             let texts: Vec<String> = diagnostics.iter().map(|it| format!("{it:?}")).collect();
@@ -150,7 +154,11 @@ impl Scene {
             "maybe" => self.ended(path, Err(Failure { error: error(rest), unknown: true })),
             "lost" => Event::StepLost { attempt: self.attempt(&path), path },
             "admit" => Event::Admit,
-            "signal" => Event::Signal { name: path, payload: if rest.is_empty() { Value::Null } else { value(rest) }, key: None },
+            "signal" => Event::Signal {
+                name: path,
+                payload: if rest.is_empty() { Value::Null } else { value(rest) },
+                key: None,
+            },
             "approve" | "reject" => Event::Decide(Decision {
                 path,
                 verdict: if word == "approve" { Verdict::Approve } else { Verdict::Reject },
@@ -282,7 +290,12 @@ fn record(record: &Record) -> Option<String> {
             text
         }
         Record::Attempt(attempt) => {
-            format!("failed {}/{}, again at {}s", attempt.error.class, attempt.error.code, attempt.next_at.micros() as f64 / 1e6)
+            format!(
+                "failed {}/{}, again at {}s",
+                attempt.error.class,
+                attempt.error.code,
+                attempt.next_at.micros() as f64 / 1e6
+            )
         }
         Record::Unknown(unknown) => format!("unknown {}/{}", unknown.error.class, unknown.error.code),
         Record::Compensating { error } => format!("compensating {}/{}", error.class, error.code),

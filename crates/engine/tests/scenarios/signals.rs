@@ -6,10 +6,47 @@ use crate::script::check;
 
 #[test]
 fn a_delay_ends_when_it_is_due_and_not_before() {
-    check("steps: [{id: a, type: delay, with: {for: 10s}}]", "start; active; +9s; +1s", expect![[]]);
-    check("steps: [{id: a, type: delay, with: {until: '1970-01-01T00:00:03Z'}}]", "start; +3s", expect![[]]);
-    check("steps: [{id: a, type: delay, with: {until: '1969-01-01T00:00:00Z'}}]", "start", expect![[]]);
-    check("steps: [{id: a, type: delay, with: {for: '${{ input.span }}'}}]", "start {\"span\": \"soon\"}", expect![[]]);
+    check(
+        "steps: [{id: a, type: delay, with: {for: 10s}}]",
+        "start; active; +9s; +1s",
+        expect![[r#"
+        > start
+        > active
+          a waiting #0 for time
+        > +9s
+        > +1s
+          a completed
+          run completed
+    "#]],
+    );
+    check(
+        "steps: [{id: a, type: delay, with: {until: '1970-01-01T00:00:03Z'}}]",
+        "start; +3s",
+        expect![[r#"
+        > start
+        > +3s
+          a completed
+          run completed
+    "#]],
+    );
+    check(
+        "steps: [{id: a, type: delay, with: {until: '1969-01-01T00:00:00Z'}}]",
+        "start",
+        expect![[r#"
+        > start
+          a completed
+          run completed
+    "#]],
+    );
+    check(
+        "steps: [{id: a, type: delay, with: {for: '${{ input.span }}'}}]",
+        "start {\"span\": \"soon\"}",
+        expect![[r#"
+        > start {"span": "soon"}
+          a failed validation/invalid_with
+          run failed validation/invalid_with {"path":"a"}
+    "#]],
+    );
 }
 
 #[test]
@@ -22,7 +59,18 @@ steps:
   - {id: c, type: wait, with: {signal: go}}
 ",
         "start; signal go 1; signal other 0; signal go 2; ok a",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run a #1
+            > signal go 1
+            > signal other 0
+            > signal go 2
+            > ok a
+              a completed
+              b completed 1
+              c completed 2
+              run completed 2
+        "#]],
     );
 }
 
@@ -35,26 +83,59 @@ steps:
   - {id: b, type: wait, needs: [], with: {signal: go}}
 ",
         "start; signal go 1; signal go 2",
-        expect![[]],
+        expect![[r#"
+            > start
+            > signal go 1
+              a completed 1
+            > signal go 2
+              b completed 2
+              run completed 2
+        "#]],
     );
 }
 
 #[test]
 fn a_wait_gives_up_at_its_timeout() {
-    check("steps: [{id: a, type: wait, with: {signal: go}, timeout: 1m}]", "start; +1m", expect![[]]);
+    check(
+        "steps: [{id: a, type: wait, with: {signal: go}, timeout: 1m}]",
+        "start; +1m",
+        expect![[r#"
+        > start
+        > +1m
+          a timed_out timeout/step_timeout
+          run failed timeout/step_timeout {"path":"a"}
+    "#]],
+    );
 }
 
 #[test]
 fn a_final_run_takes_no_signal() {
-    check("steps: []", "start; signal go 1", expect![[]]);
+    check(
+        "steps: []",
+        "start; signal go 1",
+        expect![[r#"
+        > start
+          run completed
+        > signal go 1
+          refused: the run is completed: it takes no more of this
+    "#]],
+    );
 }
 
 #[test]
 fn an_event_must_match() {
     check(
-        "steps: [{id: a, type: event, with: {type: paid}, when: 'event.data.amount > 5'}]",
+        "steps: [{id: a, type: event, with: {type: paid, when: 'event.data.amount > 5'}}]",
         "start; event a {\"data\":{\"amount\":1}}; event a {\"data\":{\"amount\":9}}",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> await event paid at a
+            > event a {"data":{"amount":1}}
+            > event a {"data":{"amount":9}}
+              a completed {"data":{"amount":9}}
+              run completed {"data":{"amount":9}}
+              -> forget event a
+        "#]],
     );
 }
 
@@ -71,6 +152,14 @@ steps:
 output: ${{ state }}
 ",
         "start",
-        expect![[]],
+        expect![[r#"
+            > start
+              a completed 2
+              b completed 3
+              c completed {"x":1}
+              d completed {"swapped":true,"value":10}
+              e completed {"x":1}
+              run completed {"n":10}
+        "#]],
     );
 }

@@ -15,7 +15,18 @@ steps:
   - {id: c, type: act, needs: [b]}
 ",
         "start; fail a user/no; ok b \"done anyway\"",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run a #1
+              -> run b #1
+            > fail a user/no
+              a failed user/no
+              w cancelled
+              -> stop b #1
+            > ok b "done anyway"
+              b completed "done anyway"
+              run failed user/no {"path":"a"}
+        "#]],
     );
 }
 
@@ -28,7 +39,17 @@ steps:
   - {id: b, type: act, needs: []}
 ",
         "start; fail a user/first; fail b user/second",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run a #1
+              -> run b #1
+            > fail a user/first
+              a failed user/first
+              -> stop b #1
+            > fail b user/second
+              b failed user/second
+              run failed user/first {"also":[{"class":"user","code":"second","details":null,"message":"it failed","retryable":false}],"path":"a"}
+        "#]],
     );
 }
 
@@ -38,10 +59,17 @@ fn on_error_continue_lets_the_block_go_on() {
         "
 steps:
   - {id: a, type: act, on_error: continue}
-  - {id: b, type: transform, value: '${{ [steps.a.status, steps.a.error.code, steps.a.output] }}'}
+  - {id: b, type: transform, with: {value: '${{ [steps.a.status, steps.a.error.code, steps.a.output] }}'}}
 ",
         "start; fail a user/no",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run a #1
+            > fail a user/no
+              a failed user/no
+              b completed ["failed","no",null]
+              run completed ["failed","no",null]
+        "#]],
     );
 }
 
@@ -54,33 +82,133 @@ steps:
       - {on: [timeout], do: [{id: late, type: act}]}
       - {on: [user], as: why, do: [{id: mend, type: act, with: {code: '${{ why.code }}'}}]}
     finally: [{id: clean, type: act}]
-  - {id: after, type: transform, value: '${{ steps.t.output }}'}
+  - {id: after, type: transform, with: {value: '${{ steps.t.output }}'}}
 ";
 
 #[test]
 fn the_first_catch_that_matches_takes_the_error() {
-    check(TRY, "start; fail t.a user/broken; ok t.mend \"mended\"; ok t.clean 0", expect![[]]);
+    check(
+        TRY,
+        "start; fail t.a user/broken; ok t.mend \"mended\"; ok t.clean 0",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > fail t.a user/broken
+          t.a failed user/broken
+          -> run t.mend #1 {"code":"broken"}
+        > ok t.mend "mended"
+          t.mend completed "mended"
+          -> run t.clean #1
+        > ok t.clean 0
+          t.clean completed 0
+          t completed "mended"
+          after completed "mended"
+          run completed "mended"
+    "#]],
+    );
 }
 
 #[test]
 fn an_error_that_nothing_catches_goes_on_after_finally() {
-    check(TRY, "start; fail t.a http/500; ok t.clean", expect![[]]);
+    check(
+        TRY,
+        "start; fail t.a http/500; ok t.clean",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > fail t.a http/500
+          t.a failed http/500
+          -> run t.clean #1
+        > ok t.clean
+          t.clean completed
+          t failed http/500
+          run failed http/500 {"path":"t.a"}
+    "#]],
+    );
 }
 
 #[test]
 fn an_error_in_catch_replaces_the_first_and_one_in_finally_both() {
-    check(TRY, "start; fail t.a user/one; fail t.mend user/two; ok t.clean", expect![[]]);
-    check(TRY, "start; fail t.a user/one; fail t.mend user/two; fail t.clean user/three", expect![[]]);
+    check(
+        TRY,
+        "start; fail t.a user/one; fail t.mend user/two; ok t.clean",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > fail t.a user/one
+          t.a failed user/one
+          -> run t.mend #1 {"code":"one"}
+        > fail t.mend user/two
+          t.mend failed user/two
+          -> run t.clean #1
+        > ok t.clean
+          t.clean completed
+          t failed user/two
+          run failed user/two {"cause":{"class":"user","code":"one","details":{"path":"t.a"},"message":"it failed","retryable":false},"path":"t.mend"}
+    "#]],
+    );
+    check(
+        TRY,
+        "start; fail t.a user/one; fail t.mend user/two; fail t.clean user/three",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > fail t.a user/one
+          t.a failed user/one
+          -> run t.mend #1 {"code":"one"}
+        > fail t.mend user/two
+          t.mend failed user/two
+          -> run t.clean #1
+        > fail t.clean user/three
+          t.clean failed user/three
+          t failed user/three
+          run failed user/three {"path":"t.clean"}
+    "#]],
+    );
 }
 
 #[test]
 fn cancel_is_never_caught_but_finally_runs() {
-    check(TRY, "start; cancel; fail t.a cancelled/stopped; ok t.clean", expect![[]]);
+    check(
+        TRY,
+        "start; cancel; fail t.a cancelled/stopped; ok t.clean",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > cancel
+          -> stop t.a #1
+        > fail t.a cancelled/stopped
+          t.a cancelled
+          -> run t.clean #1
+        > ok t.clean
+          t.clean completed
+          t cancelled
+          run cancelled cancelled/cancelled
+    "#]],
+    );
 }
 
 #[test]
 fn finally_has_its_time_and_no_more() {
-    check(TRY, "start; cancel; fail t.a cancelled/stopped; +5m; fail t.clean cancelled/stopped", expect![[]]);
+    check(
+        TRY,
+        "start; cancel; fail t.a cancelled/stopped; +5m; fail t.clean cancelled/stopped",
+        expect![[r#"
+        > start
+          -> run t.a #1
+        > cancel
+          -> stop t.a #1
+        > fail t.a cancelled/stopped
+          t.a cancelled
+          -> run t.clean #1
+        > +5m
+          -> stop t.clean #1
+        > fail t.clean cancelled/stopped
+          t.clean cancelled
+          t cancelled
+          run cancelled cancelled/cancelled
+    "#]],
+    );
 }
 
 #[test]
@@ -94,13 +222,30 @@ steps:
     catch: [{do: [{id: again, type: fail, with: {error: '${{ e }}'}}]}]
 ",
         "start; fail t.a http/503",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run t.a #1
+            > fail t.a http/503
+              t.a failed http/503
+              t.again failed http/503
+              t failed http/503
+              run failed http/503 {"path":"t.a"}
+        "#]],
     );
 }
 
 #[test]
 fn the_runs_own_timeout_stops_everything() {
-    check("timeout: 1h\nsteps: [{id: w, type: wait, with: {signal: never}}]", "start; +1h", expect![[]]);
+    check(
+        "timeout: 1h\nsteps: [{id: w, type: wait, with: {signal: never}}]",
+        "start; +1h",
+        expect![[r#"
+        > start
+        > +1h
+          w cancelled
+          run timed_out timeout/run_timeout
+    "#]],
+    );
 }
 
 #[test]
@@ -115,7 +260,16 @@ steps:
     do: [{id: x, type: act}]
 ",
         "start; +10s; fail each[0].x cancelled/stopped",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run each[0].x #1
+            > +10s
+              -> stop each[0].x #1
+            > fail each[0].x cancelled/stopped
+              each[0].x cancelled
+              each timed_out timeout/step_timeout
+              run failed timeout/step_timeout {"path":"each"}
+        "#]],
     );
 }
 
@@ -124,21 +278,62 @@ fn run_level_catch_and_finally_surround_the_body() {
     check(
         "
 steps: [{id: a, type: act}]
-catch: [{on: [user], do: [{id: mend, type: transform, value: '${{ e.message }}'}]}]
+catch: [{on: [user], do: [{id: mend, type: transform, with: {value: '${{ e.message }}'}}]}]
 finally: [{id: clean, type: act}]
 ",
         "start; fail a user/no broken; ok clean",
-        expect![[]],
+        expect![[r#"
+            > start
+              -> run a #1
+            > fail a user/no broken
+              a failed user/no
+              mend completed "broken"
+              -> run clean #1
+            > ok clean
+              clean completed
+              run completed "broken"
+        "#]],
     );
 }
 
 #[test]
 fn a_cancelled_run_that_was_queued_never_began() {
-    check("steps: [{id: a, type: act}]", "queue; cancel", expect![[]]);
-    check("steps: [{id: a, type: act}]", "queue; admit; ok a", expect![[]]);
+    check(
+        "steps: [{id: a, type: act}]",
+        "queue; cancel",
+        expect![[r#"
+        > queue
+        > cancel
+          run cancelled cancelled/cancelled
+    "#]],
+    );
+    check(
+        "steps: [{id: a, type: act}]",
+        "queue; admit; ok a",
+        expect![[r#"
+        > queue
+        > admit
+          -> run a #1
+        > ok a
+          a completed
+          run completed
+    "#]],
+    );
 }
 
 #[test]
 fn an_attempt_that_does_not_stop_in_time_is_cancelled_with_an_unknown_outcome() {
-    check("steps: [{id: a, type: act}]", "start; cancel; +30s", expect![[]]);
+    check(
+        "steps: [{id: a, type: act}]",
+        "start; cancel; +30s",
+        expect![[r#"
+        > start
+          -> run a #1
+        > cancel
+          -> stop a #1
+        > +30s
+          a cancelled unknown
+          run cancelled cancelled/cancelled
+    "#]],
+    );
 }
