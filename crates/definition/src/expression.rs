@@ -53,7 +53,7 @@ pub const SOURCE_BYTES_MAX: usize = 2 << 10;
 pub const NESTING_MAX: usize = 64;
 
 /// Levels of the tree, at most: operators of different precedence within each other count too.
-pub const HEIGHT_MAX: usize = 192;
+pub const HEIGHT_MAX: usize = 256;
 
 /// Operators of one level in a row, or selects in a row, at most.
 pub const CHAIN_MAX: usize = 256;
@@ -164,7 +164,7 @@ impl Expression {
     /// # Errors
     /// As [`Expression::parse`].
     pub fn parse_at(source: &str, place: Place<'_>) -> Result<Expression, SyntaxError> {
-        let parsed = parser::parse(source)?;
+        let parsed = parser::parse(source).map_err(|error| *error)?;
         let inner = Inner {
             selects_only: selects_only(&parsed.root),
             source: source.into(),
@@ -246,7 +246,7 @@ impl Expression {
 }
 
 fn selects_only(node: &Node) -> bool {
-    match &node.kind {
+    match &*node.kind {
         Kind::Variable(_) | Kind::Step(_) | Kind::StepField(..) => true,
         Kind::Postfix(first, links) => {
             let plain = |kind: &LinkKind| matches!(kind, LinkKind::Field(_) | LinkKind::Index(_));

@@ -10,10 +10,21 @@ use super::{failure::Span, functions::Function, pattern::Pattern};
 /// A part of an expression.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) kind: Kind,
+    /// In a box, because the parser's frames hold many nodes.
+    pub(crate) kind: Box<Kind>,
     pub(crate) span: Span,
     /// Levels of nodes below and including this one.
     pub(crate) height: u16,
+}
+
+impl Node {
+    /// The text of a literal text.
+    pub(crate) fn literal_text(&self) -> Option<&Arc<str>> {
+        match &*self.kind {
+            Kind::Literal(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// What a node is.
@@ -31,22 +42,22 @@ pub(crate) enum Kind {
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
     /// `!`, so many times.
-    Not(Box<Node>, u16),
+    Not(Node, u16),
     /// `-`, so many times.
-    Negate(Box<Node>, u16),
+    Negate(Node, u16),
     /// Operators of one level, left to right.
-    Chain(Box<Node>, Vec<Operation>),
+    Chain(Node, Vec<Operation>),
     And(Vec<Node>),
     Or(Vec<Node>),
     /// `c ? x : d ? y : z`.
-    Conditional(Vec<(Node, Node)>, Box<Node>),
+    Conditional(Vec<(Node, Node)>, Node),
     /// What follows a value with `.` or `[`.
-    Postfix(Box<Node>, Vec<Link>),
+    Postfix(Node, Vec<Link>),
     Call(Call),
     /// `has(x.key)`.
-    Has(Box<Node>, Key),
+    Has(Node, Key),
     /// `default(x, y)`.
-    Default(Box<Node>, Box<Node>),
+    Default(Node, Node),
 }
 
 /// An operator and what stands to its right.
@@ -115,7 +126,7 @@ pub(crate) struct Call {
     pub(crate) function: &'static Function,
     pub(crate) arguments: Vec<Node>,
     /// Of `matches` with a literal pattern.
-    pub(crate) pattern: Option<Pattern>,
+    pub(crate) pattern: Option<Box<Pattern>>,
 }
 
 /// A macro over the elements of a list or map.

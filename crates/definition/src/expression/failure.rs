@@ -102,17 +102,17 @@ impl Failure {
 }
 
 impl SyntaxError {
-    pub(crate) fn new(message: impl Into<String>, offset: usize, length: usize) -> SyntaxError {
-        SyntaxError { message: message.into(), offset, length: length.max(1), suggestion: None }
+    pub(crate) fn new(message: impl Into<String>, offset: usize, length: usize) -> Box<SyntaxError> {
+        Box::new(SyntaxError { message: message.into(), offset, length: length.max(1), suggestion: None })
     }
 
-    pub(crate) fn at(message: impl Into<String>, span: Span) -> SyntaxError {
+    pub(crate) fn at(message: impl Into<String>, span: Span) -> Box<SyntaxError> {
         SyntaxError::new(message, span.offset as usize, span.length as usize)
     }
 
     /// The same, in a text that this one's text is a part of.
     #[must_use]
-    pub(crate) fn moved(mut self, by: usize) -> SyntaxError {
+    pub(crate) fn moved(mut self: Box<Self>, by: usize) -> Box<SyntaxError> {
         self.offset += by;
         self
     }

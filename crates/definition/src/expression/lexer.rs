@@ -8,7 +8,7 @@ use super::{
 };
 
 /// All tokens of a source text, the last one [`TokenKind::End`].
-pub(crate) fn tokens(source: &str) -> Result<Vec<Token>, SyntaxError> {
+pub(crate) fn tokens(source: &str) -> Result<Vec<Token>, Box<SyntaxError>> {
     let mut lexer = Lexer { source, at: 0 };
     let mut tokens = Vec::new();
     loop {
@@ -50,7 +50,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn token(&mut self) -> Result<TokenKind, SyntaxError> {
+    fn token(&mut self) -> Result<TokenKind, Box<SyntaxError>> {
         let Some(byte) = self.peek() else { return Ok(TokenKind::End) };
         if let Some((kind, length)) = literal::text(self.rest()).map_err(|error| error.moved(self.at))? {
             self.at += length;
@@ -82,7 +82,7 @@ impl<'a> Lexer<'a> {
         &rest[..length]
     }
 
-    fn quoted(&mut self) -> Result<TokenKind, SyntaxError> {
+    fn quoted(&mut self) -> Result<TokenKind, Box<SyntaxError>> {
         let start = self.at;
         self.at += 1;
         let name = self.take_while(|byte| is_word(byte) || matches!(byte, b'.' | b'-' | b'/' | b' '));
@@ -95,7 +95,7 @@ impl<'a> Lexer<'a> {
         Ok(TokenKind::Quoted(name.into()))
     }
 
-    fn number(&mut self) -> Result<TokenKind, SyntaxError> {
+    fn number(&mut self) -> Result<TokenKind, Box<SyntaxError>> {
         let start = self.at;
         let number = literal::number(self.rest());
         self.at += number.length;

@@ -54,7 +54,7 @@ struct Form {
 
 /// Reads the text or the bytes at the beginning of a text, and says how many bytes it takes; `None` when there is
 /// neither.
-pub(crate) fn text(source: &str) -> Result<Option<(TokenKind, usize)>, SyntaxError> {
+pub(crate) fn text(source: &str) -> Result<Option<(TokenKind, usize)>, Box<SyntaxError>> {
     let prefix = source.bytes().take_while(|byte| matches!(byte, b'r' | b'R' | b'b' | b'B')).take(2).count();
     let letters = source[..prefix].to_ascii_lowercase();
     let quotes = ["\"\"\"", "'''", "\"", "'"];
@@ -80,7 +80,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn body(&mut self, form: &Form) -> Result<(), SyntaxError> {
+    fn body(&mut self, form: &Form) -> Result<(), Box<SyntaxError>> {
         loop {
             let rest = &self.source[self.at..];
             if rest.starts_with(form.quote) {
@@ -105,7 +105,7 @@ impl Reader<'_> {
         self.out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    fn escape(&mut self, form: &Form) -> Result<(), SyntaxError> {
+    fn escape(&mut self, form: &Form) -> Result<(), Box<SyntaxError>> {
         let letter = self.source[self.at + 1..].chars().next().unwrap_or('\n');
         let plain = match letter {
             'a' => '\u{7}',
@@ -128,7 +128,7 @@ impl Reader<'_> {
     }
 
     /// The code point, or in bytes the byte, that the digits in that range after the backslash name.
-    fn code(&mut self, form: &Form, digits: std::ops::Range<usize>, radix: u32) -> Result<(), SyntaxError> {
+    fn code(&mut self, form: &Form, digits: std::ops::Range<usize>, radix: u32) -> Result<(), Box<SyntaxError>> {
         let end = digits.end;
         let digits = self.source.get(self.at + digits.start..self.at + end).unwrap_or("");
         // `from_str_radix` takes a sign too.
@@ -143,7 +143,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn wrong_escape(&self, length: usize) -> SyntaxError {
+    fn wrong_escape(&self, length: usize) -> Box<SyntaxError> {
         let message = "there is no such escape; write `\\\\` for a backslash, or `r` before the text";
         let length = length.min(self.source.len() - self.at);
         SyntaxError::new(message, self.at, length)

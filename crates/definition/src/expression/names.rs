@@ -56,7 +56,7 @@ pub(crate) fn protobuf_type(segments: &[Segment]) -> Option<&'static str> {
 }
 
 /// Some names say nothing alone: which step, which loop, which secret is meant must be plain without evaluating.
-pub(crate) fn check_root(segments: &[Segment]) -> Result<(), SyntaxError> {
+pub(crate) fn check_root(segments: &[Segment]) -> Result<(), Box<SyntaxError>> {
     const FIELDS: [&str; 3] = ["output", "status", "error"];
     match segments {
         [root] => {

@@ -31,7 +31,7 @@ pub(crate) struct Parsed {
 }
 
 /// Parses a whole source text.
-pub(crate) fn parse(source: &str) -> Result<Parsed, SyntaxError> {
+pub(crate) fn parse(source: &str) -> Result<Parsed, Box<SyntaxError>> {
     if source.len() > SOURCE_BYTES_MAX {
         let message = format!(
             "an expression has at most {SOURCE_BYTES_MAX} bytes, this one has {}; compute parts of it in a step before",
@@ -61,7 +61,7 @@ struct Parser {
     names: Vec<Name>,
 }
 
-type Parse<T = Node> = Result<T, SyntaxError>;
+type Parse<T = Node> = Result<T, Box<SyntaxError>>;
 
 impl Parser {
     fn peek(&self) -> &TokenKind {
@@ -103,7 +103,7 @@ impl Parser {
     }
 
     /// The token that comes next is wrong.
-    fn wrong(&self, message: impl Into<String>) -> SyntaxError {
+    fn wrong(&self, message: impl Into<String>) -> Box<SyntaxError> {
         SyntaxError::at(message, self.span())
     }
 
@@ -113,7 +113,7 @@ impl Parser {
             let message = format!("operators and calls stand more than {HEIGHT_MAX} deep in each other here");
             return Err(SyntaxError::at(message, span));
         }
-        Ok(Node { kind, span, height })
+        Ok(Node { kind: Box::new(kind), span, height })
     }
 
     fn chain_bound(&self, length: usize) -> Parse<()> {
@@ -157,7 +157,7 @@ impl Parser {
             return Ok(last);
         }
         let below = cases.iter().map(|(test, then)| test.height.max(then.height)).max().unwrap_or(0).max(last.height);
-        self.node(Kind::Conditional(cases, Box::new(last)), self.since(start), below)
+        self.node(Kind::Conditional(cases, last), self.since(start), below)
     }
 
     /// Everything from `||` to `*`, with a stack of its own instead of recursion.
@@ -205,7 +205,7 @@ impl Parser {
                     Sign::Plain(operator) => Some(Operation { operator, span, operand }),
                     Sign::Or | Sign::And => None,
                 });
-                Kind::Chain(Box::new(first), rest.collect())
+                Kind::Chain(first, rest.collect())
             }
         };
         self.node(kind, span, below)
@@ -237,8 +237,7 @@ impl Parser {
             return Ok(node);
         }
         let below = node.height;
-        let operand = Box::new(node);
-        let kind = if sign == "!" { Kind::Not(operand, times) } else { Kind::Negate(operand, times) };
+        let kind = if sign == "!" { Kind::Not(node, times) } else { Kind::Negate(node, times) };
         self.node(kind, self.since(start), below)
     }
 
@@ -252,7 +251,7 @@ impl Parser {
         };
         let start = self.advance();
         let span = start.to(self.advance());
-        Some(Node { kind: Kind::Literal(value), span, height: 1 })
+        Some(Node { kind: Box::new(Kind::Literal(value)), span, height: 1 })
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Compiles a pattern; the message says what is wrong with it.
     pub(crate) fn compile(pattern: &str) -> Result<Pattern, String> {
+        let pattern = &ascii_classes(pattern);
         let mut last = String::new();
         for (bytes_max, compile_price, price) in SIZES {
             let built = RegexBuilder::new(pattern).size_limit(bytes_max).dfa_size_limit(1 << 20).nest_limit(50).build();
@@ -53,5 +54,60 @@ impl Pattern {
     pub(crate) fn matches(&self, meter: &mut Meter, text: &str) -> Outcome<bool> {
         meter.charge((text.len() as u64 / 64 + 1) * self.price)?;
         Ok(self.regex.is_match(text))
+    }
+}
+
+/// In RE2 `\d`, `\w`, `\s` and `\b` mean ASCII; the Unicode ones would also be forty times as large.
+fn ascii_classes(pattern: &str) -> String {
+    let mut plain = String::with_capacity(pattern.len());
+    let (mut letters, mut in_class) = (pattern.chars(), false);
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            in_class = (in_class || letter == '[') && letter != ']';
+            plain.push(letter);
+            continue;
+        }
+        match letters.next() {
+            Some('d') => plain.push_str("[0-9]"),
+            Some('D') => plain.push_str("[^0-9]"),
+            Some('w') => plain.push_str("[0-9A-Za-z_]"),
+            Some('W') => plain.push_str("[^0-9A-Za-z_]"),
+            Some('s') => plain.push_str(r"[\t\n\x0C\r ]"),
+            Some('S') => plain.push_str(r"[^\t\n\x0C\r ]"),
+            Some('b') if !in_class => plain.push_str(r"(?-u:\b)"),
+            other => {
+                plain.push(letter);
+                plain.extend(other);
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_ascii_and_patterns_small() {
+        for (pattern, text, expect) in [
+            (r"^\w+$", "abc_9", true),
+            (r"^\w+$", "é", false),
+            (r"^\W$", "é", true),
+            (r"^\d$", "٣", false),
+            (r"^[\w.+-]+@[\w-]+\.[\w.]+$", "ada.l@example.co.uk", true),
+            (r"^[^\s]+$", "a b", false),
+            (r"\bé", "aé", true),
+            (r"\\d", r"\d", true),
+            (r"^[[:alpha:]\d]+$", "a1", true),
+            (r"^\pL$", "é", true),
+            (r"a\.b", "a.b", true),
+        ] {
+            let compiled = Pattern::compile(pattern).unwrap();
+            assert_eq!(compiled.matches(&mut Meter::new(1_000), text).unwrap(), expect, "{pattern} {text}");
+        }
+        let reason = Pattern::compile("a(").unwrap_err();
+        assert_eq!(reason, "this is not a pattern in RE2 syntax: unclosed group");
+        assert!(Pattern::compile("((a{99}){99}){99}").unwrap_err().starts_with("this pattern is too large"));
     }
 }

@@ -1,6 +1,6 @@
 //! Calls of functions and methods, and the macros that look like functions: `has` and `default`.
 
-use crate::{Value, value::Key};
+use crate::value::Key;
 
 use super::{
     super::{
@@ -54,7 +54,7 @@ impl Parser {
         let span = self.since(list.span);
         let below = list.height.max(comprehension.body.height);
         let link = Link { kind: LinkKind::Macro(Box::new(comprehension)), span };
-        self.node(Kind::Postfix(Box::new(list), vec![link]), span, below)
+        self.node(Kind::Postfix(list, vec![link]), span, below)
     }
 
     /// What stands behind the dot of `x.name(…)`.
@@ -92,21 +92,20 @@ impl Parser {
         let argument = self.expression()?;
         self.expect(")")?;
         let span = self.since(start);
-        let (operand, key) = match argument {
-            Node { kind: Kind::StepField(id, field), span, .. } => {
-                (self.node(Kind::Step(id), span, 0)?, Key::String(field))
-            }
-            Node { kind: Kind::Postfix(first, mut links), span, height } => {
+        let Node { kind, span: inner, height } = argument;
+        let (kind, key) = match *kind {
+            Kind::StepField(id, field) => (Kind::Step(id), Key::String(field)),
+            Kind::Postfix(first, mut links) => {
                 let Some(LinkKind::Field(key)) = links.pop().map(|link| link.kind) else {
-                    return Err(not_a_select(span));
+                    return Err(not_a_select(inner));
                 };
-                let kind = if links.is_empty() { first.kind } else { Kind::Postfix(first, links) };
-                (Node { kind, span, height }, key)
+                (if links.is_empty() { *first.kind } else { Kind::Postfix(first, links) }, key)
             }
-            other => return Err(not_a_select(other.span)),
+            _ => return Err(not_a_select(inner)),
         };
+        let operand = Node { kind: Box::new(kind), span: inner, height };
         let below = operand.height;
-        self.node(Kind::Has(Box::new(operand), key), span, below)
+        self.node(Kind::Has(operand, key), span, below)
     }
 
     fn default_macro(&mut self, start: Span) -> Parse {
@@ -116,11 +115,11 @@ impl Parser {
             return Err(SyntaxError::at("`default` takes a value and what stands in for it: `default(x, y)`", span));
         };
         let below = value.height.max(otherwise.height);
-        self.node(Kind::Default(Box::new(value), Box::new(otherwise)), span, below)
+        self.node(Kind::Default(value, otherwise), span, below)
     }
 }
 
-fn not_a_select(span: Span) -> SyntaxError {
+fn not_a_select(span: Span) -> Box<SyntaxError> {
     SyntaxError::at("`has` asks for one field: `has(x.field)`", span)
 }
 
@@ -137,16 +136,15 @@ fn check_count(function: &Function, count: usize, span: Span) -> Parse<()> {
 
 /// Compiles the pattern of `matches` at once if it is literal; it is the argument at that place.
 fn prepare(function: &'static Function, arguments: Vec<Node>, place: usize) -> Parse<Call> {
-    let pattern = match arguments.get(place) {
-        Some(Node { kind: Kind::Literal(Value::String(text)), span, .. }) if function.name == "matches" => {
-            Some(Pattern::compile(text).map_err(|message| SyntaxError::at(message, *span))?)
-        }
-        _ => None,
+    let literal = arguments.get(place).and_then(|node| Some((node.literal_text()?, node.span)));
+    let pattern = match literal.filter(|_| function.name == "matches") {
+        Some((text, span)) => Some(Box::new(Pattern::compile(text).map_err(|message| SyntaxError::at(message, span))?)),
+        None => None,
     };
     Ok(Call { function, arguments, pattern })
 }
 
-fn unknown(name: &str, span: Span, style: Style) -> SyntaxError {
+fn unknown(name: &str, span: Span, style: Style) -> Box<SyntaxError> {
     let (message, suggestion) = match (functions::find(name), style) {
         (Some(_), Style::Method) => (format!("`{name}` is written `{name}(x)`, not `x.{name}()`"), None),
         (Some(_), _) => (format!("`{name}` is written `x.{name}(…)`, not `{name}(x, …)`"), None),
@@ -158,5 +156,7 @@ fn unknown(name: &str, span: Span, style: Style) -> SyntaxError {
         }
         (None, _) => (format!("unknown function `{name}`"), functions::nearest(name)),
     };
-    SyntaxError { suggestion, ..SyntaxError::at(message, span) }
+    let mut error = SyntaxError::at(message, span);
+    error.suggestion = suggestion;
+    error
 }

@@ -34,7 +34,7 @@ impl Parser {
         }
         let below = links.iter().map(link_height).max().unwrap_or(0).max(node.height);
         let span = self.since(node.span);
-        self.node(Kind::Postfix(Box::new(node), links), span, below)
+        self.node(Kind::Postfix(node, links), span, below)
     }
 
     fn link(&mut self) -> Parse<Option<Link>> {
@@ -98,7 +98,7 @@ fn segment(link: &Link) -> Option<Segment> {
     let (text, span) = match &link.kind {
         // Without the dot, which is no part of the name.
         LinkKind::Field(Key::String(text)) => (text, link.span.without_first()),
-        LinkKind::Index(Node { kind: Kind::Literal(Value::String(text)), span, .. }) => (text, *span),
+        LinkKind::Index(index) => (index.literal_text()?, index.span),
         _ => return None,
     };
     Some(Segment { text: text.clone(), span })
