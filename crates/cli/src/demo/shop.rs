@@ -2,7 +2,7 @@
 //!
 //! `POST /charges`, `/refunds`, `/holds`, `/releases`, `/shipments` and `DELETE /shipments/{id}` need an
 //! `Idempotency-Key`. Knobs make them fail: `PUT /knobs` for an endpoint, or the query of one request
-//! (`?fail_rate=0.3&latency_ms=50`). `GET /ledger` shows what really happened.
+//! (`?fail_rate=0.3&latency_ms=50`). `GET /ledger` shows what really happened, `GET /access.log` what web servers write.
 //!
 //! Without any knob, a hold of more than 100 pieces is refused (409), so that an order can fail for good.
 
@@ -28,6 +28,8 @@ use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Recorded, Wanted};
 
+/// What the shop's web server has seen: for the example that counts it.
+const ACCESS_LOG: &str = include_str!("../../../../examples/data/access.log");
 /// How many pieces can be held at once.
 const PIECES_MAX: i64 = 100;
 /// No request is delayed longer than this.
@@ -96,6 +98,7 @@ pub fn router(options: ShopOptions) -> io::Result<Router> {
     let shop = Arc::new(Shop { ledger: Mutex::new(Ledger::open(&options.ledger)?), knobs: Mutex::default() });
     let mut router = Router::new()
         .route("/", get(|| async { "the demo shop; its ledger is at /ledger\n" }))
+        .route("/access.log", get(|| async { ACCESS_LOG }))
         .route("/ledger", get(show_ledger))
         .route("/knobs", get(show_knobs).put(turn_knobs))
         .route("/shipments/{id}", delete(cancel_shipment));
