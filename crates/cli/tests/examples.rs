@@ -32,3 +32,12 @@ fn every_example_compiles() {
     }
     assert!(refused.is_empty(), "{refused}");
 }
+
+#[test]
+fn a_program_that_is_none_is_refused_where_it_stands() {
+    let types = catalogue(Options::default()).unwrap().step_types(built_in());
+    let text = "name: x\nsteps:\n  - id: a\n    type: jq\n    with:\n      args: { n: 1 }\n      program: .[:$m]\n";
+    let problems = compile(text, Format::Yaml, &types).unwrap_err();
+    let shown = render(&problems, "x.yaml");
+    assert!(shown.contains("x.yaml:7:16") && shown.contains("there is no variable `$m`"), "{shown}");
+}

@@ -1,5 +1,7 @@
 //! What the language has to know of a step type to check and compile its steps.
 
+use std::collections::BTreeMap;
+
 use crate::Value;
 
 /// A step type: its name, the shape of its `with` and of its output, and how its steps may be written.
@@ -36,10 +38,26 @@ pub enum Family {
     Doing,
 }
 
+/// Looks at a `with` as it is written, expressions unevaluated, for what a schema cannot say: a program's syntax.
+///
+/// # Errors
+/// The field of `with` that is wrong, and why.
+pub type Checker = fn(&Value) -> Result<(), Misfit>;
+
+/// What a [`Checker`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The field of `with`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
 /// The step types that a server knows, by name.
 #[derive(Debug, Clone, Default)]
 pub struct StepTypes {
     types: Vec<StepType>,
+    checkers: BTreeMap<&'static str, Checker>,
 }
 
 impl StepTypes {
@@ -49,12 +67,24 @@ impl StepTypes {
         types.reverse();
         types.dedup_by_key(|it| it.name);
         types.reverse();
-        StepTypes { types }
+        StepTypes { types, checkers: BTreeMap::new() }
     }
 
     /// The type of that name.
     pub fn get(&self, name: &str) -> Option<&StepType> {
         self.types.binary_search_by(|it| it.name.cmp(name)).ok().map(|at| &self.types[at])
+    }
+
+    /// These types, the one of that name with a check of its own.
+    #[must_use]
+    pub fn with_checker(mut self, name: &'static str, checker: Checker) -> StepTypes {
+        self.checkers.insert(name, checker);
+        self
+    }
+
+    /// The check of its own that a type has.
+    pub fn checker(&self, name: &str) -> Option<Checker> {
+        self.checkers.get(name).copied()
     }
 
     /// Every type, by name.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use windlass_definition::{
     Error, Timestamp, Value,
-    step_type::{StepType, StepTypes},
+    step_type::{Checker, StepType, StepTypes},
 };
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_store::Store;
@@ -17,6 +17,11 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Step: Send + Sync {
     /// What the language, the editor and the reference have to know of it.
     fn describe(&self) -> StepType;
+
+    /// A check of a `with` when its document is saved, for what the schema cannot say.
+    fn checker(&self) -> Option<Checker> {
+        None
+    }
 
     /// Runs one attempt. `input` is the evaluated `with`. Returning means that the attempt has ended: a step that is
     /// asked to stop through [`StepContext::stop`] ends soon, with its output when the effect happened all the same.
@@ -99,7 +104,8 @@ impl Catalogue {
     pub fn step_types(&self, built_in: Vec<StepType>) -> StepTypes {
         let mut types = built_in;
         types.extend(self.steps.values().map(|step| step.describe()));
-        StepTypes::new(types)
+        let checkers = self.steps.iter().filter_map(|(name, step)| step.checker().map(|checker| (*name, checker)));
+        checkers.fold(StepTypes::new(types), |types, (name, checker)| types.with_checker(name, checker))
     }
 }
 

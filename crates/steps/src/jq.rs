@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use windlass_definition::{
     Class, Error, Value,
-    step_type::{Family, StepType},
+    step_type::{Checker, Family, Misfit, StepType},
 };
 use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure};
 
@@ -107,6 +107,10 @@ impl Step for Jq {
         }
     }
 
+    fn checker(&self) -> Option<Checker> {
+        Some(check_with)
+    }
+
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
         Box::pin(async move {
             let with: JqWith = schema::read_with("jq", &input)?;
@@ -134,6 +138,23 @@ impl Step for Jq {
                 .map_err(|err| StepFailure::nothing_sent(Error::new(Class::Script, "jq_not_json", err.to_string())))
         })
     }
+}
+
+fn check_with(with: &Value) -> Result<(), Misfit> {
+    let Some(program) = with.get("program").and_then(Value::as_str) else { return Ok(()) };
+    let names: Vec<String> = match with.get("args") {
+        None => Vec::new(),
+        Some(Value::Map(args)) => args.keys().map(|it| it.as_text().into_owned()).collect(),
+        // The names are known only when the step runs.
+        Some(_) => return Ok(()),
+    };
+    check(program, names.iter().map(String::as_str)).map_err(|err| {
+        let message = match err {
+            ProgramError::Compile(message) => message,
+            other => other.to_string(),
+        };
+        Misfit { field: "program", message }
+    })
 }
 
 /// Checks a program when its document is saved: the message says where it is wrong.

@@ -49,8 +49,10 @@ fn section(page: &mut String, step_type: &StepType) {
     }
     let output = self::fields(&step_type.output_schema);
     if output.is_empty() {
-        let meaning = step_type.output_schema.get("description").and_then(Value::as_str).unwrap_or("null.");
-        let _ = write!(page, "\nOutput: {meaning}\n");
+        // Without fields and without a word of its own, the documentation says what comes out.
+        if let Some(meaning) = step_type.output_schema.get("description").and_then(Value::as_str) {
+            let _ = write!(page, "\nOutput: {meaning}\n");
+        }
         return;
     }
     page.push_str("\n| output | type | meaning |\n|---|---|---|\n");
@@ -85,13 +87,14 @@ impl Field {
     }
 }
 
-fn fields(schema: &Value) -> Vec<Field> {
+fn fields(root: &Value) -> Vec<Field> {
+    let schema = root;
     let required = schema.get("required").and_then(Value::as_list).unwrap_or_default();
     let Some(properties) = schema.get("properties").and_then(Value::as_map) else { return Vec::new() };
     let describe = |(name, schema): (&windlass_definition::value::Key, &Value)| Field {
         name: name.as_text().into_owned(),
         required: required.iter().any(|it| it.as_str() == Some(&name.as_text())),
-        kind: kind(schema),
+        kind: kind(schema, root),
         meaning: meaning(schema),
     };
     let mut fields: Vec<Field> = properties.iter().map(describe).collect();
@@ -105,7 +108,11 @@ fn meaning(schema: &Value) -> String {
 }
 
 /// The type in a few words: "text", "list of text", "`auto` or `json`".
-fn kind(schema: &Value) -> String {
+fn kind(schema: &Value, root: &Value) -> String {
+    let definition = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix("#/$defs/"));
+    if let Some(schema) = definition.and_then(|name| root.get("$defs")?.get(name)) {
+        return kind(schema, root);
+    }
     if let Some(value) = schema.get("const") {
         return format!("`{}`", value.to_text());
     }
@@ -114,14 +121,14 @@ fn kind(schema: &Value) -> String {
     }
     for key in ["anyOf", "oneOf"] {
         if let Some(schemas) = schema.get(key).and_then(Value::as_list) {
-            return alternatives(schemas.iter().filter(|it| !is_null_type(it)).map(kind));
+            return alternatives(schemas.iter().filter(|it| !is_null_type(it)).map(|it| kind(it, root)));
         }
     }
     match schema.get("type") {
-        Some(Value::String(name)) => type_words(name, schema),
+        Some(Value::String(name)) => type_words(name, schema, root),
         Some(Value::List(names)) => {
             let names = names.iter().filter_map(Value::as_str).filter(|it| *it != "null");
-            alternatives(names.map(|name| type_words(name, schema)))
+            alternatives(names.map(|name| type_words(name, schema, root)))
         }
         _ => "any".to_owned(),
     }
@@ -131,9 +138,10 @@ fn is_null_type(schema: &Value) -> bool {
     schema.get("type").and_then(Value::as_str) == Some("null")
 }
 
-fn type_words(name: &str, schema: &Value) -> String {
-    let of = |part: &str| schema.get(part).filter(|it| it.as_map().is_some()).map(kind);
+fn type_words(name: &str, schema: &Value, root: &Value) -> String {
+    let of = |part: &str| schema.get(part).filter(|it| it.as_map().is_some()).map(|it| kind(it, root));
     match name {
+        "string" if schema.get("x-windlass").and_then(Value::as_str) == Some("duration") => "duration".to_owned(),
         "string" => "text".to_owned(),
         "integer" => "whole number".to_owned(),
         "boolean" => "`true` or `false`".to_owned(),

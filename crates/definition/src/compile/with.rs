@@ -35,6 +35,13 @@ impl Compiler<'_> {
         }
         let mut problems = Vec::new();
         check(node, shape.root, shape, ("with", &mut problems));
+        if problems.is_empty()
+            && let Some(checker) = self.types.checker(step_type.name)
+            && let Err(misfit) = checker(&node.to_value())
+        {
+            let span = node.entry(misfit.field).map_or(head_of(node), |it| it.value.span);
+            problems.push(Problem::new(span, format!("`{}`: {}", misfit.field, misfit.message)));
+        }
         for problem in problems {
             self.report(problem);
         }
