@@ -1,1 +1,3 @@
+//! The `windlass` program.
+
 fn main() {}

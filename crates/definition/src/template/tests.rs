@@ -1,3 +1,5 @@
+//! Templates: what each kind of text becomes.
+
 use uuid::Uuid;
 
 use super::*;
