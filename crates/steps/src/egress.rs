@@ -5,19 +5,21 @@
 //! otherwise; redirects are followed here, one checked request at a time. Environment proxies are not used.
 
 pub mod address;
+mod error;
+mod redirect;
 
-use std::{error::Error as StdError, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use address::{PrivateNetwork, Refused};
+use address::PrivateNetwork;
+use error::translate;
+pub use error::{EgressError, EgressFailure};
 use reqwest::{
     Client, Method, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{self, HeaderMap, HeaderName},
-    redirect,
+    header::HeaderMap,
 };
 use rustls::pki_types::CertificateDer;
-use windlass_definition::{Class, Error};
-use windlass_runtime::step::{Sent, StepFailure};
+use windlass_runtime::step::Sent;
 
 /// Response bodies are read up to this size unless a request says otherwise.
 pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
@@ -93,56 +95,6 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub enum EgressError {
-    /// The TLS set-up of the client failed.
-    #[error("failed to set up the HTTP client")]
-    Setup(#[source] Box<dyn StdError + Send + Sync>),
-    /// Neither http nor https.
-    #[error("`{0}` is not an http or https URL")]
-    Scheme(String),
-    /// The address is not public.
-    #[error("{host} may not be reached: {refused}; the server's --allow-private-network setting would allow it")]
-    Refused {
-        /// The host as the URL names it.
-        host: String,
-        /// The address and what it is.
-        refused: Refused,
-    },
-    /// No connection was made.
-    #[error("could not connect to {host}: {reason}")]
-    Connect {
-        /// The host as the URL names it.
-        host: String,
-        /// Why, without addresses of inner parts.
-        reason: String,
-    },
-    /// The connection broke after the request had begun.
-    #[error("lost the connection to {host}: {reason}")]
-    Lost {
-        /// The host as the URL names it.
-        host: String,
-        /// Why.
-        reason: String,
-    },
-    /// It took too long.
-    #[error("{host} did not answer in time")]
-    Timeout {
-        /// The host as the URL names it.
-        host: String,
-    },
-    /// More redirects than are followed.
-    #[error("more than {0} redirects")]
-    TooManyRedirects(usize),
-    /// A redirect to what is no URL.
-    #[error("a redirect to `{0}`, which is no URL")]
-    BadRedirect(String),
-    /// The body is larger than allowed.
-    #[error("the response is larger than {0} bytes; raise `max_bytes` to read more")]
-    ResponseTooLarge(usize),
-}
-
 /// The client. Cloning it is cheap and shares its connections.
 #[derive(Clone)]
 pub struct Egress {
@@ -164,7 +116,7 @@ impl Egress {
     pub fn new(options: EgressOptions) -> Result<Egress, EgressError> {
         let client = Client::builder()
             .no_proxy()
-            .redirect(redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.connect_timeout)
@@ -195,13 +147,13 @@ impl Egress {
     async fn follow(&self, mut request: Request, sent: &mut Sent) -> Result<Response, EgressError> {
         for _ in 0..=self.options.redirects_max {
             let response = self.send_once(&request, sent).await?;
-            let target = redirect_target(&request, &response)?;
+            let target = redirect::target(&request, &response)?;
             let Some(target) = target else {
                 let (status, headers) = (response.status(), response.headers().clone());
                 let body = read_body(response, &request).await?;
                 return Ok(Response { status, headers, url: request.url, body });
             };
-            redirect_request(&mut request, response.status(), target);
+            redirect::apply(&mut request, response.status(), target);
         }
         Err(EgressError::TooManyRedirects(self.options.redirects_max))
     }
@@ -231,34 +183,6 @@ impl Egress {
             *sent = Sent::Maybe;
         }
         Err(translate(error, host))
-    }
-}
-
-/// A failed request: why, and whether it may have had its effect.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct EgressFailure {
-    /// Why.
-    pub error: EgressError,
-    /// Whether the effect may have happened.
-    pub sent: Sent,
-}
-
-impl From<EgressFailure> for StepFailure {
-    fn from(failure: EgressFailure) -> StepFailure {
-        let message = failure.error.to_string();
-        let error = match &failure.error {
-            EgressError::Setup(_) => Error::new(Class::Connect, "client_setup", message),
-            EgressError::Scheme(_) => Error::new(Class::Validation, "bad_url", message),
-            EgressError::Refused { .. } => Error::new(Class::Denied, "private_address", message),
-            EgressError::Connect { .. } => Error::new(Class::Connect, "connect_failed", message).retryable(),
-            EgressError::Lost { .. } => Error::new(Class::Connect, "connection_lost", message).retryable(),
-            EgressError::Timeout { .. } => Error::new(Class::Timeout, "request_timeout", message).retryable(),
-            EgressError::TooManyRedirects(_) => Error::new(Class::Limit, "too_many_redirects", message),
-            EgressError::BadRedirect(_) => Error::new(Class::Http, "bad_redirect", message),
-            EgressError::ResponseTooLarge(_) => Error::new(Class::Limit, "response_too_large", message),
-        };
-        StepFailure { error, sent: failure.sent }
     }
 }
 
@@ -301,40 +225,6 @@ fn host_of(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn redirect_target(request: &Request, response: &reqwest::Response) -> Result<Option<Url>, EgressError> {
-    let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    if request.redirects == Redirects::Return || !follows {
-        return Ok(None);
-    }
-    let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
-    let text = String::from_utf8_lossy(location.as_bytes()).into_owned();
-    request.url.join(&text).map(Some).map_err(|_| EgressError::BadRedirect(text))
-}
-
-/// Turns a request into the one that its redirect asks for. To another origin goes only what cannot be a secret.
-fn redirect_request(request: &mut Request, status: StatusCode, target: Url) {
-    let becomes_get = match status.as_u16() {
-        303 => request.method != Method::HEAD,
-        301 | 302 => request.method == Method::POST,
-        _ => false,
-    };
-    if becomes_get {
-        request.method = Method::GET;
-        request.body = None;
-        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
-            request.headers.remove(name);
-        }
-    }
-    if target.origin() != request.url.origin() {
-        let kept = [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CONTENT_TYPE, header::USER_AGENT];
-        let dropped: Vec<HeaderName> = request.headers.keys().filter(|it| !kept.contains(it)).cloned().collect();
-        for name in dropped {
-            request.headers.remove(name);
-        }
-    }
-    request.url = target;
-}
-
 async fn read_body(mut response: reqwest::Response, request: &Request) -> Result<Vec<u8>, EgressError> {
     let bytes_max = request.response_bytes_max.min(RESPONSE_BYTES_LIMIT);
     if response.content_length().is_some_and(|length| length > bytes_max as u64) {
@@ -348,25 +238,4 @@ async fn read_body(mut response: reqwest::Response, request: &Request) -> Result
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-fn translate(error: reqwest::Error, host: String) -> EgressError {
-    if let Some(refused) = sources(&error).find_map(|it| it.downcast_ref::<Refused>()) {
-        return EgressError::Refused { host, refused: refused.clone() };
-    }
-    if error.is_timeout() && !error.is_connect() {
-        return EgressError::Timeout { host };
-    }
-    // The innermost cause is the one that says something: "Connection refused (os error 111)".
-    let reason = sources(&error).last().map_or_else(|| error.to_string(), ToString::to_string);
-    if error.is_connect() { EgressError::Connect { host, reason } } else { EgressError::Lost { host, reason } }
-}
-
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let this = next?;
-        next = this.source();
-        Some(this)
-    })
 }
