@@ -36,6 +36,7 @@ mod pattern;
 mod token;
 
 pub use failure::Span;
+pub use functions::names as function_names;
 pub(crate) use literal::text as literal_text;
 pub use names::Name;
 pub(crate) use names::references;

@@ -61,7 +61,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 }
 
 /// The names of all functions and macros.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+pub fn names() -> impl Iterator<Item = &'static str> {
     let functions = FAMILIES.into_iter().flatten().map(|function| function.name);
     functions.chain(MacroKind::METHODS.iter().map(|(name, _)| *name)).chain(MACROS)
 }
