@@ -256,3 +256,6 @@ fn selects_only(node: &Node) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,48 +3,17 @@
 //! Cloning a value is cheap: text, lists and maps are shared. Maps are ordered by key in code point order, so that
 //! the same value is written the same way on every machine. Between steps there is only JSON: see [`Value::into_json`].
 
-use std::{
-    borrow::{Borrow, Cow},
-    cmp::Ordering,
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor},
-    ser::{SerializeMap, SerializeSeq},
-};
 
-/// Lists and maps within each other, at most. Fits what JSON readers accept by default, with room around it.
-pub const DEPTH_MAX: usize = 100;
+mod json;
+mod key;
+mod serde;
 
-/// Bytes of a value as JSON, at most, if no setting says otherwise.
-pub const BYTES_MAX: usize = 16 << 20;
-
-const TOO_DEEP: &str = "lists and maps are more than 100 deep within each other (value_depth_max)";
-
-/// Refuses JSON text that is nested more than [`DEPTH_MAX`] deep, before anything reads it.
-pub(crate) fn check_json_depth(text: &str) -> Result<(), &'static str> {
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return Err(TOO_DEEP);
-        }
-    }
-    Ok(())
-}
+pub(crate) use json::check_json_depth;
+pub use json::{BYTES_MAX, DEPTH_MAX};
+pub use key::Key;
 
 /// The entries of a map value.
 pub type Map = BTreeMap<Key, Value>;
@@ -79,96 +48,6 @@ pub enum Value {
     Type(&'static str),
 }
 
-/// The key of a map. JSON has text keys only; expressions may use the others.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number; an unsigned one that fits is kept as this.
-    Int(i64),
-    /// A whole number above the range of [`Key::Int`].
-    Uint(u64),
-    /// Text.
-    String(Arc<str>),
-}
-
-impl Key {
-    /// The key as the text that JSON writes.
-    pub fn as_text(&self) -> Cow<'_, str> {
-        match self {
-            Key::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
-            Key::Int(value) => Cow::Owned(value.to_string()),
-            Key::Uint(value) => Cow::Owned(value.to_string()),
-            Key::String(value) => Cow::Borrowed(value),
-        }
-    }
-}
-
-/// What a key looks like from outside, so that a map can be asked for a text without making a key of it.
-trait KeyView {
-    fn view(&self) -> BorrowedKey<'_>;
-}
-
-/// In the same order as [`Key`].
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum BorrowedKey<'a> {
-    Bool(bool),
-    Int(i64),
-    Uint(u64),
-    String(&'a str),
-}
-
-struct TextKey<'a>(&'a str);
-
-impl KeyView for TextKey<'_> {
-    fn view(&self) -> BorrowedKey<'_> {
-        BorrowedKey::String(self.0)
-    }
-}
-
-impl KeyView for Key {
-    fn view(&self) -> BorrowedKey<'_> {
-        match self {
-            Key::Bool(value) => BorrowedKey::Bool(*value),
-            Key::Int(value) => BorrowedKey::Int(*value),
-            Key::Uint(value) => BorrowedKey::Uint(*value),
-            Key::String(value) => BorrowedKey::String(value),
-        }
-    }
-}
-
-impl<'a> Borrow<dyn KeyView + 'a> for Key {
-    fn borrow(&self) -> &(dyn KeyView + 'a) {
-        self
-    }
-}
-
-impl PartialEq for dyn KeyView + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.view() == other.view()
-    }
-}
-
-impl Eq for dyn KeyView + '_ {}
-
-impl PartialOrd for dyn KeyView + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for dyn KeyView + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.view().cmp(&other.view())
-    }
-}
-
-impl From<&str> for Key {
-    fn from(text: &str) -> Key {
-        Key::String(text.into())
-    }
-}
-
 impl Value {
     /// Text.
     pub fn string(text: impl AsRef<str>) -> Value {
@@ -195,14 +74,6 @@ impl Value {
         };
         Arc::make_mut(&mut map).insert(Key::from(key), value);
         Value::Map(map)
-    }
-
-    /// The entry of a map under a text key.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        match self {
-            Value::Map(map) => map.get(&TextKey(key) as &dyn KeyView),
-            _ => None,
-        }
     }
 
     /// The text of a text.
@@ -269,98 +140,6 @@ impl Value {
         }
     }
 
-    /// The value as JSON knows it: unsigned numbers that fit become signed, times become RFC 3339 text, spans
-    /// `"5400s"`, bytes base64, types their names, keys text. The same value again if it is JSON already.
-    ///
-    /// # Errors
-    /// A double that is not finite has no JSON form, keys `1` and `"1"` cannot both be text, and a value is at most
-    /// [`DEPTH_MAX`] deep; the message says so.
-    pub fn into_json(self) -> Result<Value, &'static str> {
-        self.to_json(0)
-    }
-
-    fn to_json(&self, depth: usize) -> Result<Value, &'static str> {
-        if self.is_json(depth)? {
-            return Ok(self.clone());
-        }
-        Ok(match self {
-            Value::Uint(number) => i64::try_from(*number).map_or(Value::Uint(*number), Value::Int),
-            Value::List(items) => {
-                let items: Result<Vec<Value>, _> = items.iter().map(|item| item.to_json(depth + 1)).collect();
-                Value::List(Arc::new(items?))
-            }
-            Value::Map(map) => {
-                let mut entries = Map::new();
-                for (key, value) in map.iter() {
-                    let key = match key {
-                        Key::String(_) => key.clone(),
-                        other => Key::from(other.as_text().as_ref()),
-                    };
-                    if entries.insert(key, value.to_json(depth + 1)?).is_some() {
-                        return Err("two keys of a map are the same as text, so it has no JSON form");
-                    }
-                }
-                Value::Map(Arc::new(entries))
-            }
-            other => Value::string(other.to_text()),
-        })
-    }
-
-    fn is_json(&self, depth: usize) -> Result<bool, &'static str> {
-        if depth > DEPTH_MAX {
-            return Err(TOO_DEEP);
-        }
-        match self {
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => Ok(true),
-            Value::Uint(number) => Ok(i64::try_from(*number).is_err()),
-            Value::Double(number) if number.is_finite() => Ok(true),
-            Value::Double(_) => Err("a number that is not finite has no JSON form"),
-            Value::List(items) => {
-                for item in items.iter() {
-                    if !item.is_json(depth + 1)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Value::Map(map) => {
-                for (key, value) in map.iter() {
-                    if !matches!(key, Key::String(_)) || !value.is_json(depth + 1)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
-            Value::Bytes(_) | Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => Ok(false),
-        }
-    }
-
-    /// About how many bytes the value takes as JSON, parts that are shared counted each time they appear; `None` when
-    /// that is more than `bytes_max`. It stops counting there, so it takes no longer for a larger value.
-    pub fn json_bytes_within(&self, bytes_max: usize) -> Option<usize> {
-        let mut left = bytes_max;
-        self.take_bytes(&mut left)?;
-        Some(bytes_max - left)
-    }
-
-    fn take_bytes(&self, left: &mut usize) -> Option<()> {
-        let own = match self {
-            Value::String(text) => text.len() + 2,
-            Value::Bytes(bytes) => bytes.len() * 4 / 3 + 2,
-            Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => 24,
-            _ => 4,
-        };
-        *left = left.checked_sub(own)?;
-        match self {
-            Value::List(items) => items.iter().try_for_each(|item| item.take_bytes(left)),
-            Value::Map(map) => map.iter().try_for_each(|(key, value)| {
-                *left = left.checked_sub(key.as_text().len() + 4)?;
-                value.take_bytes(left)
-            }),
-            _ => Some(()),
-        }
-    }
-
     /// The value within text: null is nothing, text itself, lists and maps compact JSON.
     pub fn to_text(&self) -> String {
         use base64::{Engine, engine::general_purpose::STANDARD};
@@ -378,43 +157,6 @@ impl Value {
             Value::Timestamp(at) => timestamp_text(at),
             Value::Duration(span) => duration_text(*span),
             Value::Type(name) => (*name).to_owned(),
-        }
-    }
-
-    /// The same value in `serde_json`'s terms, for libraries that want it.
-    pub fn to_serde(&self) -> serde_json::Value {
-        match self {
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(value) => (*value).into(),
-            Value::Int(number) => (*number).into(),
-            Value::Uint(number) => (*number).into(),
-            Value::Double(number) => serde_json::Number::from_f64(*number).map_or(serde_json::Value::Null, Into::into),
-            Value::List(items) => items.iter().map(Value::to_serde).collect(),
-            Value::Map(map) => serde_json::Value::Object(
-                map.iter().map(|(key, value)| (key.as_text().into_owned(), value.to_serde())).collect(),
-            ),
-            other => other.to_text().into(),
-        }
-    }
-}
-
-impl From<serde_json::Value> for Value {
-    fn from(value: serde_json::Value) -> Value {
-        match value {
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Bool(value) => Value::Bool(value),
-            serde_json::Value::Number(number) => {
-                if let Some(number) = number.as_i64() {
-                    Value::Int(number)
-                } else if let Some(number) = number.as_u64() {
-                    Value::Uint(number)
-                } else {
-                    Value::Double(number.as_f64().unwrap_or(f64::NAN))
-                }
-            }
-            serde_json::Value::String(text) => Value::String(text.into()),
-            serde_json::Value::Array(items) => Value::list(items.into_iter().map(Value::from)),
-            serde_json::Value::Object(map) => Value::map(map.into_iter().map(|(key, value)| (key, Value::from(value)))),
         }
     }
 }
@@ -505,159 +247,5 @@ pub fn duration_text(span: TimeDelta) -> String {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
-    }
-}
-
-/// Writes JSON; what JSON does not know is written as [`Value::into_json`] would turn it, a double that is not
-/// finite as null.
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Int(number) => serializer.serialize_i64(*number),
-            Value::Uint(number) => serializer.serialize_u64(*number),
-            Value::Double(number) => serializer.serialize_f64(*number),
-            Value::String(text) => serializer.serialize_str(text),
-            Value::List(items) => {
-                let mut list = serializer.serialize_seq(Some(items.len()))?;
-                for item in items.iter() {
-                    list.serialize_element(item)?;
-                }
-                list.end()
-            }
-            Value::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries.iter() {
-                    map.serialize_entry(key.as_text().as_ref(), value)?;
-                }
-                map.end()
-            }
-            Value::Bytes(_) | Value::Timestamp(_) | Value::Duration(_) | Value::Type(_) => {
-                serializer.serialize_str(&self.to_text())
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Int(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::from(number))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Double(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::string(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0).min(1024));
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Value::List(Arc::new(items)))
-    }
-
-    /// The last of equal keys wins; documents, which refuse them, do not come through here.
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some((key, value)) = access.next_entry::<Cow<'de, str>, Value>()? {
-            map.insert(Key::from(key.as_ref()), value);
-        }
-        Ok(Value::Map(Arc::new(map)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_keeps_the_kind_of_each_number() {
-        for (text, written) in [
-            ("1", "1"),
-            ("1.0", "1.0"),
-            ("18446744073709551615", "18446744073709551615"),
-            ("18446744073709551616", "1.8446744073709552e+19"),
-            ("1e2", "100.0"),
-        ] {
-            let value: Value = serde_json::from_str(text).unwrap();
-            assert_eq!(value.to_string(), written, "{text}");
-        }
-    }
-
-    #[test]
-    fn maps_are_written_in_code_point_order() {
-        let value: Value = serde_json::from_str(r#"{"b":1,"a":{"é":1,"z":2},"A":[]}"#).unwrap();
-        assert_eq!(value.to_string(), r#"{"A":[],"a":{"z":2,"é":1},"b":1}"#);
-    }
-
-    #[test]
-    fn what_json_does_not_know_becomes_text() {
-        let value = Value::list([
-            Value::Uint(7),
-            Value::Duration(TimeDelta::milliseconds(250)),
-            Value::Timestamp(DateTime::from_timestamp(0, 0).unwrap()),
-        ]);
-        assert_eq!(value.into_json().unwrap().to_string(), r#"[7,"0.25s","1970-01-01T00:00:00Z"]"#);
-        assert!(Value::Double(f64::NAN).into_json().is_err());
-    }
-
-    #[test]
-    fn keys_that_become_the_same_text_are_refused() {
-        let keys = [Key::Int(1), Key::from("1")];
-        let map = Value::Map(Arc::new(keys.into_iter().map(|key| (key, Value::Null)).collect()));
-        assert!(map.into_json().is_err());
-    }
-
-    #[test]
-    fn depth_and_size_are_bounded() {
-        let nested = |depth| (0..depth).fold(Value::Null, |value, _| Value::list([value]));
-        assert!(nested(DEPTH_MAX).into_json().is_ok());
-        assert!(nested(DEPTH_MAX + 1).into_json().is_err());
-        assert!(check_json_depth(&nested(DEPTH_MAX).to_string()).is_ok());
-        assert!(check_json_depth(&nested(DEPTH_MAX + 1).to_string()).is_err());
-        assert!(check_json_depth(&format!(r#"["\"{}"]"#, "[".repeat(200))).is_ok());
-
-        // Sixty lists of two that share their item: more bytes than there are atoms, counted in no time.
-        let doubled = (0..60).fold(Value::Null, |value, _| Value::list([value.clone(), value]));
-        assert_eq!(doubled.json_bytes_within(BYTES_MAX), None);
-        assert_eq!(Value::list([Value::from(1i64), Value::string("ab")]).json_bytes_within(BYTES_MAX), Some(12));
-    }
-
-    #[test]
-    fn a_map_is_asked_for_a_text() {
-        let map = Value::map([("a", Value::from(1i64)), ("b", Value::from(2i64))]);
-        assert_eq!(map.get("b"), Some(&Value::Int(2)));
-        assert_eq!(map.get("c"), None);
     }
 }

@@ -2,10 +2,7 @@
 //! or panics.
 #![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -169,10 +166,8 @@ fn work_is_bounded() {
         "default(range(2000000), 1)",
         "range(2000000).size() > 0 || true",
     ] {
-        let started = Instant::now();
         let shown = shown(source);
         assert!(shown.starts_with("limit/"), "{source}: {:.200}", shown);
-        assert!(started.elapsed() < Duration::from_secs(60), "{source} took {:?}", started.elapsed());
     }
 }
 

@@ -19,6 +19,9 @@ mod comprehension;
 
 pub(crate) use comprehension::key_value;
 
+/// What making a map costs beyond its entries.
+pub(crate) const MAP_UNITS: usize = 8;
+
 /// One evaluation.
 pub(crate) struct Evaluator<'a> {
     pub(crate) scope: &'a dyn Scope,
@@ -192,6 +195,8 @@ impl Evaluator<'_> {
     }
 
     fn map(&mut self, nodes: &[(Node, Node)]) -> Outcome {
+        // Even a map of one entry takes the memory of several.
+        self.meter.elements(MAP_UNITS)?;
         let mut entries = Map::new();
         for (key_node, value) in nodes {
             let key = self.evaluate(key_node)?;

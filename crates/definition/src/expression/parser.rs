@@ -45,6 +45,8 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, Box<SyntaxError>> {
         return Err(SyntaxError::new("an expression is missing here", 0, source.len()));
     }
     let root = parser.expression()?;
+    // A name is recorded when its chain ends, behind those in its own arguments.
+    parser.names.sort_by_key(|name| name.offset);
     match parser.peek() {
         TokenKind::End => Ok(Parsed { root, names: parser.names }),
         TokenKind::Sign("=") => Err(parser.wrong("`=` is not an operator; `==` compares")),

@@ -4,7 +4,7 @@ use crate::Value;
 
 use super::{
     super::{
-        evaluator::{Evaluator, key_value},
+        evaluator::{Evaluator, MAP_UNITS, key_value},
         failure::Outcome,
     },
     Function, Style, unsuited,
@@ -31,7 +31,7 @@ fn values(evaluator: &mut Evaluator<'_>, arguments: &mut [Value]) -> Outcome {
 /// A list of `{key, value}`.
 fn entries(evaluator: &mut Evaluator<'_>, arguments: &mut [Value]) -> Outcome {
     let map = arguments[0].as_map().ok_or_else(|| unsuited("entries", &arguments[0]))?;
-    evaluator.meter.elements(map.len() * 4)?;
+    evaluator.meter.elements(map.len() * MAP_UNITS)?;
     let entry = |(key, value): (_, &Value)| Value::map([("key", key_value(key)), ("value", value.clone())]);
     Ok(Value::list(map.iter().map(entry)))
 }
