@@ -1,6 +1,5 @@
 //! The bounds of expressions: each is refused with its name, and nothing within them passes a small stack, takes long,
 //! or panics.
-#![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
 use std::sync::LazyLock;
 
