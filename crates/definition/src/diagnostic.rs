@@ -12,6 +12,8 @@ use crate::source::{Lines, Node, Span};
 /// Diagnostics shown of one document; the last one says how many more there are.
 pub const DIAGNOSTICS_MAX: usize = 100;
 const EXCERPT_CHARS_MAX: usize = 160;
+/// Longer names than these are no slips of the pen, and comparing them would take long.
+const COMPARED_BYTES_MAX: usize = 200;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +38,21 @@ pub struct Problem {
     pub note: Option<String>,
     /// The nearest right name.
     pub suggestion: Option<String>,
+    /// What stood there first, when the problem is that something stands twice.
+    pub first: Option<Span>,
 }
 
 impl Problem {
     /// An error at that place.
     pub fn new(span: Span, message: impl Into<String>) -> Problem {
-        Problem { severity: Severity::Error, span, message: message.into(), note: None, suggestion: None }
+        Problem { severity: Severity::Error, span, message: message.into(), note: None, suggestion: None, first: None }
+    }
+
+    /// The same, with the place of what stood there first.
+    #[must_use]
+    pub fn first(mut self, first: Span) -> Problem {
+        self.first = Some(first);
+        self
     }
 
     /// The same, with what was expected or what to do.
@@ -112,32 +123,42 @@ pub fn diagnostics(mut problems: Vec<Problem>, text: &str, root: Option<&Node>) 
 }
 
 fn diagnostic(problem: Problem, lines: &Lines<'_>, root: Option<&Node>) -> Diagnostic {
-    let Problem { severity, span, message, note, suggestion } = problem;
+    let Problem { severity, span, message, note, suggestion, first } = problem;
     let (line, column) = lines.place(span.start as usize);
     let text = lines.line(line);
-    let (end_line, end_column) = lines.place(span.end as usize);
-    let line_end = text.chars().count() + 1;
-    let end_column = if end_line == line { end_column } else { line_end };
-    let length = end_column.saturating_sub(column).max(1);
-    let (excerpt, indent) = excerpt(text, column - 1);
-    let note = note.or_else(|| suggestion.as_ref().map(|it| format!("did you mean `{it}`?")));
+    let start = lines.in_line(line, span.start as usize);
+    let end = lines.in_line(line, span.end as usize).max(start);
+    let length = text[start..end].chars().count().max(1);
+    let (excerpt, indent) = excerpt(text, start);
+    let first = first.map(|it| format!("the first is in line {}", lines.place(it.start as usize).0));
+    let note = match (note, first) {
+        (Some(note), Some(first)) => Some(format!("{note}; {first}")),
+        (note, first) => note.or(first).or_else(|| suggestion.as_ref().map(|it| format!("did you mean `{it}`?"))),
+    };
     let pointer = root.map_or(String::new(), |root| root.pointer_at(span.start));
     Diagnostic { severity, message, line, column, length, pointer, note, suggestion, excerpt, indent }
 }
 
-/// The line, or of a long one the part around the column.
-fn excerpt(line: &str, column: usize) -> (String, usize) {
+/// The line, or of a long one the part around a byte; and the characters before that byte.
+fn excerpt(line: &str, at: usize) -> (String, usize) {
     let show = |it: char| if it.is_control() { ' ' } else { it };
-    let count = line.chars().count();
-    if count <= EXCERPT_CHARS_MAX {
-        return (line.chars().map(show).collect(), column);
+    if line.len() <= EXCERPT_CHARS_MAX {
+        return (line.chars().map(show).collect(), line[..at].chars().count());
     }
-    let from = column.saturating_sub(EXCERPT_CHARS_MAX / 2).min(count - EXCERPT_CHARS_MAX);
-    let part = line.chars().skip(from).take(EXCERPT_CHARS_MAX).map(show);
-    if from == 0 {
-        return (part.chain(['…']).collect(), column);
+    let before: Vec<char> = line[..at].chars().rev().take(EXCERPT_CHARS_MAX / 2).collect();
+    let from: usize = at - before.iter().map(|it| it.len_utf8()).sum::<usize>();
+    let mut text = String::new();
+    let mut indent = before.len();
+    if from > 0 {
+        text.push('…');
+        indent += 1;
     }
-    (std::iter::once('…').chain(part).chain(['…']).collect(), column - from + 1)
+    let mut rest = line[from..].chars();
+    text.extend(rest.by_ref().take(EXCERPT_CHARS_MAX).map(show));
+    if rest.next().is_some() {
+        text.push('…');
+    }
+    (text, indent)
 }
 
 impl Diagnostic {
@@ -180,6 +201,9 @@ pub fn render(diagnostics: &[Diagnostic], file: &str) -> String {
 
 /// The name nearest to one that was written, when it is near enough to be meant.
 pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    if written.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
     let written_lower = written.to_lowercase();
     let scored = names.into_iter().filter_map(|name| {
         let distance = strsim::damerau_levenshtein(&written_lower, &name.to_lowercase());

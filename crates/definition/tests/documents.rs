@@ -4,57 +4,15 @@
 
 use std::{fs, path::Path};
 
+mod common;
+
+use common::step_types;
 use windlass_definition::{
-    Value, compile,
+    compile,
     diagnostic::render,
     print::{print_json, print_yaml},
     source::Format,
-    step_type::{Family, StepType, StepTypes},
-    step_types,
 };
-
-fn step_types() -> StepTypes {
-    let mut types = step_types::built_in();
-    types.push(http());
-    types.push(jq());
-    StepTypes::new(types)
-}
-
-fn http() -> StepType {
-    let schema = r#"{"type":"object","required":["url"],"additionalProperties":false,"properties":{
-        "method":{"type":"string","enum":["GET","POST","PUT","PATCH","DELETE","HEAD","OPTIONS"]},
-        "url":{"type":"string","minLength":1},
-        "headers":{"type":"object","additionalProperties":{"type":"string"}},
-        "query":{"type":"object"},
-        "json":{},
-        "body":{"type":"string"},
-        "max_bytes":{"type":["integer","null"],"minimum":1,"maximum":67108864}}}"#;
-    StepType {
-        name: "http",
-        documentation: "Sends a request.",
-        family: Family::Doing,
-        with_schema: serde_json::from_str(schema).unwrap(),
-        output_schema: Value::map([("type", Value::from("object"))]),
-        secret_fields: &["/headers/*", "/query/*"],
-        program_fields: &[],
-        hidden: false,
-    }
-}
-
-fn jq() -> StepType {
-    let schema = r#"{"type":"object","required":["program"],"additionalProperties":false,"properties":{
-        "program":{"type":"string","minLength":1},"input":{},"args":{"type":"object"}}}"#;
-    StepType {
-        name: "jq",
-        documentation: "Runs a jq program.",
-        family: Family::Doing,
-        with_schema: serde_json::from_str(schema).unwrap(),
-        output_schema: Value::map::<&str>([]),
-        secret_fields: &[],
-        program_fields: &["/program"],
-        hidden: false,
-    }
-}
 
 fn documents(folder: &str) -> Vec<std::path::PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/documents").join(folder);

@@ -1,5 +1,7 @@
 //! Blocks: their steps in order, their edges, their output.
 
+use std::collections::BTreeSet;
+
 use super::{
     Compiler,
     order::{By, Link},
@@ -79,13 +81,13 @@ impl Compiler<'_> {
 
     /// `otherwise` beside an edge that is always taken is never taken.
     fn check_otherwise(&mut self, block: &document::Block) {
-        for edge in block.edges.iter().flatten().filter(|edge| edge.otherwise.is_some_and(|it| it.value)) {
-            let others = block.edges.iter().flatten().filter(|other| other.from == edge.from && *other != edge);
-            let always = others.filter(|it| it.when.is_none() && it.otherwise.is_none_or(|it| !it.value)).count();
-            if always > 0 {
-                let message = format!("this edge is never taken: another one from `{}` always is", edge.from.value);
-                self.report(Problem::new(edge.span.span, message).warning().note("give the other one a `when`"));
-            }
+        let is_otherwise = |edge: &document::Edge| edge.otherwise.is_some_and(|it| it.value);
+        let edges = || block.edges.iter().flatten();
+        let always: BTreeSet<&str> =
+            edges().filter(|it| it.when.is_none() && !is_otherwise(it)).map(|it| it.from.value.as_ref()).collect();
+        for edge in edges().filter(|it| is_otherwise(it) && always.contains(&*it.from.value)) {
+            let message = format!("this edge is never taken: another one from `{}` always is", edge.from.value);
+            self.report(Problem::new(edge.span.span, message).warning().note("give the other one a `when`"));
         }
     }
 
@@ -102,10 +104,14 @@ impl Compiler<'_> {
     }
 
     fn check_joins(&mut self, block: &document::Block, edges: &[Edge]) {
+        let mut incoming = vec![0usize; block.steps.len()];
+        for edge in edges {
+            incoming[edge.to as usize] += 1;
+        }
         for (position, step) in (0u32..).zip(&block.steps) {
             let Some(join) = &step.join else { continue };
             let document::JoinMode::AtLeast(least) = join.value else { continue };
-            let incoming = edges.iter().filter(|edge| edge.to == position).count();
+            let incoming = incoming[position as usize];
             if least as usize > incoming {
                 let plural = if incoming == 1 { "path leads" } else { "paths lead" };
                 let message =

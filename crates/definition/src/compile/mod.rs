@@ -24,7 +24,7 @@ use std::{
 
 use crate::{
     Plan,
-    diagnostic::{Diagnostic, Problem, Severity, diagnostics},
+    diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Severity, diagnostics, nearest},
     document::{self, Document},
     plan::{Block, Step, StepIndex},
     source::{self, Format, Span},
@@ -126,9 +126,14 @@ impl<'t> Compiler<'t> {
         self.report(Problem::new(span, message));
     }
 
-    /// The line of a place, from 1.
-    fn line(&self, span: Span) -> usize {
-        self.text.as_bytes()[..(span.start as usize).min(self.text.len())].iter().filter(|it| **it == b'\n').count() + 1
+    /// The nearest of many names: no longer looked for once there are more problems than are shown.
+    fn nearest_id<'n>(&self, written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
+        if self.is_crowded() { None } else { nearest(written, names) }
+    }
+
+    /// Whether there are more problems than are shown.
+    fn is_crowded(&self) -> bool {
+        self.problems.len() > 2 * DIAGNOSTICS_MAX
     }
 
     /// Runs with one more thing in sight.

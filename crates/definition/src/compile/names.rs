@@ -80,9 +80,8 @@ impl Compiler<'_> {
             }
             btree_map::Entry::Occupied(entry) => entry.get().span,
         };
-        let line = self.line(first);
         let problem = Problem::new(step.id.span, format!("the id `{}` stands here a second time", step.id.value));
-        self.report(problem.note(format!("ids are unique in the whole document; the first is in line {line}")));
+        self.report(problem.note("ids are unique in the whole document").first(first));
     }
 }
 

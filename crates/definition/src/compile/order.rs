@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Compiler;
 use crate::{
-    diagnostic::{Problem, nearest},
+    diagnostic::Problem,
     document::{Block, Edge, Name},
     source::Span,
 };
@@ -133,7 +133,7 @@ impl Compiler<'_> {
             self.report(problem.note(format!("{what} names steps of the same block")));
             return None;
         }
-        let suggestion = nearest(name, self.ids.of_block(block.number));
+        let suggestion = self.nearest_id(name, self.ids.of_block(block.number));
         self.report(Problem::new(name.span, format!("unknown step `{}`", name.value)).suggest(suggestion));
         None
     }
@@ -173,7 +173,11 @@ impl Compiler<'_> {
     }
 
     fn report_cycle(&mut self, block: &Block, links: &[Link<'_>], stuck: &[bool]) {
-        let into = |at: usize| links.iter().find(|link| link.to as usize == at && stuck[link.from as usize]);
+        let mut first_into: Vec<Option<&Link<'_>>> = vec![None; stuck.len()];
+        for link in links.iter().filter(|link| stuck[link.from as usize]).rev() {
+            first_into[link.to as usize] = Some(link);
+        }
+        let into = |at: usize| first_into[at];
         let Some(mut at) = stuck.iter().position(|it| *it) else { return };
         // Going back from any stuck step, always to a stuck one, comes round; the way round is the cycle.
         let mut path: Vec<&Link<'_>> = Vec::new();

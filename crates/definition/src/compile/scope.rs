@@ -1,12 +1,13 @@
 //! What an expression may refer to at each place of a document.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use super::Compiler;
 use crate::{
     diagnostic::{Problem, nearest},
     document::listed,
-    source::Span,
+    expression::Name,
+    source::{Node, Span, place_within},
 };
 
 /// Something that came into sight on the way in to a place.
@@ -44,24 +45,14 @@ pub(super) const FOREACH_NAMES: &[&str] = &["item", "index"];
 pub(super) const WHILE_NAMES: &[&str] = &["index", "last"];
 
 /// A name as an expression writes it.
-#[derive(Debug, Clone)]
-pub(super) struct Written {
-    /// Its parts: `steps`, `charge`, `output`.
-    pub(super) path: Vec<Arc<str>>,
-    /// Where each part stands.
-    pub(super) spans: Vec<Span>,
-}
-
-impl Written {
-    /// Where a part stands.
-    fn span(&self, part: usize) -> Span {
-        self.spans.get(part).or(self.spans.last()).copied().unwrap_or_default()
-    }
-
-    /// Where the whole stands, at most up to a part.
-    fn span_to(&self, part: usize) -> Span {
-        Span { start: self.span(0).start, end: self.span(part).end }
-    }
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written<'d> {
+    /// The name.
+    pub(super) name: &'d Name,
+    /// The text that holds its expression.
+    pub(super) node: &'d Node,
+    /// Where in that text the expression begins.
+    pub(super) start: usize,
 }
 
 /// Whether secrets may stand somewhere.
@@ -78,14 +69,14 @@ const ERROR_FIELDS: &[&str] = &["class", "code", "message", "retryable", "detail
 
 impl Compiler<'_> {
     /// Checks a name of an expression against what is in sight.
-    pub(super) fn check_name(&mut self, name: &Written, secrets: Secrets) {
-        let Some(root) = name.path.first().cloned() else { return };
+    pub(super) fn check_name(&mut self, name: &Written<'_>, secrets: Secrets) {
+        let Some(root) = name.name.path.first().cloned() else { return };
         match &*root {
             "steps" => self.check_step_name(name),
             "loops" => self.check_loop_name(name),
             "secrets" => self.check_secret_name(name, secrets),
             _ if !self.root_in_sight(&root) => {
-                let problem = self.out_of_sight(&root, name.span(0));
+                let problem = self.out_of_sight(&root, self.place_of_part(name, 0..=0));
                 self.report(problem);
             }
             "run" => self.check_field(name, RUN_FIELDS),
@@ -95,6 +86,18 @@ impl Compiler<'_> {
             _ if self.is_error_name(&root) => self.check_field(name, ERROR_FIELDS),
             _ => {}
         }
+    }
+
+    /// Where parts of a name stand in the source; beyond the problems that are shown, only roughly.
+    fn place_of_part(&self, name: &Written<'_>, parts: RangeInclusive<usize>) -> Span {
+        if self.is_crowded() {
+            return name.node.span;
+        }
+        let spans = &name.name.spans;
+        let part = |at: usize| spans.get(at).or(spans.last()).copied().unwrap_or_default();
+        let (first, last) = (part(*parts.start()), part(*parts.end()));
+        let length = (last.offset + last.length).saturating_sub(first.offset);
+        place_within(self.text, name.node, name.start + first.offset as usize, length as usize)
     }
 
     fn roots(&self) -> Vec<&str> {
@@ -152,12 +155,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn check_field(&mut self, name: &Written, fields: &'static [&'static str]) {
-        let Some(field) = name.path.get(1) else { return };
+    fn check_field(&mut self, name: &Written<'_>, fields: &'static [&'static str]) {
+        let Some(field) = name.name.path.get(1) else { return };
         if fields.contains(&&**field) {
             return;
         }
-        let problem = Problem::new(name.span(1), format!("`{}` has no `{field}`", name.path[0]));
+        let problem =
+            Problem::new(self.place_of_part(name, 1..=1), format!("`{}` has no `{field}`", name.name.path[0]));
         let problem = match nearest(field, fields.iter().copied()) {
             Some(name) => problem.suggest(Some(name)),
             None => problem.note(format!("it has {}", listed(fields.iter().copied(), "and"))),
@@ -165,41 +169,42 @@ impl Compiler<'_> {
         self.report(problem);
     }
 
-    fn check_var(&mut self, name: &Written) {
-        let (Some(field), Some(vars)) = (name.path.get(1), &self.vars) else { return };
+    fn check_var(&mut self, name: &Written<'_>) {
+        let (Some(field), Some(vars)) = (name.name.path.get(1), &self.vars) else { return };
         if !vars.contains(field) {
             let suggestion = nearest(field, vars.iter().map(AsRef::as_ref));
-            let problem = Problem::new(name.span(1), format!("there is no `{field}` in `vars`"));
+            let problem = Problem::new(self.place_of_part(name, 1..=1), format!("there is no `{field}` in `vars`"));
             self.report(problem.suggest(suggestion));
         }
     }
 
     /// An input that its schema does not name may still be there: only a warning.
-    fn check_input(&mut self, name: &Written) {
-        let (Some(field), Some(inputs)) = (name.path.get(1), &self.inputs) else { return };
+    fn check_input(&mut self, name: &Written<'_>) {
+        let (Some(field), Some(inputs)) = (name.name.path.get(1), &self.inputs) else { return };
         if !inputs.contains(field) {
             let suggestion = nearest(field, inputs.iter().map(AsRef::as_ref));
-            let problem = Problem::new(name.span(1), format!("`input` does not name `{field}`")).warning();
+            let problem =
+                Problem::new(self.place_of_part(name, 1..=1), format!("`input` does not name `{field}`")).warning();
             self.report(problem.suggest(suggestion));
         }
     }
 
-    fn check_secret_name(&mut self, name: &Written, secrets: Secrets) {
+    fn check_secret_name(&mut self, name: &Written<'_>, secrets: Secrets) {
         if secrets == Secrets::Refused {
-            let problem = Problem::new(name.span_to(1), "`secrets` may not stand here");
+            let problem = Problem::new(self.place_of_part(name, 0..=1), "`secrets` may not stand here");
             let note = "secrets stand in the fields of a `with` that are made for them, and in a webhook's `secret`";
             self.report(problem.note(note));
             return;
         }
-        match name.path.get(1) {
+        match name.name.path.get(1) {
             Some(secret) => {
                 self.secrets.insert(secret.clone());
             }
-            None => self.error(name.span(0), "write `secrets.<name>` with the name of one secret"),
+            None => self.error(self.place_of_part(name, 0..=0), "write `secrets.<name>` with the name of one secret"),
         }
     }
 
-    fn check_loop_name(&mut self, name: &Written) {
+    fn check_loop_name(&mut self, name: &Written<'_>) {
         let loops: Vec<(Arc<str>, &'static [&'static str])> = self
             .frames
             .iter()
@@ -208,12 +213,16 @@ impl Compiler<'_> {
                 _ => None,
             })
             .collect();
-        let Some(id) = name.path.get(1) else {
-            self.report(Problem::new(name.span(0), "write `loops.<id>` with the id of a loop around this place"));
+        let Some(id) = name.name.path.get(1) else {
+            self.report(Problem::new(
+                self.place_of_part(name, 0..=0),
+                "write `loops.<id>` with the id of a loop around this place",
+            ));
             return;
         };
         let Some((_, names)) = loops.iter().find(|(it, _)| it == id) else {
-            let problem = Problem::new(name.span(1), format!("`{id}` is not a loop around this place"));
+            let problem =
+                Problem::new(self.place_of_part(name, 1..=1), format!("`{id}` is not a loop around this place"));
             let ids = loops.iter().map(|(id, _)| id.as_ref());
             let problem = match nearest(id, ids.clone()) {
                 Some(name) => problem.suggest(Some(name)),
@@ -223,26 +232,26 @@ impl Compiler<'_> {
             self.report(problem);
             return;
         };
-        if let Some(field) = name.path.get(2)
+        if let Some(field) = name.name.path.get(2)
             && !names.contains(&&**field)
         {
-            let problem = Problem::new(name.span(2), format!("the loop `{id}` has no `{field}`"));
+            let problem = Problem::new(self.place_of_part(name, 2..=2), format!("the loop `{id}` has no `{field}`"));
             self.report(problem.note(format!("it has {}", listed(names.iter().copied(), "and"))));
         }
     }
 
-    fn check_step_name(&mut self, name: &Written) {
-        let Some(id) = name.path.get(1).cloned() else {
-            self.error(name.span(0), "write `steps.<id>` with the id of a step");
+    fn check_step_name(&mut self, name: &Written<'_>) {
+        let Some(id) = name.name.path.get(1).cloned() else {
+            self.error(self.place_of_part(name, 0..=0), "write `steps.<id>` with the id of a step");
             return;
         };
-        if let Some(problem) = self.step_out_of_sight(&id, name.span_to(1)) {
+        if let Some(problem) = self.step_out_of_sight(&id, self.place_of_part(name, 0..=1)) {
             self.report(problem);
             return;
         }
-        let Some(field) = name.path.get(2) else { return };
+        let Some(field) = name.name.path.get(2) else { return };
         if !STEP_RESULT_FIELDS.contains(&&**field) {
-            let problem = Problem::new(name.span(2), format!("`steps.{id}` has no `{field}`"));
+            let problem = Problem::new(self.place_of_part(name, 2..=2), format!("`steps.{id}` has no `{field}`"));
             let problem = match nearest(field, STEP_RESULT_FIELDS.iter().copied()) {
                 Some(name) => problem.suggest(Some(name)),
                 None => problem.suggest(Some(format!("steps.{id}.output.{field}"))),
@@ -255,7 +264,7 @@ impl Compiler<'_> {
         let Some(standing) = self.ids.get(id) else {
             let problem = Problem::new(span, format!("unknown step `{id}`"));
             let in_sight = self.ids.names().filter(|it| self.step_in_sight(it));
-            let suggestion = nearest(id, in_sight).or_else(|| nearest(id, self.ids.names()));
+            let suggestion = self.nearest_id(id, in_sight).or_else(|| self.nearest_id(id, self.ids.names()));
             return Some(problem.suggest(suggestion));
         };
         if self.step_in_sight(id) {

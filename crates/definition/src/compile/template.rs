@@ -1,5 +1,7 @@
 //! Expressions in a document: compiled, and every name in them checked where it stands.
 
+use std::collections::HashMap;
+
 use super::{
     Compiler,
     scope::{Secrets, Written},
@@ -69,8 +71,10 @@ impl Compiler<'_> {
     ) -> Template {
         match compiled {
             Ok(template) => {
+                let mut texts = HashMap::new();
+                collect_texts(node, &mut String::new(), &mut texts);
                 for name in template.names() {
-                    let at = node.at_pointer(&name.pointer).unwrap_or(node);
+                    let at = texts.get(&name.pointer).copied().unwrap_or(node);
                     self.check_template_name(&name, (at, &name.pointer), fields);
                 }
                 template
@@ -81,50 +85,34 @@ impl Compiler<'_> {
                     let at = node.at_pointer(pointer).unwrap_or(node);
                     self.syntax_error(at, error.offset, &error.error);
                 }
-                self.check_sound_texts(node, fields, &mut String::new());
+                self.check_sound_texts(node, fields);
                 Template::Literal(Value::Null)
             }
         }
     }
 
     /// The names of those texts that do compile, beside others that do not.
-    fn check_sound_texts(&mut self, node: &Node, fields: Fields, pointer: &mut String) {
-        let length = pointer.len();
-        match &node.kind {
-            Kind::String(_) => {
-                let Ok(template) = Template::compile(&node.to_value()) else { return };
-                for name in template.names() {
-                    self.check_template_name(&name, (node, pointer), fields);
-                }
+    fn check_sound_texts(&mut self, node: &Node, fields: Fields) {
+        let mut texts = HashMap::new();
+        collect_texts(node, &mut String::new(), &mut texts);
+        for (pointer, text) in texts {
+            let Ok(template) = Template::compile(&text.to_value()) else { continue };
+            for name in template.names() {
+                self.check_template_name(&name, (text, &pointer), fields);
             }
-            Kind::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    pointer.push_str(&format!("/{index}"));
-                    self.check_sound_texts(item, fields, pointer);
-                    pointer.truncate(length);
-                }
-            }
-            Kind::Map(entries) => {
-                for entry in entries {
-                    pointer.push_str(&format!("/{}", entry.key.replace('~', "~0").replace('/', "~1")));
-                    self.check_sound_texts(&entry.value, fields, pointer);
-                    pointer.truncate(length);
-                }
-            }
-            _ => {}
         }
     }
 
-    fn check_template_name(&mut self, name: &TemplateName<'_>, (at, pointer): (&Node, &str), fields: Fields) {
-        let start = name.offset.saturating_sub(name.name.offset);
-        let place = |span: &crate::expression::Span| {
-            place_within(self.text, at, start + span.offset as usize, span.length as usize)
+    fn check_template_name(&mut self, name: &TemplateName<'_>, (node, pointer): (&Node, &str), fields: Fields) {
+        let secrets = if name.name.root() == "secrets" {
+            let path: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
+            let allowed = fields.secret.iter().any(|pattern| matches(pattern, &path));
+            if allowed { Secrets::Allowed } else { Secrets::Refused }
+        } else {
+            Secrets::Refused
         };
-        let spans: Vec<Span> = name.name.spans.iter().map(place).collect();
-        let path: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
-        let allowed = fields.secret.iter().any(|pattern| matches(pattern, &path));
-        let secrets = if allowed { Secrets::Allowed } else { Secrets::Refused };
-        self.check_name(&Written { path: name.name.path.clone(), spans }, secrets);
+        let start = name.offset.saturating_sub(name.name.offset);
+        self.check_name(&Written { name: name.name, node, start }, secrets);
     }
 
     /// A `when` or `if`.
@@ -210,6 +198,31 @@ impl Compiler<'_> {
             let problem = Problem::new(span, "program text is never interpolated");
             self.report(problem.note("hand values to it through `input`, `args` or `params`"));
         }
+    }
+}
+
+/// The texts of a tree that may hold expressions, by their pointers.
+fn collect_texts<'n>(node: &'n Node, pointer: &mut String, texts: &mut HashMap<String, &'n Node>) {
+    let length = pointer.len();
+    match &node.kind {
+        Kind::String(text) if text.contains("${{") => {
+            texts.insert(pointer.clone(), node);
+        }
+        Kind::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                pointer.push_str(&format!("/{index}"));
+                collect_texts(item, pointer, texts);
+                pointer.truncate(length);
+            }
+        }
+        Kind::Map(entries) => {
+            for entry in entries {
+                pointer.push_str(&format!("/{}", entry.key.replace('~', "~0").replace('/', "~1")));
+                collect_texts(&entry.value, pointer, texts);
+                pointer.truncate(length);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -63,7 +63,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn unknown_field(&self, entry: &Entry, fields: &Fields<'_>) -> Problem {
-        let problem = Problem::new(entry.key_span, format!("unknown field `{}` in {}", entry.key, fields.what));
+        let problem =
+            Problem::new(entry.key_span, format!("unknown field `{}` in {}", shortened(&entry.key), fields.what));
         match nearest(&entry.key, fields.asked().iter().copied()) {
             Some(name) => problem.suggest(Some(name)),
             None => {

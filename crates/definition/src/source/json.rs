@@ -131,10 +131,9 @@ impl Reader<'_> {
         loop {
             self.skip_space();
             let entry = self.entry(depth)?;
-            if let Some(first) = seen.insert(entry.key.clone(), entry.key_span.start) {
-                let line = self.text[..first as usize].matches('\n').count() + 1;
+            if let Some(first) = seen.insert(entry.key.clone(), entry.key_span) {
                 let message = format!("the key `{}` stands here a second time", entry.key.escape_debug());
-                self.problems.push(Problem::new(entry.key_span, message).note(format!("the first is in line {line}")));
+                self.problems.push(Problem::new(entry.key_span, message).first(first));
             } else {
                 entries.push(entry);
             }

@@ -22,7 +22,7 @@ use crate::diagnostic::Problem;
 /// Bytes of a document at most.
 pub const DOCUMENT_BYTES_MAX: usize = 2 << 20;
 /// Lists and maps within each other at most.
-pub const DEPTH_MAX: usize = 256;
+pub const DEPTH_MAX: usize = 200;
 /// Nodes of a document at most, those that aliases stand for included.
 pub const NODES_MAX: usize = 250_000;
 /// Nodes that aliases and merge keys may add.

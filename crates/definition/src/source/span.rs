@@ -65,6 +65,8 @@ impl<T: Eq> Eq for Spanned<T> {}
 #[derive(Debug)]
 pub struct Lines<'t> {
     text: &'t str,
+    /// Whether bytes and characters are the same.
+    ascii: bool,
     starts: Vec<usize>,
 }
 
@@ -73,18 +75,29 @@ impl<'t> Lines<'t> {
     pub fn of(text: &'t str) -> Lines<'t> {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Lines { text, starts }
+        Lines { text, ascii: text.is_ascii(), starts }
     }
 
     /// Line and column of a byte, both from 1, the column in characters.
     pub fn place(&self, at: usize) -> (usize, usize) {
+        let at = self.boundary(at);
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = self.starts[line - 1];
+        let before = if self.ascii { at - start } else { self.text[start..at].chars().count() };
+        (line, before + 1)
+    }
+
+    /// The same place as a byte of that line, at most its end.
+    pub fn in_line(&self, line: usize, at: usize) -> usize {
+        self.boundary(at).saturating_sub(self.starts[line - 1]).min(self.line(line).len())
+    }
+
+    fn boundary(&self, at: usize) -> usize {
         let mut at = at.min(self.text.len());
         while !self.text.is_char_boundary(at) {
             at -= 1;
         }
-        let line = self.starts.partition_point(|start| *start <= at);
-        let start = self.starts[line - 1];
-        (line, self.text[start..at].chars().count() + 1)
+        at
     }
 
     /// The text of a line, counted from 1, without its end.

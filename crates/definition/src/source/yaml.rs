@@ -90,7 +90,8 @@ impl<'t> Builder<'t> {
         let at = self.byte(error.marker());
         // What the scanner names as unexpected at the end of the text is better shown on the last line with text.
         let at = if at >= self.text.len() { self.text.trim_end().len() } else { at };
-        self.fail(Span::at(at), format!("not valid YAML: {}", error.info()));
+        self.stopped = true;
+        self.problems.push(said_plainly(error.info(), Span::at(at), self.text));
     }
 
     fn fail(&mut self, span: Span, message: impl Into<String>) -> Stopped {
@@ -148,8 +149,9 @@ impl<'t> Builder<'t> {
 
     fn begin(&mut self, items: Items, anchor: usize, span: Span) -> Result<(), Stopped> {
         if self.open.len() >= DEPTH_MAX {
-            let message = format!("lists and maps are nested deeper than {DEPTH_MAX} (setting `document_depth_max`)");
-            return Err(self.fail(span, message));
+            self.problems.push(too_deep(span));
+            self.stopped = true;
+            return Err(Stopped);
         }
         if let Some(Open { items: Items::Map { key: None, .. }, .. }) = self.open.last() {
             return Err(self.fail(span, "a key must be a text, not a list or a map"));
@@ -205,9 +207,8 @@ impl<'t> Builder<'t> {
             let is_merge = style == Style::Plain && text == "<<";
             let text: Arc<str> = text.into();
             if !is_merge && let Some(first) = seen.get(&text).copied() {
-                let line = self.text[..first.start as usize].matches('\n').count() + 1;
                 let message = format!("the key `{text}` stands here a second time");
-                self.problems.push(Problem::new(span, message).note(format!("the first is in line {line}")));
+                self.problems.push(Problem::new(span, message).first(first));
             } else if !is_merge {
                 seen.insert(text.clone(), span);
             }
@@ -347,4 +348,59 @@ fn tagged(text: &str, tag: &str) -> Result<Kind, &'static str> {
         ("int" | "float" | "bool" | "null", _) => Err("the text does not fit its tag"),
         _ => Err("only the tags `!!str`, `!!int`, `!!float`, `!!bool`, `!!null`, `!!seq` and `!!map` are known"),
     }
+}
+
+/// The scanner's messages that people meet, in the words of this language.
+fn said_plainly(info: &str, span: Span, text: &str) -> Problem {
+    let (message, note) = match info {
+        "mapping values are not allowed in this context" => {
+            ("no `:` may stand here", "check the indentation; a text that holds `: ` needs quotes")
+        }
+        "simple key expect ':'" | "simple key expected" => {
+            ("expected `:` behind this key", "every line of a map is `key: value`")
+        }
+        "while parsing a block mapping, did not find expected key" => {
+            ("expected a key here", "the keys of one map stand in one column")
+        }
+        "while parsing a block collection, did not find expected '-' indicator" => {
+            ("expected `- ` here", "the items of one list stand in one column")
+        }
+        "block sequence entries are not allowed in this context" => {
+            ("no list may begin here", "it begins on a line of its own")
+        }
+        "while parsing a flow sequence, expected ',' or ']'" => {
+            ("expected `,` or `]`", "a text that holds one of `,[]{}` needs quotes")
+        }
+        "while parsing a flow mapping, did not find expected ',' or '}'" => {
+            ("expected `,` or `}`", "a text that holds one of `,[]{}` needs quotes")
+        }
+        "while parsing a node, did not find expected node content" => ("a value is missing here", ""),
+        "while parsing node, found unknown anchor" => ("this alias has no anchor", "`&name` before it gives it one"),
+        "while scanning a quoted scalar, found unexpected end of stream" => ("the text in quotes does not end", ""),
+        "while parsing a quoted scalar, found unknown escape character" => {
+            ("unknown escape", "between `'` a backslash is only a backslash")
+        }
+        "invalid trailing content after double-quoted scalar" => ("nothing may stand behind a text in quotes", ""),
+        "recursion limit exceeded" => return too_deep(span),
+        "missing explicit document end marker before directive" => {
+            ("a line that begins with `%` is a directive", "put it in quotes")
+        }
+        _ if info.contains("tab") => ("a tab may not stand here", "indent with spaces"),
+        _ if info.starts_with("unexpected character") => {
+            ("no text may begin with this character", "put the text in quotes")
+        }
+        _ if info.contains("indentation") => ("wrong indentation", ""),
+        _ => (info, ""),
+    };
+    let problem = Problem::new(span, format!("not valid YAML: {message}"));
+    let start = text[..span.start as usize].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    if line.contains("${{") {
+        return problem.note("between `{ }` or `[ ]`, an expression needs quotes: `\"${{ … }}\"`");
+    }
+    if note.is_empty() { problem } else { problem.note(note) }
+}
+
+fn too_deep(span: Span) -> Problem {
+    Problem::new(span, format!("lists and maps are nested deeper than {DEPTH_MAX} (setting `document_depth_max`)"))
 }
