@@ -207,8 +207,10 @@ pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
     let written_lower = written.to_lowercase();
     let scored = names.into_iter().filter_map(|name| {
         let distance = strsim::damerau_levenshtein(&written_lower, &name.to_lowercase());
-        let allowed = (written.chars().count().max(name.chars().count())).div_ceil(3);
-        (distance <= allowed).then_some((distance, name))
+        let allowed = written.chars().count().max(name.chars().count()) / 3;
+        let (short, long) = if written.len() < name.len() { (written, name) } else { (name, written) };
+        let begun = short.len() >= 3 && long.starts_with(short);
+        (distance <= allowed || begun).then_some((distance, name))
     });
     scored.min().map(|(_, name)| name.to_owned())
 }

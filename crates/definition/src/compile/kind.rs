@@ -124,7 +124,9 @@ impl Compiler<'_> {
     }
 
     fn event(&mut self, with: Option<&Node>) -> StepKind {
-        let when = with.and_then(|it| it.get("when")).and_then(|node| {
+        // A `when` of another kind does not fit the schema, which has been reported.
+        let fits = |it: &&Node| matches!(it.kind, Kind::String(_) | Kind::Bool(_));
+        let when = with.and_then(|it| it.get("when")).filter(fits).and_then(|node| {
             let condition = self.within(super::Frame::Root("event"), |compiler| compiler.condition(node, "`when`"));
             (!matches!(condition, Condition::Literal(true))).then_some(condition)
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Compiler;
 use crate::{
     diagnostic::Problem,
-    document::{Block, Edge, Name},
+    document::{Block, Edge, Name, shortened},
     source::Span,
 };
 
@@ -134,7 +134,9 @@ impl Compiler<'_> {
             return None;
         }
         let suggestion = self.nearest_id(name, self.ids.of_block(block.number));
-        self.report(Problem::new(name.span, format!("unknown step `{}`", name.value)).suggest(suggestion));
+        let problem = Problem::new(name.span, format!("unknown step `{}`", shortened(name)));
+        let problem = if suggestion.is_none() { problem.note("no step of this block has that id") } else { problem };
+        self.report(problem.suggest(suggestion));
         None
     }
 

@@ -265,6 +265,7 @@ impl Compiler<'_> {
             let problem = Problem::new(span, format!("unknown step `{id}`"));
             let in_sight = self.ids.names().filter(|it| self.step_in_sight(it));
             let suggestion = self.nearest_id(id, in_sight).or_else(|| self.nearest_id(id, self.ids.names()));
+            let problem = if suggestion.is_none() { problem.note("no step has that id") } else { problem };
             return Some(problem.suggest(suggestion));
         };
         if self.step_in_sight(id) {
@@ -290,6 +291,9 @@ impl Compiler<'_> {
             None => match standing.owners.last() {
                 Some(owner) if self.step_in_sight(owner) => {
                     problem.note(format!("it stands inside `{owner}`; from outside, use `steps.{owner}.output`"))
+                }
+                Some(_) if self.frames.iter().any(|it| matches!(it, Frame::Root("output"))) => {
+                    problem.note("it stands inside this step, whose own output is `output` here")
                 }
                 Some(owner) => {
                     problem.note(format!("it stands inside `{owner}`, which has not ended before this place"))

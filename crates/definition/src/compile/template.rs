@@ -11,7 +11,7 @@ use crate::{
     diagnostic::Problem,
     expression::SyntaxError,
     plan::Condition,
-    source::{Kind, Node, Span, place_within},
+    source::{Kind, Node, place_within},
     template::{TemplateError, TemplateName},
 };
 
@@ -161,7 +161,7 @@ impl Compiler<'_> {
     }
 
     fn syntax_error(&mut self, node: &Node, offset: usize, error: &SyntaxError) {
-        let span = place_within(self.text, node, offset + error.offset, error.length.max(1));
+        let span = place_within(self.text, node, offset, error.length.max(1));
         let problem = Problem::new(span, error.message.clone());
         self.report(problem.suggest(error.suggestion.clone()));
     }

@@ -11,6 +11,9 @@ use crate::{
     step_type::StepType,
 };
 
+/// How the `with` itself is called in sentences.
+const WITH: &str = "`with`";
+
 /// The schema of a `with`, for what it refers to.
 #[derive(Clone, Copy)]
 struct Shape<'s> {
@@ -34,7 +37,7 @@ impl Compiler<'_> {
             return;
         }
         let mut problems = Vec::new();
-        check(node, shape.root, shape, ("with", &mut problems));
+        check(node, shape.root, shape, (WITH, &mut problems));
         if problems.is_empty()
             && let Some(checker) = self.types.checker(step_type.name)
             && let Err(misfit) = checker(&node.to_value())
@@ -182,6 +185,10 @@ fn check_type(node: &Node, schema: &Value, what: &str) -> Option<Problem> {
         "array" => "a list",
         _ => "a map",
     };
+    if schema.get("x-windlass").and_then(Value::as_str) == Some("duration") {
+        let message = format!("{what} must be a duration, not {}", node.describe());
+        return Some(Problem::new(node.span, message).note("write it like `30s`, `1h30m` or `3d`"));
+    }
     let mut names: Vec<&str> = types.iter().filter(|it| **it != "null" || types.len() == 1).map(name).collect();
     names.dedup();
     let problem = Problem::new(node.span, format!("{what} must be {}, not {}", names.join(" or "), node.describe()));
@@ -277,22 +284,14 @@ fn check_map(
     schema: &Value,
     (shape, problems, what): (Shape<'_>, &mut Vec<Problem>, &str),
 ) {
-    for name in required(schema) {
-        if node.get(name).is_none() {
-            let message = match what {
-                "with" => format!("a step of type `{}` needs `with.{name}`", shape.type_name),
-                _ => format!("{what} needs `{name}`"),
-            };
-            problems.push(Problem::new(head_of(node), message));
-        }
-    }
+    let before = problems.len();
     let properties = schema.get("properties").and_then(Value::as_map);
     let others = schema.get("additionalProperties");
     for entry in entries {
         let property = properties.and_then(|it| it.get(&crate::value::Key::from(&*entry.key)));
         let inner = match what {
-            "with" => format!("`{}`", entry.key),
-            _ => format!("`{}` of {what}", entry.key),
+            WITH => format!("`{}`", shortened(&entry.key)),
+            _ => format!("`{}` of {what}", shortened(&entry.key)),
         };
         match (property, others) {
             (Some(property), _) => check(&entry.value, property, shape, (&inner, &mut *problems)),
@@ -301,10 +300,11 @@ fn check_map(
                     properties.into_iter().flat_map(|it| it.keys()).map(|it| it.as_text().into_owned()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let place = match what {
-                    "with" => format!("the `with` of `{}`", shape.type_name),
+                    WITH => format!("the `with` of `{}`", shape.type_name),
                     _ => what.to_owned(),
                 };
-                let problem = Problem::new(entry.key_span, format!("unknown field `{}` in {place}", entry.key));
+                let problem =
+                    Problem::new(entry.key_span, format!("unknown field `{}` in {place}", shortened(&entry.key)));
                 problems.push(match nearest(&entry.key, names.iter().copied()) {
                     Some(name) => problem.suggest(Some(name)),
                     None if names.is_empty() => problem.note("it has no fields"),
@@ -313,6 +313,16 @@ fn check_map(
             }
             (None, Some(schema @ Value::Map(_))) => check(&entry.value, schema, shape, (&inner, &mut *problems)),
             (None, _) => {}
+        }
+    }
+    for name in required(schema) {
+        let misspelt = problems[before..].iter().any(|it| it.suggestion.as_deref() == Some(name));
+        if node.get(name).is_none() && !misspelt {
+            let message = match what {
+                WITH => format!("a step of type `{}` needs `with.{name}`", shape.type_name),
+                _ => format!("{what} needs `{name}`"),
+            };
+            problems.push(Problem::new(head_of(node), message));
         }
     }
 }

@@ -7,6 +7,8 @@ pub(super) struct Fields<'n> {
     entries: &'n [Entry],
     taken: Vec<bool>,
     asked: Vec<&'static str>,
+    /// What must be there and is not.
+    pub(super) missing: Vec<&'static str>,
     /// Where the map begins: what a missing field is reported at.
     pub(super) head: Span,
     /// What the map is, for a sentence: `a step`.
@@ -18,7 +20,7 @@ impl<'n> Fields<'n> {
         let head = entries.first().map_or(node.span, |first| first.key_span);
         // A map between braces begins before its first key.
         let head = if head.start > node.span.start { Span { start: node.span.start, end: head.end } } else { head };
-        Fields { entries, taken: vec![false; entries.len()], asked: Vec::new(), head, what }
+        Fields { entries, taken: vec![false; entries.len()], asked: Vec::new(), missing: Vec::new(), head, what }
     }
 
     /// The value of a field, unless it is absent.

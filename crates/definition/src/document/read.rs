@@ -56,16 +56,27 @@ impl Reader<'_> {
 
     /// Reports the fields that nobody took.
     pub(super) fn finish(&mut self, fields: &Fields<'_>) {
-        for entry in fields.left() {
-            let problem = self.unknown_field(entry, fields);
-            self.report(problem);
+        let problems: Vec<Problem> = fields.left().map(|entry| self.unknown_field(entry, fields)).collect();
+        self.finish_with(fields, problems);
+    }
+
+    /// Reports what is wrong with the fields that nobody took, and what is missing; a field that is only misspelt is
+    /// not missing as well.
+    pub(super) fn finish_with(&mut self, fields: &Fields<'_>, unknown: Vec<Problem>) {
+        for name in &fields.missing {
+            if !unknown.iter().any(|it| it.suggestion.as_deref() == Some(name)) {
+                let message = format!("{} needs `{name}`", fields.what);
+                self.report(Problem::new(fields.head, message));
+            }
         }
+        self.problems.extend(unknown);
     }
 
     pub(super) fn unknown_field(&self, entry: &Entry, fields: &Fields<'_>) -> Problem {
+        let meant = words::meant_by(&entry.key).filter(|name| fields.asked().contains(name));
         let problem =
             Problem::new(entry.key_span, format!("unknown field `{}` in {}", shortened(&entry.key), fields.what));
-        match nearest(&entry.key, fields.asked().iter().copied()) {
+        match meant.map(str::to_owned).or_else(|| nearest(&entry.key, fields.asked().iter().copied())) {
             Some(name) => problem.suggest(Some(name)),
             None => {
                 let known = words::listed(fields.asked().iter().copied(), "and");
@@ -78,8 +89,7 @@ impl Reader<'_> {
     pub(super) fn require<'n>(&mut self, fields: &mut Fields<'n>, name: &'static str) -> Option<&'n Node> {
         let found = fields.take(name);
         if found.is_none() {
-            let message = format!("{} needs `{name}`", fields.what);
-            self.report(Problem::new(fields.head, message));
+            fields.missing.push(name);
         }
         found
     }

@@ -19,7 +19,7 @@ impl Reader<'_> {
         let mut document = Document::default();
         let Some(mut fields) = self.fields(root, "a document") else { return document };
         if let Some(node) = self.require(&mut fields, "name") {
-            document.name = self.workflow_name(node).unwrap_or_default();
+            document.name = self.address_name(node, "a workflow name").unwrap_or_default();
         }
         document.description = fields.take("description").and_then(|node| self.text(node, "`description`"));
         document.tags = fields.take("tags").map_or(Vec::new(), |node| self.tags(node));
@@ -46,10 +46,11 @@ impl Reader<'_> {
         document
     }
 
-    fn workflow_name(&mut self, node: &Node) -> Option<Name> {
+    /// A name that can stand in an address.
+    fn address_name(&mut self, node: &Node, what: &str) -> Option<Name> {
         let name = self.name(node, "`name`")?;
         if !is_workflow_name(&name) {
-            let message = format!("`{}` is not a workflow name", super::read::shortened(&name));
+            let message = format!("`{}` is not {what}", super::read::shortened(&name));
             let note = "small letters and digits, with `-` and `_` between them";
             self.report(Problem::new(node.span, message).note(note));
             return None;
@@ -142,7 +143,7 @@ impl Reader<'_> {
 
     fn webhook(&mut self, node: &Node) -> Option<Trigger> {
         let mut fields = self.fields(node, "`webhook`")?;
-        let name = self.require(&mut fields, "name").and_then(|it| self.workflow_name(it));
+        let name = self.require(&mut fields, "name").and_then(|it| self.address_name(it, "a webhook name"));
         let secret = self.require(&mut fields, "secret").cloned();
         let input = fields.take("input").cloned();
         self.finish(&fields);
@@ -200,6 +201,11 @@ impl Reader<'_> {
         self.nesting += 1;
         match &node.kind {
             Kind::List(_) => block.steps = self.steps(node, what),
+            Kind::Map(entries) if node.get("steps").is_none() && node.get("type").is_some() => {
+                let head = Fields::of(node, entries, "a block").head;
+                let problem = Problem::new(head, format!("{what} must be a list of steps, not one step"));
+                self.report(problem.note("put `- ` before it, or `[ ]` around it"));
+            }
             Kind::Map(entries) => {
                 let mut fields = Fields::of(node, entries, "a block");
                 if let Some(steps) = self.require(&mut fields, "steps") {

@@ -69,8 +69,10 @@ impl Reader<'_> {
         step.test = fields.take("test").and_then(|it| self.test(it));
         step.position = fields.take("position").map(|it| self.position(it));
         step.ui = fields.take("ui").cloned();
-        if meant.is_some() {
-            self.finish_step(&fields, &read_as);
+        // What a step of unknown type may hold is unknown as well.
+        match meant {
+            Some(_) => self.finish_step(&fields, &read_as),
+            None => self.finish_with(&fields, Vec::new()),
         }
         Some(step)
     }
@@ -88,16 +90,20 @@ impl Reader<'_> {
         let shown = self.types.iter().filter(|it| !it.hidden).map(|it| it.name);
         let suggestion = nearest(name, shown);
         let message = format!("unknown step type `{}`", super::read::shortened(name));
-        self.report(Problem::new(name.span, message).suggest(suggestion.clone()));
+        let problem = Problem::new(name.span, message).suggest(suggestion.clone());
+        let shown = self.types.iter().filter(|it| !it.hidden).map(|it| it.name);
+        let known = format!("the types are {}", words::listed(shown, "and"));
+        self.report(if suggestion.is_none() { problem.note(known) } else { problem });
         suggestion
     }
 
     /// Reports the fields that a step of that type does not have, and where they belong.
     fn finish_step(&mut self, fields: &Fields<'_>, type_name: &str) {
-        for entry in fields.left() {
-            let problem = self.misplaced(entry, type_name).unwrap_or_else(|| self.unknown_field(entry, fields));
-            self.report(problem);
-        }
+        let unknown = fields
+            .left()
+            .map(|entry| self.misplaced(entry, type_name).unwrap_or_else(|| self.unknown_field(entry, fields)))
+            .collect();
+        self.finish_with(fields, unknown);
     }
 
     fn misplaced(&self, entry: &Entry, type_name: &str) -> Option<Problem> {

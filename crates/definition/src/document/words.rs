@@ -29,3 +29,30 @@ pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>, last: &str) -
         Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
     }
 }
+
+/// Field names of other workflow languages, and what they are called here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("after", "needs"),
+    ("body", "do"),
+    ("condition", "if"),
+    ("depends_on", "needs"),
+    ("dependson", "needs"),
+    ("env", "vars"),
+    ("inputs", "input"),
+    ("jobs", "steps"),
+    ("max_attempts", "attempts"),
+    ("max_iterations", "max"),
+    ("on", "triggers"),
+    ("outputs", "output"),
+    ("parameters", "input"),
+    ("params", "with"),
+    ("retries", "retry"),
+    ("tasks", "steps"),
+    ("variables", "vars"),
+];
+
+/// What a field of another workflow language is called here.
+pub(super) fn meant_by(field: &str) -> Option<&'static str> {
+    let field = field.to_lowercase();
+    ELSEWHERE.iter().find(|(name, _)| *name == field).map(|(_, here)| *here)
+}

@@ -58,7 +58,15 @@ impl Reader<'_> {
             }
             Some(found) => {
                 let span = Span::new(self.at, self.at + found.len_utf8());
-                Problem::new(span, format!("not valid JSON: expected {expected}, found `{}`", found.escape_debug()))
+                let shown = if found.is_control() { found.escape_debug().to_string() } else { found.to_string() };
+                let problem = Problem::new(span, format!("not valid JSON: expected {expected}, found `{shown}`"));
+                let before = self.text[..self.at].trim_end().chars().next_back();
+                match (found, before) {
+                    ('/' | '#', _) => problem.note("JSON has no comments"),
+                    ('\'', _) => problem.note("texts stand between `\"`"),
+                    (']' | '}', Some(',')) => problem.note("no comma may stand before it"),
+                    _ => problem,
+                }
             }
         }
     }

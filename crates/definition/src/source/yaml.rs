@@ -213,7 +213,12 @@ impl<'t> Builder<'t> {
                 seen.insert(text.clone(), span);
             }
             // A merge key is told from a text of two `<` by a mark that no written key can have.
-            *key = Some((if is_merge { MERGE.into() } else { text.clone() }, span));
+            let repeated = !is_merge && seen.get(&text).is_some_and(|first| *first != span);
+            *key = Some(match (is_merge, repeated) {
+                (true, _) => (MERGE.into(), span),
+                (_, true) => (REPEATED.into(), span),
+                _ => (text.clone(), span),
+            });
             let node = Node { kind: Kind::String(text), span, style };
             self.remember(anchor, &node, 1);
             return Ok(());
@@ -296,6 +301,9 @@ impl<'t> Builder<'t> {
             Items::List(items) => items.push(node),
             Items::Map { entries, key, merges, .. } => {
                 let Some((key, key_span)) = key.take() else { return Ok(()) };
+                if &*key == REPEATED {
+                    return Ok(());
+                }
                 if &*key != MERGE {
                     entries.push(Entry { key, key_span, value: node });
                     return Ok(());
@@ -316,7 +324,10 @@ impl<'t> Builder<'t> {
     }
 }
 
+/// Stands for the key `<<`; no written key has a NUL.
 const MERGE: &str = "\0<<";
+/// Stands for a key that was there before: its value is dropped.
+const REPEATED: &str = "\0";
 
 /// The entries of the map itself, then of each merged map those whose keys are not there yet.
 fn merged(mut entries: Vec<Entry>, seen: &HashMap<Arc<str>, Span>, merges: Vec<Node>) -> Vec<Entry> {
@@ -379,6 +390,20 @@ fn said_plainly(info: &str, span: Span, text: &str) -> Problem {
         "while scanning a quoted scalar, found unexpected end of stream" => ("the text in quotes does not end", ""),
         "while parsing a quoted scalar, found unknown escape character" => {
             ("unknown escape", "between `'` a backslash is only a backslash")
+        }
+        "invalid indentation in quoted scalar" => {
+            ("the text in quotes does not end, or goes on too far to the left", "")
+        }
+        "illegal placement of ':' indicator" => ("no `:` may stand here", "is a bracket above it not closed?"),
+        "misplaced bracket" => ("this bracket closes nothing", ""),
+        "while scanning an anchor or alias, did not find expected alphabetic or numeric character" => {
+            ("a name is missing here", "put a text that begins with `&` or `*` in quotes")
+        }
+        "while scanning a block scalar, did not find expected comment or line break" => {
+            ("the text begins on the next line", "")
+        }
+        "while parsing a quoted scalar, did not find expected hexadecimal number" => {
+            ("hexadecimal digits are missing here", "")
         }
         "invalid trailing content after double-quoted scalar" => ("nothing may stand behind a text in quotes", ""),
         "recursion limit exceeded" => return too_deep(span),
