@@ -122,6 +122,8 @@ pub(crate) struct Slot {
     pub stop: Option<SlotStop>,
     /// Its timers that have not fired.
     pub timers: Vec<(Timestamp, TimerKind)>,
+    /// The failures of what was stopped inside it.
+    pub also: Vec<Error>,
 }
 
 impl Slot {
@@ -140,6 +142,7 @@ impl Slot {
             error: None,
             stop: None,
             timers: Vec::new(),
+            also: Vec::new(),
         }
     }
 

@@ -79,6 +79,8 @@ pub(crate) enum Held {
     Signal(Arc<str>, Value),
     Decision(Decision),
     Event(Arc<str>, Value),
+    /// The attempt at that path was lost and is to be run again.
+    Lost(Arc<str>),
 }
 
 /// Why everything is being stopped, other than by a failure.

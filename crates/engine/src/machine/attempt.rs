@@ -16,6 +16,7 @@ use crate::{
     event::{Failure, Settlement},
     frame::{At, Control, Owner, Part, Phase, SlotStop, TimerKind, Wait},
     id::Id,
+    run::Held,
     status::StepStatus,
 };
 
@@ -315,9 +316,19 @@ impl Machine<'_> {
             let end = End { unknown: true, ..End::failed(error) };
             return self.end_step(at, end);
         }
-        // A task's row goes back to its queue by itself.
-        if *self.phase(at) == Phase::Running
-            && let Ok(effect) = self.run_step(at, step)
+        // However often it is lost during a pause, it runs again once.
+        let held = Held::Lost(path.clone());
+        let known = self.run.paused.as_ref().is_some_and(|paused| paused.held.iter().any(|(_, it)| *it == held));
+        if !known {
+            self.take(held);
+        }
+    }
+
+    /// Asks again for an attempt that was lost. A task's row goes back to its queue by itself.
+    pub(super) fn run_again(&mut self, path: &Arc<str>) {
+        if let Some(at) = self.run.open.get(path).copied()
+            && *self.phase(at) == Phase::Running
+            && let Ok(effect) = self.run_step(at, self.step(at))
         {
             self.effects.push(Effect::RunStep(effect));
         }

@@ -64,8 +64,11 @@ impl Machine<'_> {
         let error = self.run.slot(at).error.clone();
         match status {
             StepStatus::Failed | StepStatus::TimedOut | StepStatus::Cancelled if self.is_stopping(at.frame) => {
-                if let Some(error) = error.filter(|_| status != StepStatus::Cancelled) {
-                    self.frame_mut(at.frame).also.push((*error).clone());
+                let also = std::mem::take(&mut self.slot_mut(at).also);
+                let frame = self.frame_mut(at.frame);
+                match error.filter(|_| status != StepStatus::Cancelled) {
+                    Some(error) => frame.also.push((*error).clone()),
+                    None => frame.also.extend(also),
                 }
             }
             _ if self.is_stopping(at.frame) => {}

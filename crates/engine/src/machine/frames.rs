@@ -77,9 +77,15 @@ impl Machine<'_> {
 
     pub(super) fn frame_ended(&mut self, id: FrameId) {
         let outcome = self.outcome(id);
-        match self.run.frame(id).owner {
+        let frame = self.frame_mut(id);
+        // A failed frame tells its later failures with its first; of a stopped one they would be lost.
+        let also = if frame.error.is_none() { std::mem::take(&mut frame.also) } else { Vec::new() };
+        match frame.owner {
             Owner::Run => self.run_part_ended(outcome),
-            Owner::Step(at) => self.block_ended(at, id, outcome),
+            Owner::Step(at) => {
+                self.slot_mut(at).also.extend(also);
+                self.block_ended(at, id, outcome);
+            }
         }
     }
 

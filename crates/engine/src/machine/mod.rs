@@ -175,6 +175,7 @@ impl<'a> Machine<'a> {
             Held::Signal(name, payload) => self.signal(name, payload),
             Held::Decision(decision) => self.decision(decision),
             Held::Event(path, event) => self.cloud_event(&path, event),
+            Held::Lost(path) => self.run_again(&path),
         }
     }
 
@@ -235,7 +236,8 @@ impl<'a> Machine<'a> {
     }
 
     fn fail(&mut self, at: At, error: Error) {
-        self.end_step(at, End::failed(error));
+        let also = std::mem::take(&mut self.slot_mut(at).also);
+        self.end_step(at, End::failed(edges::with_also(error, &also)));
     }
 
     fn step(&self, at: At) -> &'a Step {

@@ -111,3 +111,23 @@ fn a_paused_run_can_be_cancelled() {
     "#]],
     );
 }
+
+#[test]
+fn an_attempt_that_was_lost_while_paused_runs_again_on_resume() {
+    check(
+        "steps: [{id: a, type: act}]",
+        "start; pause; recover; recover; resume; ok a 1",
+        expect![[r#"
+        > start
+          -> run a #1
+        > pause
+        > recover
+        > recover
+        > resume
+          -> run a #1
+        > ok a 1
+          a completed 1
+          run completed 1
+    "#]],
+    );
+}

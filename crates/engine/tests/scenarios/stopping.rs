@@ -337,3 +337,32 @@ fn an_attempt_that_does_not_stop_in_time_is_cancelled_with_an_unknown_outcome() 
     "#]],
     );
 }
+
+#[test]
+fn failures_of_what_was_stopped_deep_inside_are_told_too() {
+    check(
+        "
+steps:
+  - id: each
+    type: foreach
+    items: '${{ range(2) }}'
+    parallel: 2
+    do: [{id: inner, type: if, when: true, then: [{id: x, type: act}]}]
+",
+        "start; fail each[0].inner.x user/first; fail each[1].inner.x user/second",
+        expect![[r#"
+            > start
+              -> run each[0].inner.x #1
+              -> run each[1].inner.x #1
+            > fail each[0].inner.x user/first
+              each[0].inner.x failed user/first
+              each[0].inner failed user/first
+              -> stop each[1].inner.x #1
+            > fail each[1].inner.x user/second
+              each[1].inner.x failed user/second
+              each[1].inner cancelled
+              each failed user/first
+              run failed user/first {"also":[{"class":"user","code":"second","details":null,"message":"it failed","retryable":false}],"index":0,"path":"each[0].inner.x"}
+        "#]],
+    );
+}
