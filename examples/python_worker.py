@@ -13,21 +13,22 @@ def call(path, body):
         return json.loads(answer.read() or "null")
 
 
-def heartbeat(task, stop):
-    while not stop.wait(3):
-        call(f"/tasks/{task['id']}/heartbeat", {"worker": WORKER})
+def keep(task, done):
+    while not done.wait(3):
+        call(f"/tasks/{task['id']}/heartbeat", {"token": task["token"]})
 
 
 def work(task):
-    stop = threading.Event()
-    threading.Thread(target=heartbeat, args=(task, stop), daemon=True).start()
+    done = threading.Event()
+    threading.Thread(target=keep, args=(task, done), daemon=True).start()
     try:
         output = {"words": len(task["input"]["text"].split()), "worker": WORKER}
-        call(f"/tasks/{task['id']}/complete", {"worker": WORKER, "output": output})
-    except (KeyError, TypeError) as error:
-        call(f"/tasks/{task['id']}/fail", {"worker": WORKER, "error": {"class": "user", "code": "bad_input", "message": repr(error)}})
+        call(f"/tasks/{task['id']}/complete", {"token": task["token"], "output": output})
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = {"class": "user", "code": "bad_input", "message": repr(error)}
+        call(f"/tasks/{task['id']}/fail", {"token": task["token"], "error": reason})
     finally:
-        stop.set()
+        done.set()
 
 
 while True:
