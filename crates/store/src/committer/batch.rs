@@ -1,0 +1,246 @@
+//! A batch as PostgreSQL takes it: one array per column, rows of one statement side by side.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+use windlass_definition::time::Timestamp;
+use windlass_engine::id::RunId;
+
+use crate::{
+    committer::{
+        chain::{Chain, Chains},
+        commit::{CommitError, LaneId, RunChange, RunUpdate},
+        ops::{self, FoldKey, Keyed, Lowered, Op},
+        queue::Job,
+    },
+    database::{Value, postgres::PgTime},
+};
+
+/// The journal's statement; `u` is what winners are filtered by.
+pub(crate) fn journal_sql(keyed: Keyed) -> &'static str {
+    match keyed {
+        Keyed::All => {
+            "insert into journal (tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum) \
+             select * from unnest($1::integer[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], \
+             $7::text[], $8::integer[], $9::timestamptz[], $10::bytea[], $11::bigint[])"
+        }
+        Keyed::Winners => {
+            "insert into journal (tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum) \
+             select u.* from unnest($1::integer[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], \
+             $7::text[], $8::integer[], $9::timestamptz[], $10::bytea[], $11::bigint[]) \
+             as u(tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum) \
+             where exists (select 1 from idempotency_keys k \
+             where k.tenant_key = u.tenant_key and k.run_id = u.run_id)"
+        }
+    }
+}
+
+/// The journal's columns, borrowed from the jobs.
+#[derive(Default)]
+pub(crate) struct Entries<'a> {
+    tenant: Vec<i32>,
+    run: Vec<Uuid>,
+    seq: Vec<i64>,
+    kind: Vec<&'a str>,
+    opens: Vec<bool>,
+    path: Vec<&'a str>,
+    step: Vec<&'a str>,
+    attempt: Vec<i32>,
+    at: Vec<PgTime>,
+    payload: Vec<&'a [u8]>,
+    checksum: Vec<i64>,
+}
+
+impl Entries<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seq.is_empty()
+    }
+
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 11] {
+        [
+            &self.tenant,
+            &self.run,
+            &self.seq,
+            &self.kind,
+            &self.opens,
+            &self.path,
+            &self.step,
+            &self.attempt,
+            &self.at,
+            &self.payload,
+            &self.checksum,
+        ]
+    }
+}
+
+/// One row of the batch that tells whether the batch is on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Witness {
+    pub tenant: i32,
+    pub run: Uuid,
+    pub seq: i64,
+    pub checksum: i64,
+}
+
+/// The idempotency keys of a batch, sorted so that two batches never wait for each other.
+#[derive(Default)]
+pub(crate) struct Keys {
+    pub tenant: Vec<Value>,
+    pub key_hash: Vec<Value>,
+    pub body_hash: Vec<Value>,
+    pub run: Vec<Value>,
+}
+
+/// A batch that is ready to fly.
+#[derive(Default)]
+pub(crate) struct Batch<'a> {
+    pub entries: Entries<'a>,
+    pub columns: Vec<(Op, Vec<Vec<Value>>)>,
+    pub keys: Keys,
+    pub lanes: Vec<LaneId>,
+    pub witness: Option<Witness>,
+    /// By the place of the job: why it is not part of the batch.
+    pub refused: HashMap<usize, CommitError>,
+}
+
+/// Lays the jobs out; `chains` holds the end of every run's journal that is on disk, and is moved on.
+pub(crate) fn build<'a>(jobs: &'a [Job], chains: &mut Chains, at: Timestamp) -> Batch<'a> {
+    let mut batch = Batch::default();
+    let mut rows = Vec::new();
+    let mut updates: HashMap<RunId, usize> = HashMap::new();
+    let mut lanes = HashSet::new();
+    for (place, job) in jobs.iter().enumerate() {
+        match extend(&mut batch.entries, job, chains) {
+            Ok(chain) => {
+                run_rows(job, chain, &mut rows, &mut updates);
+                chains.set(job.commit.run, chain);
+                ops::lower(&job.commit, at, |lowered| rows.push(lowered));
+                lanes.insert(job.commit.lane);
+                if let (Some(_), true) = (job.commit.entries.last(), batch.witness.is_none()) {
+                    batch.witness = Some(Witness {
+                        tenant: job.commit.tenant.0,
+                        run: job.commit.run.uuid(),
+                        seq: chain.seq,
+                        checksum: chain.checksum,
+                    });
+                }
+            }
+            Err(error) => {
+                batch.refused.insert(place, error);
+            }
+        }
+    }
+    batch.columns = columns(rows);
+    batch.keys = keys(jobs, &batch.refused);
+    batch.lanes = lanes.into_iter().collect();
+    batch.lanes.sort_unstable();
+    batch
+}
+
+/// Adds the journal rows of a job, or says why it does not fit.
+fn extend<'a>(entries: &mut Entries<'a>, job: &'a Job, chains: &Chains) -> Result<Chain, CommitError> {
+    let commit = &job.commit;
+    let known = match &commit.change {
+        RunChange::Insert(_, _) => Some(Chain::start(commit.run, 0)),
+        _ => chains.get(commit.run),
+    };
+    let Some(mut chain) = known else {
+        return Err(CommitError::Conflict(format!("there is no run {}", commit.run)));
+    };
+    if let RunChange::Update(RunUpdate { status: Some(status), .. }) = &commit.change
+        && chain.ended
+        && !status.is_final()
+    {
+        return Err(CommitError::Conflict("the run has a final status, which never changes".to_owned()));
+    }
+    let mut checksums = Vec::with_capacity(commit.entries.len());
+    chain.extend(commit, |_, checksum| checksums.push(checksum))?;
+    for (entry, checksum) in commit.entries.iter().zip(checksums) {
+        entries.tenant.push(commit.tenant.0);
+        entries.run.push(commit.run.uuid());
+        entries.seq.push(entry.seq);
+        entries.kind.push(entry.kind);
+        entries.opens.push(entry.opens);
+        entries.path.push(&entry.path);
+        entries.step.push(&entry.step);
+        entries.attempt.push(entry.attempt);
+        entries.at.push(PgTime(entry.at));
+        entries.payload.push(&entry.payload);
+        entries.checksum.push(checksum);
+    }
+    match &commit.change {
+        RunChange::None => {}
+        RunChange::Insert(run, _) => chain.ended = run.status.is_final(),
+        RunChange::Update(update) => chain.ended |= update.status.is_some_and(|status| status.is_final()),
+    }
+    Ok(chain)
+}
+
+/// Adds the row of the run; several changes of one run in a batch become one.
+fn run_rows(job: &Job, chain: Chain, rows: &mut Vec<Lowered>, updates: &mut HashMap<RunId, usize>) {
+    let commit = &job.commit;
+    match &commit.change {
+        RunChange::None => {}
+        RunChange::Insert(run, _) => {
+            let values = ops::run_values(commit, run, chain.bytes);
+            rows.push(Lowered { op: Op::InsertRun, values, fold: FoldKey::Once });
+        }
+        RunChange::Update(update) => {
+            let ends = update.status.is_some_and(|status| status.is_final());
+            let values = ops::update_values(commit, update, ends.then_some(chain.bytes));
+            if let Some(&place) = updates.get(&commit.run) {
+                for (old, new) in rows[place].values.iter_mut().zip(values) {
+                    if new != Value::Null {
+                        *old = new;
+                    }
+                }
+            } else {
+                updates.insert(commit.run, rows.len());
+                rows.push(Lowered { op: Op::UpdateRun, values, fold: FoldKey::Once });
+            }
+        }
+    }
+}
+
+/// Groups rows by statement, in the order of statements; of rows that touch the same thing the last one stays.
+fn columns(rows: Vec<Lowered>) -> Vec<(Op, Vec<Vec<Value>>)> {
+    let mut last: HashMap<FoldKey, usize> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        if row.fold != FoldKey::Once {
+            last.insert(row.fold.clone(), place);
+        }
+    }
+    let mut groups: std::collections::BTreeMap<Op, Vec<Vec<Value>>> = std::collections::BTreeMap::new();
+    for (place, row) in rows.into_iter().enumerate() {
+        if row.fold != FoldKey::Once && last.get(&row.fold) != Some(&place) {
+            continue;
+        }
+        let columns = groups.entry(row.op).or_insert_with(|| row.values.iter().map(|_| Vec::new()).collect());
+        for (column, value) in columns.iter_mut().zip(row.values) {
+            column.push(value);
+        }
+    }
+    groups.into_iter().collect()
+}
+
+fn keys(jobs: &[Job], refused: &HashMap<usize, CommitError>) -> Keys {
+    let mut all: Vec<_> = jobs
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !refused.contains_key(place))
+        .filter_map(|(_, job)| match &job.commit.change {
+            RunChange::Insert(_, Some(key)) => Some((job.commit.tenant, *key, job.commit.run)),
+            _ => None,
+        })
+        .collect();
+    all.sort_by_key(|(tenant, key, run)| (*tenant, key.key_hash, *run));
+    let mut keys = Keys::default();
+    for (tenant, key, run) in all {
+        keys.tenant.push(tenant.into());
+        keys.key_hash.push(key.key_hash.into());
+        keys.body_hash.push(key.body_hash.into());
+        keys.run.push(run.into());
+    }
+    keys
+}

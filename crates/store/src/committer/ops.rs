@@ -1,0 +1,598 @@
+//! The rows of a commit as data: which table, which columns, in which order statements are sent.
+//!
+//! Each operation is written down once; SQLite's form takes one row at a time, PostgreSQL's takes a whole batch as one
+//! array per column. Invariant: the order of [`Op`] is the order of execution within a batch, so what opens a row
+//! comes before what changes or deletes it.
+
+use crate::{
+    committer::commit::{NewRun, RowChange, RunCommit, RunUpdate},
+    database::Value,
+};
+
+/// One statement of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub(crate) enum Op {
+    InsertRun,
+    UpdateRun,
+    DeleteTimer,
+    InsertTimer,
+    PutBlob,
+    PutBlobRef,
+    OpenTask,
+    CloseTask,
+    DeleteTaskLease,
+    OpenApproval,
+    UpdateApproval,
+    PutInbox,
+    DeleteInbox,
+    DeleteActiveStep,
+    PutActiveStep,
+    DeleteEventWait,
+    PutEventWait,
+    PutSnapshot,
+    DeleteQueued,
+    PutQueued,
+}
+
+/// What a statement does, from which both dialects' texts are made.
+enum Shape {
+    Insert { columns: &'static [(&'static str, &'static str)], tail: &'static str },
+    Delete { keys: &'static [(&'static str, &'static str)] },
+    Update { keys: &'static [(&'static str, &'static str)], sets: &'static [(&'static str, &'static str, &'static str)] },
+}
+
+/// A statement and its table.
+pub(crate) struct Form {
+    pub op: Op,
+    table: &'static str,
+    shape: Shape,
+}
+
+const KEY: (&str, &str) = ("tenant_key", "integer");
+const RUN: (&str, &str) = ("run_id", "uuid");
+const PATH: (&str, &str) = ("path", "text");
+const ID: (&str, &str) = ("id", "uuid");
+const LANE: (&str, &str) = ("lane_id", "integer");
+
+/// `set column = given`, with `coalesce` where null means "leave it".
+const KEEP: &str = "coalesce";
+const SET: &str = "";
+
+pub(crate) static FORMS: &[Form] = &[
+    Form {
+        op: Op::InsertRun,
+        table: "runs",
+        shape: Shape::Insert {
+            columns: &[
+                KEY, ID, LANE,
+                ("workflow", "text"), ("version", "integer"), ("definition_hash", "bytea"), ("status", "text"),
+                ("undo_status", "text"), ("mode", "text"), ("priority", "integer"), ("key", "text"),
+                ("labels", "jsonb"), ("started_by", "jsonb"), ("parent_run_id", "uuid"), ("parent_path", "text"),
+                ("origin_run_id", "uuid"), ("origin_kind", "text"), ("depth", "integer"), ("error_class", "text"),
+                ("error_code", "text"), ("error_message", "text"), ("created_at", "timestamptz"),
+                ("started_at", "timestamptz"), ("finished_at", "timestamptz"), ("journal_bytes", "bigint"),
+            ],
+            tail: "",
+        },
+    },
+    Form {
+        op: Op::UpdateRun,
+        table: "runs",
+        shape: Shape::Update {
+            keys: &[KEY, ID],
+            sets: &[
+                ("status", "text", KEEP), ("undo_status", "text", KEEP), ("error_class", "text", KEEP),
+                ("error_code", "text", KEEP), ("error_message", "text", KEEP), ("started_at", "timestamptz", KEEP),
+                ("finished_at", "timestamptz", KEEP), ("journal_bytes", "bigint", KEEP),
+            ],
+        },
+    },
+    Form {
+        op: Op::DeleteTimer,
+        table: "timers",
+        shape: Shape::Delete { keys: &[LANE, ("due_at", "timestamptz"), RUN] },
+    },
+    Form {
+        op: Op::InsertTimer,
+        table: "timers",
+        shape: Shape::Insert {
+            columns: &[LANE, ("due_at", "timestamptz"), RUN, KEY],
+            tail: "on conflict (lane_id, due_at, run_id) do nothing",
+        },
+    },
+    Form {
+        op: Op::PutBlob,
+        table: "blobs",
+        // Touching the row makes the collector of unreferenced blobs look again, or wait for us.
+        shape: Shape::Insert {
+            columns: &[KEY, ("hash", "bytea"), ("bytes", "bytea"), ("raw_bytes", "bigint"), ("touched_at", "timestamptz")],
+            tail: "on conflict (tenant_key, hash) do update set touched_at = excluded.touched_at",
+        },
+    },
+    Form {
+        op: Op::PutBlobRef,
+        table: "blob_refs",
+        shape: Shape::Insert { columns: &[KEY, RUN, ("hash", "bytea")], tail: "on conflict do nothing" },
+    },
+    Form {
+        op: Op::OpenTask,
+        table: "tasks",
+        shape: Shape::Insert {
+            columns: &[
+                KEY, ID, LANE, RUN, PATH,
+                ("attempt", "integer"), ("queue", "text"), ("name", "text"), ("prio", "integer"), ("status", "text"),
+                ("payload", "bytea"), ("available_at", "timestamptz"), ("lost", "integer"), ("lost_max", "integer"),
+                ("lease_ms", "bigint"), ("consumed", "boolean"), ("created_at", "timestamptz"),
+            ],
+            tail: "",
+        },
+    },
+    Form {
+        op: Op::CloseTask,
+        table: "tasks",
+        // A worker's own word stays; the output is in the journal now.
+        shape: Shape::Update {
+            keys: &[KEY, ID],
+            sets: &[
+                ("status", "text", "case when t.status in ('completed', 'failed') then t.status else {} end"),
+                ("finished_at", "timestamptz", "coalesce(t.finished_at, {})"),
+                ("consumed", "boolean", SET), ("output", "bytea", SET),
+            ],
+        },
+    },
+    Form {
+        op: Op::DeleteTaskLease,
+        table: "task_leases",
+        shape: Shape::Delete { keys: &[KEY, ("task_id", "uuid")] },
+    },
+    Form {
+        op: Op::OpenApproval,
+        table: "approvals",
+        shape: Shape::Insert {
+            columns: &[
+                KEY, ID, LANE, RUN, PATH,
+                ("title", "text"), ("detail", "jsonb"), ("status", "text"), ("responses", "jsonb"),
+                ("created_at", "timestamptz"), ("expires_at", "timestamptz"),
+            ],
+            tail: "",
+        },
+    },
+    Form {
+        op: Op::UpdateApproval,
+        table: "approvals",
+        shape: Shape::Update {
+            keys: &[KEY, ID],
+            sets: &[("status", "text", SET), ("responses", "jsonb", SET), ("decided_at", "timestamptz", KEEP)],
+        },
+    },
+    Form {
+        op: Op::PutInbox,
+        table: "inbox",
+        shape: Shape::Insert {
+            columns: &[
+                LANE, ID, KEY, RUN,
+                ("kind", "text"), ("dedup", "text"), ("payload", "bytea"), ("created_at", "timestamptz"),
+            ],
+            tail: "on conflict (tenant_key, run_id, kind, dedup) do nothing",
+        },
+    },
+    Form { op: Op::DeleteInbox, table: "inbox", shape: Shape::Delete { keys: &[LANE, ID] } },
+    Form { op: Op::DeleteActiveStep, table: "active_steps", shape: Shape::Delete { keys: &[KEY, RUN, PATH] } },
+    Form {
+        op: Op::PutActiveStep,
+        table: "active_steps",
+        shape: Shape::Insert {
+            columns: &[KEY, RUN, PATH, ("step", "text"), ("attempt", "integer"), ("started_at", "timestamptz")],
+            tail: "on conflict (tenant_key, run_id, path) do update \
+                   set attempt = excluded.attempt, started_at = excluded.started_at",
+        },
+    },
+    Form { op: Op::DeleteEventWait, table: "event_waits", shape: Shape::Delete { keys: &[KEY, RUN, PATH] } },
+    Form {
+        op: Op::PutEventWait,
+        table: "event_waits",
+        shape: Shape::Insert {
+            columns: &[KEY, RUN, PATH, LANE, ("type", "text"), ("subject", "text"), ("since", "timestamptz")],
+            tail: "on conflict (tenant_key, run_id, path) do update \
+                   set type = excluded.type, subject = excluded.subject, since = excluded.since",
+        },
+    },
+    Form {
+        op: Op::PutSnapshot,
+        table: "run_snapshots",
+        shape: Shape::Insert {
+            columns: &[
+                KEY, RUN,
+                ("seq", "bigint"), ("engine_version", "integer"), ("state", "bytea"), ("checksum", "bigint"),
+            ],
+            tail: "on conflict (tenant_key, run_id) do update set seq = excluded.seq, \
+                   engine_version = excluded.engine_version, state = excluded.state, checksum = excluded.checksum",
+        },
+    },
+    Form { op: Op::DeleteQueued, table: "run_queue", shape: Shape::Delete { keys: &[KEY, RUN] } },
+    Form {
+        op: Op::PutQueued,
+        table: "run_queue",
+        shape: Shape::Insert {
+            columns: &[
+                KEY, RUN, LANE,
+                ("workflow", "text"), ("slot_key", "text"), ("priority", "integer"), ("queued_at", "timestamptz"),
+            ],
+            tail: "on conflict (tenant_key, run_id) do update set priority = excluded.priority",
+        },
+    },
+];
+
+/// Filters a batch of keyed starts to those that won their key.
+const WINNERS: &str = " where exists (select 1 from idempotency_keys k \
+                       where k.tenant_key = u.tenant_key and k.run_id = u.run)";
+
+impl Form {
+    /// SQLite's text: one row at a time, `?n`. The row of a run carries its integer key first.
+    pub(crate) fn sqlite(&self) -> String {
+        let holes = |from: usize, count: usize| (from..from + count).map(|n| format!("?{n}")).collect::<Vec<_>>();
+        match &self.shape {
+            Shape::Insert { columns, tail } => {
+                let extra = if self.op == Op::InsertRun { ", run_key" } else { "" };
+                let values = holes(1, columns.len() + usize::from(!extra.is_empty())).join(", ");
+                format!("insert into {} ({}{extra}) values ({values}) {tail}", self.table, names(columns))
+            }
+            Shape::Delete { keys } => {
+                let keys = keys.iter().zip(holes(1, keys.len())).map(|((name, _), hole)| format!("{name} = {hole}"));
+                format!("delete from {} where {}", self.table, keys.collect::<Vec<_>>().join(" and "))
+            }
+            Shape::Update { keys, sets } => {
+                let assign = sets.iter().zip(holes(keys.len() + 1, sets.len()));
+                let assign = assign.map(|((name, _, how), hole)| format!("{name} = {}", given(name, how, &hole)));
+                let found = keys.iter().zip(holes(1, keys.len())).map(|((name, _), hole)| format!("{name} = {hole}"));
+                format!(
+                    "update {} as t set {} where {}",
+                    self.table,
+                    assign.collect::<Vec<_>>().join(", "),
+                    found.collect::<Vec<_>>().join(" and ")
+                )
+            }
+        }
+    }
+
+    /// PostgreSQL's text: one array per column. `keyed` leaves out the rows of starts that lost their key.
+    pub(crate) fn postgres(&self, keyed: Keyed) -> String {
+        match &self.shape {
+            Shape::Insert { columns, tail } => {
+                let run = if self.op == Op::InsertRun { "id" } else { "run_id" };
+                let has_run = columns.iter().any(|(name, _)| *name == run);
+                let filter = if keyed == Keyed::Winners && has_run { WINNERS.replace("u.run)", &format!("u.{run})")) } else { String::new() };
+                let names = names(columns);
+                format!(
+                    "insert into {} ({names}) select {names} from unnest({}) as u({names}){filter} {tail}",
+                    self.table,
+                    arrays(columns.iter().map(|(_, kind)| *kind))
+                )
+            }
+            Shape::Delete { keys } => {
+                let found = keys.iter().map(|(name, _)| format!("t.{name} = u.{name}")).collect::<Vec<_>>();
+                format!(
+                    "delete from {} t using unnest({}) as u({}) where {}",
+                    self.table,
+                    arrays(keys.iter().map(|(_, kind)| *kind)),
+                    names(keys),
+                    found.join(" and ")
+                )
+            }
+            Shape::Update { keys, sets } => {
+                let kinds = keys.iter().map(|(_, kind)| *kind).chain(sets.iter().map(|(_, kind, _)| *kind));
+                let columns = keys.iter().map(|(name, _)| *name).chain(sets.iter().map(|(name, _, _)| *name));
+                let assign = sets.iter().map(|(name, _, how)| format!("{name} = {}", given(name, how, &format!("u.{name}"))));
+                let found = keys.iter().map(|(name, _)| format!("t.{name} = u.{name}")).collect::<Vec<_>>();
+                let update = format!(
+                    "update {} t set {} from unnest({}) as u({}) where {}",
+                    self.table,
+                    assign.collect::<Vec<_>>().join(", "),
+                    arrays(kinds),
+                    columns.collect::<Vec<_>>().join(", "),
+                    found.join(" and ")
+                );
+                if self.op != Op::UpdateRun {
+                    return update;
+                }
+                let rows = format!("cardinality($1::{}[])", keys[0].1);
+                format!(
+                    "with changed as ({update} returning 1) \
+                     select windlass_expect((select count(*) from changed), {rows}, '{}')",
+                    self.table
+                )
+            }
+        }
+    }
+}
+
+/// Whether a batch holds starts that may lose their idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keyed {
+    /// It does: only the winners' rows are written.
+    Winners,
+    /// It does not.
+    All,
+}
+
+fn names(columns: &[(&str, &str)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn arrays<'a>(kinds: impl Iterator<Item = &'a str>) -> String {
+    kinds.enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 1)).collect::<Vec<_>>().join(", ")
+}
+
+fn given(name: &str, how: &str, value: &str) -> String {
+    match how {
+        "" => value.to_owned(),
+        "coalesce" => format!("coalesce({value}, t.{name})"),
+        template => template.replace("{}", value),
+    }
+}
+
+/// What two operations of one batch may both touch; the later one is what counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum FoldKey {
+    /// Nothing else touches this row.
+    Once,
+    /// A row by its table's name and what is left of its key.
+    Row(&'static str, uuid::Uuid, Vec<u8>),
+}
+
+/// A statement with its values.
+pub(crate) struct Lowered {
+    pub op: Op,
+    pub values: Vec<Value>,
+    pub fold: FoldKey,
+}
+
+fn lowered(op: Op, values: Vec<Value>) -> Lowered {
+    Lowered { op, values, fold: FoldKey::Once }
+}
+
+/// The values of a run's row.
+pub(crate) fn run_values(commit: &RunCommit, run: &NewRun, journal_bytes: i64) -> Vec<Value> {
+    let error = run.error.as_ref();
+    vec![
+        commit.tenant.into(),
+        commit.run.into(),
+        commit.lane.0.into(),
+        (&run.workflow).into(),
+        run.version.into(),
+        run.definition_hash.into(),
+        run.status.as_str().into(),
+        run.undo_status.map(crate::UndoStatus::as_str).into(),
+        run.mode.as_str().into(),
+        run.priority.into(),
+        run.key.as_ref().into(),
+        run.labels.as_ref().map_or(Value::Null, Value::json),
+        run.started_by.as_ref().map_or(Value::Null, Value::json),
+        run.parent.as_ref().map(|(run, _)| *run).into(),
+        run.parent.as_ref().map(|(_, path)| path).into(),
+        run.origin.map(|(run, _)| run).into(),
+        run.origin.map(|(_, kind)| kind.as_str()).into(),
+        run.depth.into(),
+        error.map(|error| &error.class).into(),
+        error.map(|error| &error.code).into(),
+        error.map(|error| cut(&error.message)).into(),
+        run.created_at.into(),
+        run.started_at.into(),
+        run.finished_at.into(),
+        journal_bytes.into(),
+    ]
+}
+
+/// The values of a change of a run's row.
+pub(crate) fn update_values(commit: &RunCommit, update: &RunUpdate, journal_bytes: Option<i64>) -> Vec<Value> {
+    let error = update.error.as_ref();
+    vec![
+        commit.tenant.into(),
+        commit.run.into(),
+        update.status.map(windlass_engine::status::RunStatus::as_str).into(),
+        update.undo_status.map(crate::UndoStatus::as_str).into(),
+        error.map(|error| &error.class).into(),
+        error.map(|error| &error.code).into(),
+        error.map(|error| cut(&error.message)).into(),
+        update.started_at.into(),
+        update.finished_at.into(),
+        journal_bytes.into(),
+    ]
+}
+
+/// Lists show the message; the journal has the whole of it.
+fn cut(message: &str) -> &str {
+    message.char_indices().nth(2_000).map_or(message, |(at, _)| &message[..at])
+}
+
+/// The statements of a commit beside its run and its journal. `at` is the time that touched blobs get.
+pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp, mut each: impl FnMut(Lowered)) {
+    let tenant = Value::from(commit.tenant);
+    let run = Value::from(commit.run);
+    let lane = Value::from(commit.lane.0);
+    let by_path = |table, path: &str| FoldKey::Row(table, commit.run.uuid(), path.as_bytes().to_vec());
+    if let Some(timer) = commit.timer {
+        if let Some(old) = timer.old {
+            each(Lowered {
+                op: Op::DeleteTimer,
+                values: vec![lane.clone(), Value::Instant(old), run.clone()],
+                fold: FoldKey::Row("timers", commit.run.uuid(), old.micros().to_be_bytes().to_vec()),
+            });
+        }
+        if let Some(new) = timer.new {
+            each(Lowered {
+                op: Op::InsertTimer,
+                values: vec![lane.clone(), Value::Instant(new), run.clone(), tenant.clone()],
+                fold: FoldKey::Row("timers", commit.run.uuid(), new.micros().to_be_bytes().to_vec()),
+            });
+        }
+    }
+    for row in &commit.rows {
+        match row {
+            RowChange::OpenTask(task) => each(lowered(
+                Op::OpenTask,
+                vec![
+                    tenant.clone(),
+                    task.id.into(),
+                    lane.clone(),
+                    run.clone(),
+                    task.path.clone().into(),
+                    task.attempt.into(),
+                    (&task.queue).into(),
+                    (&task.name).into(),
+                    task.priority.into(),
+                    "pending".into(),
+                    task.payload.clone().into(),
+                    task.available_at.into(),
+                    0i64.into(),
+                    task.lost_max.into(),
+                    task.lease_ms.into(),
+                    false.into(),
+                    task.created_at.into(),
+                ],
+            )),
+            RowChange::CloseTask(task, status) => {
+                let id = Value::from(*task);
+                let values = vec![tenant.clone(), id.clone(), status.as_str().into(), at.into(), true.into(), Value::Null];
+                each(lowered(Op::CloseTask, values));
+                each(lowered(Op::DeleteTaskLease, vec![tenant.clone(), id]));
+            }
+            RowChange::OpenApproval(approval) => each(lowered(
+                Op::OpenApproval,
+                vec![
+                    tenant.clone(),
+                    approval.id.into(),
+                    lane.clone(),
+                    run.clone(),
+                    approval.path.clone().into(),
+                    (&approval.title).into(),
+                    Value::json(&approval.detail),
+                    "pending".into(),
+                    Value::Json("[]".into()),
+                    approval.created_at.into(),
+                    approval.expires_at.into(),
+                ],
+            )),
+            RowChange::UpdateApproval(update) => each(Lowered {
+                op: Op::UpdateApproval,
+                values: vec![
+                    tenant.clone(),
+                    update.id.into(),
+                    update.status.as_str().into(),
+                    Value::json(&update.responses),
+                    update.decided_at.into(),
+                ],
+                fold: FoldKey::Row("approvals", update.id.uuid(), Vec::new()),
+            }),
+            RowChange::PutInbox(message) => each(lowered(
+                Op::PutInbox,
+                vec![
+                    message.lane.0.into(),
+                    message.id.into(),
+                    tenant.clone(),
+                    message.run.into(),
+                    (&message.kind).into(),
+                    (&message.dedup).into(),
+                    message.payload.clone().into(),
+                    message.created_at.into(),
+                ],
+            )),
+            RowChange::DeleteInbox(id) => each(lowered(Op::DeleteInbox, vec![lane.clone(), (*id).into()])),
+            RowChange::PutBlob { hash, raw_bytes, bytes } => {
+                let values = vec![tenant.clone(), (*hash).into(), bytes.clone().into(), (*raw_bytes).into(), at.into()];
+                let owner = uuid::Uuid::from_u128(u128::from(commit.tenant.0.unsigned_abs()));
+                each(Lowered { op: Op::PutBlob, values, fold: FoldKey::Row("blobs", owner, hash.to_vec()) });
+                each(lowered(Op::PutBlobRef, vec![tenant.clone(), run.clone(), (*hash).into()]));
+            }
+            RowChange::PutActiveStep { path, step, attempt, started_at } => each(Lowered {
+                op: Op::PutActiveStep,
+                values: vec![
+                    tenant.clone(),
+                    run.clone(),
+                    path.clone().into(),
+                    step.clone().into(),
+                    (*attempt).into(),
+                    Value::Instant(*started_at),
+                ],
+                fold: by_path("active_steps", path),
+            }),
+            RowChange::DeleteActiveStep { path } => each(Lowered {
+                op: Op::DeleteActiveStep,
+                values: vec![tenant.clone(), run.clone(), path.clone().into()],
+                fold: by_path("active_steps", path),
+            }),
+            RowChange::PutEventWait { path, event_type, subject, since } => each(Lowered {
+                op: Op::PutEventWait,
+                values: vec![
+                    tenant.clone(),
+                    run.clone(),
+                    path.clone().into(),
+                    lane.clone(),
+                    event_type.into(),
+                    subject.as_ref().into(),
+                    (*since).into(),
+                ],
+                fold: by_path("event_waits", path),
+            }),
+            RowChange::DeleteEventWait { path } => each(Lowered {
+                op: Op::DeleteEventWait,
+                values: vec![tenant.clone(), run.clone(), path.clone().into()],
+                fold: by_path("event_waits", path),
+            }),
+            RowChange::PutSnapshot { seq, engine_version, state } => each(Lowered {
+                op: Op::PutSnapshot,
+                values: vec![
+                    tenant.clone(),
+                    run.clone(),
+                    (*seq).into(),
+                    (*engine_version).into(),
+                    state.clone().into(),
+                    super::chain::bytes_checksum(state).into(),
+                ],
+                fold: FoldKey::Row("run_snapshots", commit.run.uuid(), Vec::new()),
+            }),
+            RowChange::Enqueue(queued) => each(Lowered {
+                op: Op::PutQueued,
+                values: vec![
+                    tenant.clone(),
+                    run.clone(),
+                    lane.clone(),
+                    (&queued.workflow).into(),
+                    (&queued.slot_key).into(),
+                    queued.priority.into(),
+                    queued.queued_at.into(),
+                ],
+                fold: FoldKey::Row("run_queue", commit.run.uuid(), Vec::new()),
+            }),
+            RowChange::Dequeue => each(Lowered {
+                op: Op::DeleteQueued,
+                values: vec![tenant.clone(), run.clone()],
+                fold: FoldKey::Row("run_queue", commit.run.uuid(), Vec::new()),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_stand_in_the_order_of_their_ops() {
+        for (at, form) in FORMS.iter().enumerate() {
+            assert_eq!(form.op as usize, at);
+        }
+    }
+
+    #[test]
+    fn texts_of_a_delete() {
+        let form = &FORMS[Op::DeleteInbox as usize];
+        assert_eq!(form.sqlite(), "delete from inbox where lane_id = ?1 and id = ?2");
+        assert_eq!(
+            form.postgres(Keyed::All),
+            "delete from inbox t using unnest($1::integer[], $2::uuid[]) as u(lane_id, id) \
+             where t.lane_id = u.lane_id and t.id = u.id"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Migrations: numbered, forward only, checksummed, under a lock, one list for both databases.
+
+use rusqlite::{Connection, OptionalExtension};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    StoreError,
+    database::{Dialect, Value, postgres::Session, sqlite::refused},
+};
+
+/// A step from one version of the schema to the next.
+pub(crate) struct Migration {
+    pub version: i64,
+    pub name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+pub(crate) static MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "core",
+    sqlite: include_str!("../migrations/sqlite/0001_core.sql"),
+    postgres: include_str!("../migrations/postgres/0001_core.sql"),
+}];
+
+/// The version of the schema that this program works with.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// What opening may do to a database of an older version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Bring it to this program's version.
+    Apply,
+    /// Refuse it; an empty one too.
+    Refuse,
+}
+
+impl Migration {
+    /// Its text for one database.
+    pub(crate) fn sql(&self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Sqlite => self.sqlite,
+            Dialect::Postgres => self.postgres,
+        }
+    }
+
+    fn checksum(&self, dialect: Dialect) -> String {
+        hex::encode(Sha256::digest(self.sql(dialect)))
+    }
+}
+
+const MAKE_TABLE: &str = "create table if not exists migrations (version bigint not null primary key, \
+                          name text not null, checksum text not null, applied_at text not null)";
+const LIST: &str = "select version, checksum from migrations order by version";
+const RECORD: &str = "insert into migrations (version, name, checksum, applied_at) values ($1, $2, $3, $4)";
+/// Any number will do, as long as everybody takes the same one.
+const POSTGRES_LOCK: i64 = 0x57_4c_4d_49;
+
+/// Refuses what this program cannot work with, and gives what is to be applied.
+fn pending(
+    applied: &[(i64, String)],
+    dialect: Dialect,
+    migrate: Migrate,
+) -> Result<&'static [Migration], StoreError> {
+    let found = applied.last().map_or(0, |(version, _)| *version);
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { found, known: SCHEMA_VERSION });
+    }
+    for (version, checksum) in applied {
+        let ours = MIGRATIONS.iter().find(|migration| migration.version == *version);
+        if ours.is_none_or(|migration| migration.checksum(dialect) != *checksum) {
+            let text = format!("migration {version} is not the one that this program knows");
+            return Err(StoreError::damaged(text));
+        }
+    }
+    let first = MIGRATIONS.iter().position(|migration| migration.version > found).unwrap_or(MIGRATIONS.len());
+    if first < MIGRATIONS.len() && migrate == Migrate::Refuse {
+        return Err(StoreError::Older { found, known: SCHEMA_VERSION });
+    }
+    Ok(&MIGRATIONS[first..])
+}
+
+/// Brings a SQLite database to this program's version; the lock on the data directory is held. Gives how many steps.
+pub(crate) fn sqlite(connection: &mut Connection, migrate: Migrate) -> Result<usize, StoreError> {
+    let there = connection
+        .query_row("select 1 from sqlite_schema where name = 'migrations'", [], |_| Ok(()))
+        .optional()
+        .map_err(refused)?;
+    let applied = if there.is_some() { sqlite_applied(connection)? } else { Vec::new() };
+    let pending = pending(&applied, Dialect::Sqlite, migrate)?;
+    for migration in pending {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(refused)?;
+        transaction.execute_batch(MAKE_TABLE).map_err(refused)?;
+        transaction.execute_batch(migration.sqlite).map_err(|error| refused(error).doing("migrate"))?;
+        let row = record(migration, Dialect::Sqlite);
+        transaction.execute(&RECORD.replace('$', "?"), rusqlite::params_from_iter(row)).map_err(refused)?;
+        transaction.commit().map_err(refused)?;
+    }
+    Ok(pending.len())
+}
+
+fn sqlite_applied(connection: &Connection) -> Result<Vec<(i64, String)>, StoreError> {
+    let mut list = connection.prepare(LIST).map_err(refused)?;
+    let rows = list.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(refused)?;
+    rows.collect::<Result<_, _>>().map_err(refused)
+}
+
+fn record(migration: &Migration, dialect: Dialect) -> [Value; 4] {
+    let now = crate::clock::Clock::machine().now();
+    let checksum = migration.checksum(dialect);
+    [migration.version.into(), migration.name.into(), checksum.into(), now.to_string().into()]
+}
+
+/// Brings a PostgreSQL database to this program's version, one process at a time. Gives how many steps.
+pub(crate) async fn postgres(session: &Session, migrate: Migrate) -> Result<usize, StoreError> {
+    session.batch("set lock_timeout = '60s'; set statement_timeout = 0").await?;
+    session.run("select pg_advisory_lock($1::bigint)", &[POSTGRES_LOCK.into()]).await?;
+    let done = postgres_locked(session, migrate).await;
+    let unlocked = session.run("select pg_advisory_unlock($1::bigint)", &[POSTGRES_LOCK.into()]).await;
+    session.batch("reset lock_timeout; reset statement_timeout").await?;
+    done.and_then(|count| unlocked.map(|_| count))
+}
+
+async fn postgres_locked(session: &Session, migrate: Migrate) -> Result<usize, StoreError> {
+    let there = session.run("select to_regclass('migrations') is not null", &[]).await?;
+    let there = there.rows.first().map(|row| row.bool(0)).transpose()?.unwrap_or(false);
+    let mut applied = Vec::new();
+    if there {
+        for row in session.run(LIST, &[]).await?.rows {
+            applied.push((row.int(0)?, row.string(1)?));
+        }
+    }
+    let pending = pending(&applied, Dialect::Postgres, migrate)?;
+    for migration in pending {
+        session.batch("begin").await?;
+        let done = postgres_one(session, migration).await;
+        session.batch(if done.is_ok() { "commit" } else { "rollback" }).await?;
+        done?;
+    }
+    Ok(pending.len())
+}
+
+async fn postgres_one(session: &Session, migration: &Migration) -> Result<(), StoreError> {
+    session.batch(MAKE_TABLE).await?;
+    session.batch(migration.postgres).await.map_err(|error| error.doing("migrate"))?;
+    session.run(RECORD, &record(migration, Dialect::Postgres)).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbered_from_one() {
+        for (at, migration) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(migration.version, at as i64 + 1, "{}", migration.name);
+        }
+    }
+
+    #[test]
+    fn what_this_program_cannot_work_with_is_refused() {
+        let newer = [(SCHEMA_VERSION + 1, String::new())];
+        assert!(matches!(pending(&newer, Dialect::Sqlite, Migrate::Apply), Err(StoreError::Newer { .. })));
+        assert!(matches!(pending(&[], Dialect::Sqlite, Migrate::Refuse), Err(StoreError::Older { .. })));
+        let changed = [(1, "00".to_owned())];
+        assert!(matches!(pending(&changed, Dialect::Sqlite, Migrate::Apply), Err(StoreError::Damaged(_))));
+    }
+}

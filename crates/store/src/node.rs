@@ -1,0 +1,424 @@
+//! Nodes and lanes: who owns what, for how long, and who takes over.
+//!
+//! Invariants: the epoch of a lane is the safety, time only says when to try; the lease lives on `nodes`, which no
+//! commit locks, and is renewed on a thread and a session of its own; all times here are the server's
+//! `clock_timestamp()`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::future::poll_fn;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_postgres::AsyncMessage;
+use uuid::Uuid;
+
+use crate::{
+    StoreError,
+    clock::Clock,
+    committer::commit::LaneId,
+    database::{
+        Value,
+        postgres::{Address, Session},
+        sqlite::host,
+    },
+};
+
+/// How long a node lives without renewing.
+pub const LEASE_MS: i64 = 10_000;
+/// How often it renews, and looks for others that do not.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long hints to one node are gathered.
+const HINT_EVERY: Duration = Duration::from_millis(5);
+
+/// How a node stands with its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It renewed in time.
+    Alive,
+    /// It could not renew for seven tenths of its lease: it starts no more effects.
+    Shaky,
+    /// Its lanes are lost, or may be: it forgets its runs and joins anew (`Store::rejoin`).
+    Lost,
+}
+
+/// What another node, or this one, may want to look at now instead of at the next poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hint {
+    /// The inbox of this node's lanes, or results of tasks for them.
+    Inbox,
+    /// Tasks that workers wait for.
+    Tasks,
+}
+
+impl Hint {
+    fn word(self) -> &'static str {
+        match self {
+            Hint::Inbox => "inbox",
+            Hint::Tasks => "tasks",
+        }
+    }
+}
+
+/// What this process owns.
+pub(crate) struct Ownership {
+    state: Mutex<Owned>,
+    standing: watch::Sender<Standing>,
+}
+
+struct Owned {
+    node: Uuid,
+    epochs: BTreeMap<LaneId, i64>,
+}
+
+impl Ownership {
+    pub(crate) fn new(node: Uuid) -> Ownership {
+        let state = Mutex::new(Owned { node, epochs: BTreeMap::new() });
+        Ownership { state, standing: watch::Sender::new(Standing::Alive) }
+    }
+
+    fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn node(&self) -> Uuid {
+        self.owned().node
+    }
+
+    pub(crate) fn lanes(&self) -> Vec<LaneId> {
+        self.owned().epochs.keys().copied().collect()
+    }
+
+    /// The epoch under which a lane is ours.
+    pub(crate) fn epoch(&self, lane: LaneId) -> Option<i64> {
+        self.owned().epochs.get(&lane).copied()
+    }
+
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    fn stand(&self, standing: Standing) {
+        self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
+        if standing == Standing::Lost {
+            self.owned().epochs.clear();
+        }
+    }
+
+    pub(crate) fn add(&self, lanes: impl IntoIterator<Item = (LaneId, i64)>) {
+        self.owned().epochs.extend(lanes);
+    }
+
+    /// What the database says is ours; lanes that it does not name are lost.
+    pub(crate) fn keep_only(&self, node: Uuid, lanes: impl Iterator<Item = (i32, i64)>) {
+        let there: HashMap<LaneId, i64> = lanes.map(|(lane, epoch)| (LaneId(lane), epoch)).collect();
+        let mut owned = self.owned();
+        if owned.node == node {
+            owned.epochs.retain(|lane, epoch| there.get(lane) == Some(epoch));
+        }
+    }
+
+    fn become_node(&self, node: Uuid) {
+        let mut owned = self.owned();
+        owned.node = node;
+        owned.epochs.clear();
+    }
+}
+
+/// What a node needs to know about itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub name: String,
+    pub lanes: u32,
+    pub lease_ms: i64,
+}
+
+const REGISTER: &str = "insert into nodes (id, name, host, pid, state, lease_until, started_at) values \
+                        ($1, $2, $3, $4, 'alive', clock_timestamp() + $5 * interval '1 millisecond', clock_timestamp())";
+const TAKE_ORPHANS: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
+                            (select id from lanes where node_id is null order by id limit $2 for update skip locked) \
+                            and node_id is null returning id, epoch";
+const MAKE_LANES: &str = "insert into lanes (id, node_id, epoch) \
+                          select (select coalesce(max(id), 0) from lanes) + n, $1, 1 from generate_series(1, $2::integer) n \
+                          returning id, epoch";
+const LANES_LOCK: i64 = 0x57_4c_4c_41;
+
+/// Registers a new node with its lanes: first those that a node left behind, then new ones.
+pub(crate) async fn register(session: &Session, node: Uuid, identity: &Identity) -> Result<Vec<(LaneId, i64)>, StoreError> {
+    let params = [
+        Value::Uuid(node),
+        (&identity.name).into(),
+        host().into(),
+        Value::Int(i64::from(std::process::id())),
+        Value::Float(precise(identity.lease_ms)),
+    ];
+    session.batch("begin").await?;
+    let taken = async {
+        session.run(REGISTER, &params).await?;
+        session.run("select pg_advisory_xact_lock($1::bigint)", &[LANES_LOCK.into()]).await?;
+        let wanted = i64::from(identity.lanes.max(1));
+        let mut rows = session.run(TAKE_ORPHANS, &[Value::Uuid(node), wanted.into()]).await?.rows;
+        let missing = wanted - rows.len() as i64;
+        rows.extend(session.run(MAKE_LANES, &[Value::Uuid(node), missing.into()]).await?.rows);
+        rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect::<Result<Vec<_>, StoreError>>()
+    };
+    let taken = taken.await;
+    session.batch(if taken.is_ok() { "commit" } else { "rollback" }).await?;
+    taken
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a lease has far fewer than 2^52 milliseconds")]
+fn precise(ms: i64) -> f64 {
+    ms as f64
+}
+
+const BURY: &str = "update nodes set state = 'dead' where state = 'alive' and lease_until < clock_timestamp() and id <> $1";
+const COUNT: &str = "select (select count(*) from lanes l left join nodes n on n.id = l.node_id \
+                     where l.node_id is null or n.state <> 'alive'), (select count(*) from nodes where state = 'alive')";
+const TAKE_OVER: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
+                         (select l.id from lanes l left join nodes n on n.id = l.node_id \
+                          where l.node_id is null or n.state <> 'alive' order by l.id limit $2) \
+                         and (node_id is null or node_id in (select id from nodes where state <> 'alive')) \
+                         returning id, epoch";
+
+/// Takes this node's share of the lanes whose node is dead or gone.
+pub(crate) async fn take_over(session: &Session, node: Uuid) -> Result<Vec<(LaneId, i64)>, StoreError> {
+    session.run(BURY, &[Value::Uuid(node)]).await?;
+    let counts = session.run(COUNT, &[]).await?.rows;
+    let (orphans, nodes) = counts.first().map_or(Ok((0, 1)), |row| Ok::<_, StoreError>((row.int(0)?, row.int(1)?)))?;
+    if orphans == 0 {
+        return Ok(Vec::new());
+    }
+    let nodes = nodes.max(1);
+    let share = (orphans + nodes - 1) / nodes;
+    let rows = session.run(TAKE_OVER, &[Value::Uuid(node), share.into()]).await?.rows;
+    rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect()
+}
+
+/// Gives the lanes away and says goodbye.
+pub(crate) async fn leave(session: &Session, node: Uuid) -> Result<(), StoreError> {
+    session.batch("begin").await?;
+    session.run("update lanes set node_id = null where node_id = $1", &[Value::Uuid(node)]).await?;
+    session.run("update nodes set state = 'left' where id = $1 and state = 'alive'", &[Value::Uuid(node)]).await?;
+    session.batch("commit").await
+}
+
+const RENEW: &str = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
+                     where id = $1 and state = 'alive' returning clock_timestamp()";
+
+/// What the keeper thread shares with the store.
+pub(crate) struct Keeper {
+    pub address: Address,
+    pub identity: Identity,
+    pub clock: Arc<Clock>,
+    pub ownership: Arc<Ownership>,
+    pub hints: broadcast::Sender<Hint>,
+    /// Since when the database has answered without a gap: nobody is buried before it did so for a whole lease.
+    pub answering_since: watch::Sender<Instant>,
+    /// Set when the store closes.
+    pub closing: watch::Receiver<bool>,
+    /// What `hint` was asked to send.
+    pub outgoing: mpsc::UnboundedReceiver<(LaneId, Hint)>,
+}
+
+/// Starts the thread that renews the lease, listens for hints and sends them.
+pub(crate) fn keep(keeper: Keeper) -> Result<std::thread::JoinHandle<()>, StoreError> {
+    let no_thread = |error: std::io::Error| StoreError::Unavailable(format!("no thread for the lease: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let spawned = std::thread::Builder::new().name("postgres-lease".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let Keeper { address, identity, clock, ownership, hints, answering_since, mut closing, outgoing } = keeper;
+            let renewing = renew_loop(&address, &identity, &clock, &ownership, &answering_since);
+            let listening = listen_loop(&address, &ownership, &hints);
+            let sending = send_loop(&address, outgoing, &ownership, &hints);
+            tokio::select! {
+                () = renewing => {}
+                () = listening => {}
+                () = sending => {}
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
+        });
+    });
+    spawned.map_err(no_thread)
+}
+
+async fn renew_loop(
+    address: &Address,
+    identity: &Identity,
+    clock: &Clock,
+    ownership: &Ownership,
+    answering_since: &watch::Sender<Instant>,
+) {
+    let lease = Duration::from_millis(identity.lease_ms.unsigned_abs());
+    let every = RENEW_EVERY.min(lease / 5);
+    let mut session = None;
+    let mut renewed = Instant::now();
+    loop {
+        let before = Instant::now();
+        let asked = tokio::time::timeout(lease / 2, renew(address, &mut session, ownership.node(), identity));
+        let answer = asked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
+        match answer {
+            Ok(Some(now)) => {
+                let round_trip = before.elapsed();
+                clock.adjust(now, i64::try_from(round_trip.as_micros()).unwrap_or(0));
+                renewed = before;
+                if *ownership.standing.borrow() != Standing::Lost {
+                    ownership.stand(Standing::Alive);
+                }
+            }
+            // The row is not alive any more: somebody buried this node.
+            Ok(None) => ownership.stand(Standing::Lost),
+            Err(error) => {
+                tracing::warn!(%error, "could not renew this node's lease");
+                session = None;
+                answering_since.send_replace(Instant::now());
+            }
+        }
+        let silent = renewed.elapsed();
+        if silent >= lease {
+            ownership.stand(Standing::Lost);
+        } else if silent >= lease * 7 / 10 && *ownership.standing.borrow() == Standing::Alive {
+            ownership.stand(Standing::Shaky);
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn renew(
+    address: &Address,
+    session: &mut Option<Session>,
+    node: Uuid,
+    identity: &Identity,
+) -> Result<Option<windlass_definition::time::Timestamp>, StoreError> {
+    let session = match session {
+        Some(open) if !open.client.is_closed() => open,
+        closed => closed.insert(address.connect().await?),
+    };
+    let params = [Value::Uuid(node), Value::Float(precise(identity.lease_ms))];
+    let rows = session.run(RENEW, &params).await?.rows;
+    rows.first().map(|row| row.time(0)).transpose()
+}
+
+/// The channel that hints to a node go through.
+fn channel(node: Uuid) -> String {
+    format!("windlass_{}", node.simple())
+}
+
+/// Listens for hints. They may be lost, so a new session begins with one of each.
+async fn listen_loop(address: &Address, ownership: &Ownership, hints: &broadcast::Sender<Hint>) {
+    loop {
+        if let Err(error) = listen(address, ownership.node(), hints).await {
+            tracing::debug!(%error, "listening for hints ended");
+        }
+        tokio::time::sleep(RENEW_EVERY).await;
+    }
+}
+
+async fn listen(address: &Address, node: Uuid, hints: &broadcast::Sender<Hint>) -> Result<(), StoreError> {
+    let (client, mut connection) = address.connect_raw().await?;
+    let subscribe = format!("listen {}; listen windlass_tasks", channel(node));
+    let subscribing = client.batch_execute(&subscribe);
+    futures::pin_mut!(subscribing);
+    let mut subscribed = false;
+    loop {
+        let message = poll_fn(|context| {
+            if !subscribed && subscribing.as_mut().poll(context).is_ready() {
+                subscribed = true;
+            }
+            connection.poll_message(context)
+        });
+        match message.await {
+            Some(Ok(AsyncMessage::Notification(told))) => {
+                let hint = if told.channel() == "windlass_tasks" { Hint::Tasks } else { Hint::Inbox };
+                // Nobody listens before the runtime is up.
+                let _ = hints.send(hint);
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(crate::database::postgres::refused(error)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Sends hints: never within a commit (it takes a lock on the whole database), one per node and 5 ms.
+async fn send_loop(
+    address: &Address,
+    mut outgoing: mpsc::UnboundedReceiver<(LaneId, Hint)>,
+    ownership: &Ownership,
+    hints: &broadcast::Sender<Hint>,
+) {
+    let mut session: Option<Session> = None;
+    let mut owners: HashMap<LaneId, Uuid> = HashMap::new();
+    let mut asked = Instant::now();
+    while let Some(first) = outgoing.recv().await {
+        tokio::time::sleep(HINT_EVERY).await;
+        let mut wanted = std::collections::HashSet::from([first]);
+        while let Ok(next) = outgoing.try_recv() {
+            wanted.insert(next);
+        }
+        if wanted.iter().any(|(_, hint)| *hint == Hint::Tasks) {
+            // Nobody listens before the runtime is up.
+            let _ = hints.send(Hint::Tasks);
+        }
+        if wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && ownership.epoch(*lane).is_some()) {
+            let _ = hints.send(Hint::Inbox);
+        }
+        let told = tell(address, &mut session, (&mut owners, &mut asked), &wanted, ownership).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "a hint was not sent; the poll will find it");
+            session = None;
+        }
+    }
+    // The store is gone; the select above ends by `closing`.
+    std::future::pending::<()>().await;
+}
+
+async fn tell(
+    address: &Address,
+    session: &mut Option<Session>,
+    (owners, asked): (&mut HashMap<LaneId, Uuid>, &mut Instant),
+    wanted: &std::collections::HashSet<(LaneId, Hint)>,
+    ownership: &Ownership,
+) -> Result<(), StoreError> {
+    let session = match session {
+        Some(open) if !open.client.is_closed() => open,
+        closed => closed.insert(address.connect().await?),
+    };
+    let foreign = |lane: LaneId| ownership.epoch(lane).is_none();
+    let unknown = wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && foreign(*lane) && !owners.contains_key(lane));
+    if unknown || asked.elapsed() > RENEW_EVERY {
+        *asked = Instant::now();
+        owners.clear();
+        for row in session.run("select id, node_id from lanes where node_id is not null", &[]).await?.rows {
+            owners.insert(LaneId(row.int32(0)?), row.uuid(1)?);
+        }
+    }
+    let mut channels = std::collections::BTreeMap::new();
+    for (lane, hint) in wanted {
+        match (hint, owners.get(lane)) {
+            (Hint::Tasks, _) => channels.insert("windlass_tasks".to_owned(), hint.word()),
+            (Hint::Inbox, Some(node)) if foreign(*lane) => channels.insert(channel(*node), hint.word()),
+            (Hint::Inbox, _) => None,
+        };
+    }
+    for (channel, word) in channels {
+        session.run("select pg_notify($1, $2)", &[channel.into(), word.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Registers this process as a new node after it lost its lease.
+pub(crate) async fn rejoin(
+    session: &Session,
+    ownership: &Ownership,
+    identity: &Identity,
+) -> Result<Vec<LaneId>, StoreError> {
+    let node = Uuid::now_v7();
+    let lanes = register(session, node, identity).await?;
+    ownership.become_node(node);
+    ownership.add(lanes);
+    ownership.stand(Standing::Alive);
+    Ok(ownership.lanes())
+}

@@ -1,0 +1,375 @@
+//! The open store: what it is made of, how it opens and closes, and the way to the committer.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{broadcast, mpsc, watch};
+use uuid::Uuid;
+use windlass_definition::time::Timestamp;
+use windlass_engine::id::{Id, NodeId, RunId};
+
+use crate::{
+    StoreError,
+    clock::Clock,
+    committer::{
+        self,
+        commit::{CommitError, Done, LaneId, RunCommit},
+        queue::{Job, Queue},
+    },
+    database::{
+        Database,
+        postgres::{Address, Postgres, Session},
+        sqlite::{Files, Sqlite, open_writer},
+    },
+    migrate::{self, Migrate},
+    node::{self, Hint, Identity, Keeper, Ownership, Standing},
+    partitions, tenants,
+};
+
+pub use crate::committer::sqlite::Fatal;
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// An embedded database in this directory.
+    Sqlite {
+        /// The directory; it is made if it is not there.
+        data_dir: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// `postgres://user:password@host:port/database?sslmode=…`.
+        url: String,
+    },
+}
+
+/// How to open a store.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Where the database is.
+    pub location: Location,
+    /// What this process is called among the nodes.
+    pub node_name: String,
+    /// How many lanes this node registers on PostgreSQL. SQLite has one.
+    pub lanes: u32,
+    /// What may happen to a database of an older version.
+    pub migrate: Migrate,
+    /// How long this node lives without renewing its lease.
+    pub lease_ms: i64,
+    /// How many sessions write for the engine on PostgreSQL.
+    pub writers: usize,
+    /// Values from that many bytes on belong into blobs.
+    pub blob_threshold_bytes: usize,
+    /// What ends the process when a commit's outcome is open: by default a message and an abort.
+    pub fatal: Fatal,
+}
+
+impl StoreOptions {
+    /// The defaults for a location.
+    pub fn new(location: Location) -> StoreOptions {
+        StoreOptions {
+            location,
+            node_name: "windlass".to_owned(),
+            lanes: 8,
+            migrate: Migrate::Apply,
+            lease_ms: node::LEASE_MS,
+            writers: 2,
+            blob_threshold_bytes: 64 << 10,
+            fatal: Arc::new(|text| {
+                tracing::error!("{text}");
+                std::process::abort();
+            }),
+        }
+    }
+}
+
+/// A database that this process has open. A cheap handle.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub database: Database,
+    pub clock: Arc<Clock>,
+    pub ownership: Arc<Ownership>,
+    pub blob_threshold_bytes: usize,
+    identity: Identity,
+    queues: Vec<Arc<Queue>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    hints: broadcast::Sender<Hint>,
+    outgoing: mpsc::UnboundedSender<(LaneId, Hint)>,
+    answering_since: watch::Receiver<Instant>,
+    closing: watch::Sender<bool>,
+    /// Dropped last: another process may have the data directory then.
+    lock: Mutex<Option<std::fs::File>>,
+}
+
+impl Store {
+    /// Opens the database, brings it to this program's version, and takes lanes in it.
+    pub async fn open(options: StoreOptions) -> Result<Store, StoreError> {
+        match options.location.clone() {
+            Location::Sqlite { data_dir } => open_sqlite(data_dir, options).await,
+            Location::Postgres { url } => open_postgres(&url, options).await,
+        }
+    }
+
+    /// Writes what waits, gives the lanes away, empties the log. The store refuses everything afterwards.
+    pub async fn close(&self) {
+        let inner = &self.inner;
+        inner.queues.iter().for_each(|queue| queue.close());
+        let threads = std::mem::take(&mut *inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let (keepers, writers): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(|thread| thread.thread().name() == Some("postgres-lease"));
+        join(writers).await;
+        if let Database::Postgres(postgres) = &inner.database {
+            let left = async {
+                let session = postgres.address().connect().await?;
+                node::leave(&session, inner.ownership.node()).await
+            };
+            if let Err(error) = left.await {
+                tracing::warn!(%error, "could not say goodbye; the lease will run out");
+            }
+            postgres.close();
+        }
+        inner.closing.send_replace(true);
+        join(keepers).await;
+        inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Hands a transition to the committer; `done` is called once it is on disk, or is not.
+    ///
+    /// Transitions of one run are written in the order of these calls. The queue takes all of them: who makes new ones
+    /// waits for [`Store::ready`] first.
+    pub fn submit(&self, commit: RunCommit, done: Done) {
+        let queues = &self.inner.queues;
+        let place = usize::try_from(commit.lane.0).unwrap_or(0) % queues.len();
+        queues[place].push(Job { commit, done });
+    }
+
+    /// The same, as a future.
+    pub async fn commit(&self, commit: RunCommit) -> Result<committer::commit::Committed, CommitError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.submit(
+            commit,
+            Box::new(move |outcome| {
+                // Nobody waits any more when this fails.
+                let _ = reply.send(outcome);
+            }),
+        );
+        answer.await.unwrap_or(Err(CommitError::Failed(StoreError::Closed)))
+    }
+
+    /// Waits until the committer has room for more.
+    pub async fn ready(&self) {
+        for queue in &self.inner.queues {
+            queue.ready().await;
+        }
+    }
+
+    /// How many transitions wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.inner.queues.iter().map(|queue| queue.waiting()).sum()
+    }
+
+    /// The database's clock. It never goes backwards.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        Id::new(self.inner.ownership.node())
+    }
+
+    /// The lanes that are this node's.
+    pub fn lanes(&self) -> Vec<LaneId> {
+        self.inner.ownership.lanes()
+    }
+
+    /// The lane of a run that starts here. Without any lane left it is one that refuses every commit.
+    pub fn lane_for(&self, run: RunId) -> LaneId {
+        let lanes = self.lanes();
+        let hash = xxhash_rust::xxh3::xxh3_64(run.uuid().as_bytes());
+        let place = usize::try_from(hash % (lanes.len().max(1) as u64)).unwrap_or(0);
+        lanes.get(place).copied().unwrap_or(LaneId(0))
+    }
+
+    /// Whether this node owns that lane.
+    pub fn owns(&self, lane: LaneId) -> bool {
+        self.inner.ownership.epoch(lane).is_some()
+    }
+
+    /// How this node stands with its lease, as it changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.ownership.standing()
+    }
+
+    /// Takes over this node's share of the lanes of dead nodes: their runs are to be rebuilt from the journal.
+    ///
+    /// Nobody is taken for dead before the database has answered for a whole lease.
+    pub async fn adopt(&self) -> Result<Vec<LaneId>, StoreError> {
+        let Database::Postgres(postgres) = &self.inner.database else { return Ok(Vec::new()) };
+        let lease = Duration::from_millis(self.inner.identity.lease_ms.unsigned_abs());
+        if self.inner.answering_since.borrow().elapsed() < lease {
+            return Ok(Vec::new());
+        }
+        let session = postgres.address().connect().await?;
+        let lanes = node::take_over(&session, self.inner.ownership.node()).await?;
+        self.inner.ownership.add(lanes.iter().copied());
+        Ok(lanes.into_iter().map(|(lane, _)| lane).collect())
+    }
+
+    /// Joins again, as a new node with new lanes, after the standing was [`Standing::Lost`].
+    pub async fn rejoin(&self) -> Result<Vec<LaneId>, StoreError> {
+        let Database::Postgres(postgres) = &self.inner.database else { return Ok(self.lanes()) };
+        let session = postgres.address().connect().await?;
+        node::rejoin(&session, &self.inner.ownership, &self.inner.identity).await
+    }
+
+    /// Hints that come in: look now, the next poll would find it anyway.
+    pub fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.inner.hints.subscribe()
+    }
+
+    /// Sends a hint to whoever owns the lane (or, for tasks, to everybody).
+    pub fn hint(&self, lane: LaneId, hint: Hint) {
+        // On SQLite everybody is here.
+        if matches!(self.inner.database, Database::Sqlite(_)) {
+            let _ = self.inner.hints.send(hint);
+        } else {
+            let _ = self.inner.outgoing.send((lane, hint));
+        }
+    }
+
+    /// From how many bytes on a value belongs into a blob.
+    pub fn blob_threshold_bytes(&self) -> usize {
+        self.inner.blob_threshold_bytes
+    }
+
+    /// The database itself, for records that are only data.
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+}
+
+async fn join(threads: Vec<std::thread::JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    });
+    // Only a panic within the closure fails this, and it has none.
+    let _ = joined.await;
+}
+
+async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, StoreError> {
+    let files = Arc::new(Files { dir: data_dir });
+    let queue = Arc::new(Queue::default());
+    let clock = Arc::new(Clock::machine());
+    let ownership = Arc::new(Ownership::new(Uuid::now_v7()));
+    let lock = files.take()?;
+    let mut connection = open_writer(&files)?;
+    migrate::sqlite(&mut connection, options.migrate)?;
+    files.keep_reserve();
+    let sqlite = Sqlite::start(Arc::clone(&files), Arc::clone(&queue))?;
+    let writer = committer::sqlite::start(committer::sqlite::Start {
+        connection,
+        files,
+        queue: Arc::clone(&queue),
+        clock: Arc::clone(&clock),
+        fatal: Arc::clone(&options.fatal),
+    })?;
+    ownership.add([(LaneId(1), 1)]);
+    let (outgoing, _) = mpsc::unbounded_channel();
+    let (_, answering_since) = watch::channel(Instant::now());
+    let inner = Inner {
+        database: Database::Sqlite(sqlite),
+        clock,
+        ownership,
+        blob_threshold_bytes: options.blob_threshold_bytes,
+        identity: identity(&options),
+        queues: vec![queue],
+        threads: Mutex::new(vec![writer]),
+        hints: broadcast::Sender::new(64),
+        outgoing,
+        answering_since,
+        closing: watch::Sender::new(false),
+        lock: Mutex::new(Some(lock)),
+    };
+    let store = Store { inner: Arc::new(inner) };
+    tenants::first(&store).await?;
+    tenants::only_node(&store, &options.node_name).await?;
+    Ok(store)
+}
+
+fn identity(options: &StoreOptions) -> Identity {
+    Identity { name: options.node_name.clone(), lanes: options.lanes, lease_ms: options.lease_ms }
+}
+
+async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
+    let address = Address::parse(url)?;
+    let session = address.connect().await?;
+    migrate::postgres(&session, options.migrate).await?;
+    let now = server_time(&session).await?;
+    partitions::make(&session, now).await?;
+    let identity = identity(&options);
+    let clock = Arc::new(Clock::server(now));
+    let ownership = Arc::new(Ownership::new(Uuid::now_v7()));
+    ownership.add(node::register(&session, ownership.node(), &identity).await?);
+
+    let queues: Vec<Arc<Queue>> = (0..options.writers.max(1)).map(|_| Arc::new(Queue::default())).collect();
+    let mut threads = Vec::new();
+    for (number, queue) in queues.iter().enumerate() {
+        threads.push(committer::postgres::start(
+            number,
+            committer::postgres::Start {
+                address: address.clone(),
+                queue: Arc::clone(queue),
+                clock: Arc::clone(&clock),
+                ownership: Arc::clone(&ownership),
+            },
+        )?);
+    }
+    let hints = broadcast::Sender::new(64);
+    let (outgoing, outgoing_receiver) = mpsc::unbounded_channel();
+    let (answering, answering_since) = watch::channel(Instant::now());
+    let closing = watch::Sender::new(false);
+    threads.push(node::keep(Keeper {
+        address: address.clone(),
+        identity: identity.clone(),
+        clock: Arc::clone(&clock),
+        ownership: Arc::clone(&ownership),
+        hints: hints.clone(),
+        answering_since: answering,
+        closing: closing.subscribe(),
+        outgoing: outgoing_receiver,
+    })?);
+    let inner = Inner {
+        database: Database::Postgres(Postgres::new(address)),
+        clock,
+        ownership,
+        blob_threshold_bytes: options.blob_threshold_bytes,
+        identity,
+        queues,
+        threads: Mutex::new(threads),
+        hints,
+        outgoing,
+        answering_since,
+        closing,
+        lock: Mutex::new(None),
+    };
+    let store = Store { inner: Arc::new(inner) };
+    tenants::first(&store).await?;
+    Ok(store)
+}
+
+async fn server_time(session: &Session) -> Result<Timestamp, StoreError> {
+    let rows = session.run("select clock_timestamp()", &[]).await?.rows;
+    rows.first().ok_or(StoreError::Closed)?.time(0)
+}
