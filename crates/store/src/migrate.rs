@@ -57,11 +57,7 @@ const RECORD: &str = "insert into migrations (version, name, checksum, applied_a
 const POSTGRES_LOCK: i64 = 0x57_4c_4d_49;
 
 /// Refuses what this program cannot work with, and gives what is to be applied.
-fn pending(
-    applied: &[(i64, String)],
-    dialect: Dialect,
-    migrate: Migrate,
-) -> Result<&'static [Migration], StoreError> {
+fn pending(applied: &[(i64, String)], dialect: Dialect, migrate: Migrate) -> Result<&'static [Migration], StoreError> {
     let found = applied.last().map_or(0, |(version, _)| *version);
     if found > SCHEMA_VERSION {
         return Err(StoreError::Newer { found, known: SCHEMA_VERSION });

@@ -33,6 +33,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How long hints to one node are gathered.
 const HINT_EVERY: Duration = Duration::from_millis(5);
 
+/// How many hints may wait to be sent.
+pub(crate) const HINTS_MAX: usize = 4_096;
+
 /// How a node stands with its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -146,7 +149,11 @@ const MAKE_LANES: &str = "insert into lanes (id, node_id, epoch) \
 const LANES_LOCK: i64 = 0x57_4c_4c_41;
 
 /// Registers a new node with its lanes: first those that a node left behind, then new ones.
-pub(crate) async fn register(session: &Session, node: Uuid, identity: &Identity) -> Result<Vec<(LaneId, i64)>, StoreError> {
+pub(crate) async fn register(
+    session: &Session,
+    node: Uuid,
+    identity: &Identity,
+) -> Result<Vec<(LaneId, i64)>, StoreError> {
     let params = [
         Value::Uuid(node),
         (&identity.name).into(),
@@ -174,7 +181,8 @@ fn precise(ms: i64) -> f64 {
     ms as f64
 }
 
-const BURY: &str = "update nodes set state = 'dead' where state = 'alive' and lease_until < clock_timestamp() and id <> $1";
+const BURY: &str =
+    "update nodes set state = 'dead' where state = 'alive' and lease_until < clock_timestamp() and id <> $1";
 const COUNT: &str = "select (select count(*) from lanes l left join nodes n on n.id = l.node_id \
                      where l.node_id is null or n.state <> 'alive'), (select count(*) from nodes where state = 'alive')";
 const TAKE_OVER: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
@@ -220,7 +228,7 @@ pub(crate) struct Keeper {
     /// Set when the store closes.
     pub closing: watch::Receiver<bool>,
     /// What `hint` was asked to send.
-    pub outgoing: mpsc::UnboundedReceiver<(LaneId, Hint)>,
+    pub outgoing: mpsc::Receiver<(LaneId, Hint)>,
 }
 
 /// Starts the thread that renews the lease, listens for hints and sends them.
@@ -345,7 +353,7 @@ async fn listen(address: &Address, node: Uuid, hints: &broadcast::Sender<Hint>) 
 /// Sends hints: never within a commit (it takes a lock on the whole database), one per node and 5 ms.
 async fn send_loop(
     address: &Address,
-    mut outgoing: mpsc::UnboundedReceiver<(LaneId, Hint)>,
+    mut outgoing: mpsc::Receiver<(LaneId, Hint)>,
     ownership: &Ownership,
     hints: &broadcast::Sender<Hint>,
 ) {
@@ -387,7 +395,8 @@ async fn tell(
         closed => closed.insert(address.connect().await?),
     };
     let foreign = |lane: LaneId| ownership.epoch(lane).is_none();
-    let unknown = wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && foreign(*lane) && !owners.contains_key(lane));
+    let unknown =
+        wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && foreign(*lane) && !owners.contains_key(lane));
     if unknown || asked.elapsed() > RENEW_EVERY {
         *asked = Instant::now();
         owners.clear();

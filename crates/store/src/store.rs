@@ -101,7 +101,7 @@ pub(crate) struct Inner {
     queues: Vec<Arc<Queue>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     hints: broadcast::Sender<Hint>,
-    outgoing: mpsc::UnboundedSender<(LaneId, Hint)>,
+    outgoing: mpsc::Sender<(LaneId, Hint)>,
     answering_since: watch::Receiver<Instant>,
     closing: watch::Sender<bool>,
     /// Dropped last: another process may have the data directory then.
@@ -237,11 +237,11 @@ impl Store {
 
     /// Sends a hint to whoever owns the lane (or, for tasks, to everybody).
     pub fn hint(&self, lane: LaneId, hint: Hint) {
-        // On SQLite everybody is here.
+        // On SQLite everybody is here. A hint that is not sent is found by the poll.
         if matches!(self.inner.database, Database::Sqlite(_)) {
             let _ = self.inner.hints.send(hint);
         } else {
-            let _ = self.inner.outgoing.send((lane, hint));
+            let _ = self.inner.outgoing.try_send((lane, hint));
         }
     }
 
@@ -286,7 +286,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         fatal: Arc::clone(&options.fatal),
     })?;
     ownership.add([(LaneId(1), 1)]);
-    let (outgoing, _) = mpsc::unbounded_channel();
+    let (outgoing, _) = mpsc::channel(node::HINTS_MAX);
     let (_, answering_since) = watch::channel(Instant::now());
     let inner = Inner {
         database: Database::Sqlite(sqlite),
@@ -337,7 +337,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         )?);
     }
     let hints = broadcast::Sender::new(64);
-    let (outgoing, outgoing_receiver) = mpsc::unbounded_channel();
+    let (outgoing, outgoing_receiver) = mpsc::channel(node::HINTS_MAX);
     let (answering, answering_since) = watch::channel(Instant::now());
     let closing = watch::Sender::new(false);
     threads.push(node::keep(Keeper {

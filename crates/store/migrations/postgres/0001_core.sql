@@ -360,17 +360,17 @@ create trigger runs_final before update of status on runs for each row
   execute function windlass_final_status();
 
 -- A flight of statements is sent whole, so what must abort it has to raise on the server.
-create function windlass_fence(found bigint, expected bigint) returns void language plpgsql as $$
+create function windlass_fence(owned bigint, wanted bigint) returns void language plpgsql as $$
 begin
-  if found <> expected then
-    raise exception 'owns % of % lanes', found, expected using errcode = 'WL001';
+  if owned <> wanted then
+    raise exception 'owns % of % lanes', owned, wanted using errcode = 'WL001';
   end if;
 end
 $$;
-create function windlass_expect(found bigint, expected bigint, what text) returns void language plpgsql as $$
+create function windlass_expect(changed bigint, wanted bigint, what text) returns void language plpgsql as $$
 begin
-  if found <> expected then
-    raise exception '% changed % rows, not %', what, found, expected using errcode = 'WL003';
+  if changed <> wanted then
+    raise exception '% changed % rows, not %', what, changed, wanted using errcode = 'WL003';
   end if;
 end
 $$;

@@ -10,7 +10,7 @@ use windlass_engine::id::RunId;
 use crate::{
     committer::{
         chain::{Chain, Chains},
-        commit::{CommitError, LaneId, RunChange, RunUpdate},
+        commit::{CommitError, LaneId, RunChange},
         ops::{self, FoldKey, Keyed, Lowered, Op},
         queue::Job,
     },
@@ -148,9 +148,9 @@ fn extend<'a>(entries: &mut Entries<'a>, job: &'a Job, chains: &Chains) -> Resul
     let Some(mut chain) = known else {
         return Err(CommitError::Conflict(format!("there is no run {}", commit.run)));
     };
-    if let RunChange::Update(RunUpdate { status: Some(status), .. }) = &commit.change
+    if let RunChange::Update(update) = &commit.change
         && chain.ended
-        && !status.is_final()
+        && update.status.is_some_and(|status| !status.is_final())
     {
         return Err(CommitError::Conflict("the run has a final status, which never changes".to_owned()));
     }

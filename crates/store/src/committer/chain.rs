@@ -34,11 +34,16 @@ impl Chain {
     }
 
     /// The chain with these rows added, or why they do not fit.
-    pub(crate) fn extend(&mut self, commit: &RunCommit, mut each: impl FnMut(&JournalRow, i64)) -> Result<(), CommitError> {
+    pub(crate) fn extend(
+        &mut self,
+        commit: &RunCommit,
+        mut each: impl FnMut(&JournalRow, i64),
+    ) -> Result<(), CommitError> {
         if let Some(first) = commit.entries.first()
             && first.seq != self.seq + 1
         {
-            let text = format!("run {}: the journal ends at {}, the commit begins at {}", commit.run, self.seq, first.seq);
+            let text =
+                format!("run {}: the journal ends at {}, the commit begins at {}", commit.run, self.seq, first.seq);
             return Err(CommitError::Conflict(text));
         }
         if commit.entries.iter().zip(self.seq + 1..).any(|(entry, seq)| entry.seq != seq) {

@@ -37,9 +37,17 @@ pub(crate) enum Op {
 
 /// What a statement does, from which both dialects' texts are made.
 enum Shape {
-    Insert { columns: &'static [(&'static str, &'static str)], tail: &'static str },
-    Delete { keys: &'static [(&'static str, &'static str)] },
-    Update { keys: &'static [(&'static str, &'static str)], sets: &'static [(&'static str, &'static str, &'static str)] },
+    Insert {
+        columns: &'static [(&'static str, &'static str)],
+        tail: &'static str,
+    },
+    Delete {
+        keys: &'static [(&'static str, &'static str)],
+    },
+    Update {
+        keys: &'static [(&'static str, &'static str)],
+        sets: &'static [(&'static str, &'static str, &'static str)],
+    },
 }
 
 /// A statement and its table.
@@ -65,13 +73,31 @@ pub(crate) static FORMS: &[Form] = &[
         table: "runs",
         shape: Shape::Insert {
             columns: &[
-                KEY, ID, LANE,
-                ("workflow", "text"), ("version", "integer"), ("definition_hash", "bytea"), ("status", "text"),
-                ("undo_status", "text"), ("mode", "text"), ("priority", "integer"), ("key", "text"),
-                ("labels", "jsonb"), ("started_by", "jsonb"), ("parent_run_id", "uuid"), ("parent_path", "text"),
-                ("origin_run_id", "uuid"), ("origin_kind", "text"), ("depth", "integer"), ("error_class", "text"),
-                ("error_code", "text"), ("error_message", "text"), ("created_at", "timestamptz"),
-                ("started_at", "timestamptz"), ("finished_at", "timestamptz"), ("journal_bytes", "bigint"),
+                KEY,
+                ID,
+                LANE,
+                ("workflow", "text"),
+                ("version", "integer"),
+                ("definition_hash", "bytea"),
+                ("status", "text"),
+                ("undo_status", "text"),
+                ("mode", "text"),
+                ("priority", "integer"),
+                ("key", "text"),
+                ("labels", "jsonb"),
+                ("started_by", "jsonb"),
+                ("parent_run_id", "uuid"),
+                ("parent_path", "text"),
+                ("origin_run_id", "uuid"),
+                ("origin_kind", "text"),
+                ("depth", "integer"),
+                ("error_class", "text"),
+                ("error_code", "text"),
+                ("error_message", "text"),
+                ("created_at", "timestamptz"),
+                ("started_at", "timestamptz"),
+                ("finished_at", "timestamptz"),
+                ("journal_bytes", "bigint"),
             ],
             tail: "",
         },
@@ -82,9 +108,14 @@ pub(crate) static FORMS: &[Form] = &[
         shape: Shape::Update {
             keys: &[KEY, ID],
             sets: &[
-                ("status", "text", KEEP), ("undo_status", "text", KEEP), ("error_class", "text", KEEP),
-                ("error_code", "text", KEEP), ("error_message", "text", KEEP), ("started_at", "timestamptz", KEEP),
-                ("finished_at", "timestamptz", KEEP), ("journal_bytes", "bigint", KEEP),
+                ("status", "text", KEEP),
+                ("undo_status", "text", KEEP),
+                ("error_class", "text", KEEP),
+                ("error_code", "text", KEEP),
+                ("error_message", "text", KEEP),
+                ("started_at", "timestamptz", KEEP),
+                ("finished_at", "timestamptz", KEEP),
+                ("journal_bytes", "bigint", KEEP),
             ],
         },
     },
@@ -106,7 +137,13 @@ pub(crate) static FORMS: &[Form] = &[
         table: "blobs",
         // Touching the row makes the collector of unreferenced blobs look again, or wait for us.
         shape: Shape::Insert {
-            columns: &[KEY, ("hash", "bytea"), ("bytes", "bytea"), ("raw_bytes", "bigint"), ("touched_at", "timestamptz")],
+            columns: &[
+                KEY,
+                ("hash", "bytea"),
+                ("bytes", "bytea"),
+                ("raw_bytes", "bigint"),
+                ("touched_at", "timestamptz"),
+            ],
             tail: "on conflict (tenant_key, hash) do update set touched_at = excluded.touched_at",
         },
     },
@@ -120,10 +157,23 @@ pub(crate) static FORMS: &[Form] = &[
         table: "tasks",
         shape: Shape::Insert {
             columns: &[
-                KEY, ID, LANE, RUN, PATH,
-                ("attempt", "integer"), ("queue", "text"), ("name", "text"), ("prio", "integer"), ("status", "text"),
-                ("payload", "bytea"), ("available_at", "timestamptz"), ("lost", "integer"), ("lost_max", "integer"),
-                ("lease_ms", "bigint"), ("consumed", "boolean"), ("created_at", "timestamptz"),
+                KEY,
+                ID,
+                LANE,
+                RUN,
+                PATH,
+                ("attempt", "integer"),
+                ("queue", "text"),
+                ("name", "text"),
+                ("prio", "integer"),
+                ("status", "text"),
+                ("payload", "bytea"),
+                ("available_at", "timestamptz"),
+                ("lost", "integer"),
+                ("lost_max", "integer"),
+                ("lease_ms", "bigint"),
+                ("consumed", "boolean"),
+                ("created_at", "timestamptz"),
             ],
             tail: "",
         },
@@ -137,23 +187,28 @@ pub(crate) static FORMS: &[Form] = &[
             sets: &[
                 ("status", "text", "case when t.status in ('completed', 'failed') then t.status else {} end"),
                 ("finished_at", "timestamptz", "coalesce(t.finished_at, {})"),
-                ("consumed", "boolean", SET), ("output", "bytea", SET),
+                ("consumed", "boolean", SET),
+                ("output", "bytea", SET),
             ],
         },
     },
-    Form {
-        op: Op::DeleteTaskLease,
-        table: "task_leases",
-        shape: Shape::Delete { keys: &[KEY, ("task_id", "uuid")] },
-    },
+    Form { op: Op::DeleteTaskLease, table: "task_leases", shape: Shape::Delete { keys: &[KEY, ("task_id", "uuid")] } },
     Form {
         op: Op::OpenApproval,
         table: "approvals",
         shape: Shape::Insert {
             columns: &[
-                KEY, ID, LANE, RUN, PATH,
-                ("title", "text"), ("detail", "jsonb"), ("status", "text"), ("responses", "jsonb"),
-                ("created_at", "timestamptz"), ("expires_at", "timestamptz"),
+                KEY,
+                ID,
+                LANE,
+                RUN,
+                PATH,
+                ("title", "text"),
+                ("detail", "jsonb"),
+                ("status", "text"),
+                ("responses", "jsonb"),
+                ("created_at", "timestamptz"),
+                ("expires_at", "timestamptz"),
             ],
             tail: "",
         },
@@ -171,8 +226,14 @@ pub(crate) static FORMS: &[Form] = &[
         table: "inbox",
         shape: Shape::Insert {
             columns: &[
-                LANE, ID, KEY, RUN,
-                ("kind", "text"), ("dedup", "text"), ("payload", "bytea"), ("created_at", "timestamptz"),
+                LANE,
+                ID,
+                KEY,
+                RUN,
+                ("kind", "text"),
+                ("dedup", "text"),
+                ("payload", "bytea"),
+                ("created_at", "timestamptz"),
             ],
             tail: "on conflict (tenant_key, run_id, kind, dedup) do nothing",
         },
@@ -203,8 +264,12 @@ pub(crate) static FORMS: &[Form] = &[
         table: "run_snapshots",
         shape: Shape::Insert {
             columns: &[
-                KEY, RUN,
-                ("seq", "bigint"), ("engine_version", "integer"), ("state", "bytea"), ("checksum", "bigint"),
+                KEY,
+                RUN,
+                ("seq", "bigint"),
+                ("engine_version", "integer"),
+                ("state", "bytea"),
+                ("checksum", "bigint"),
             ],
             tail: "on conflict (tenant_key, run_id) do update set seq = excluded.seq, \
                    engine_version = excluded.engine_version, state = excluded.state, checksum = excluded.checksum",
@@ -216,8 +281,13 @@ pub(crate) static FORMS: &[Form] = &[
         table: "run_queue",
         shape: Shape::Insert {
             columns: &[
-                KEY, RUN, LANE,
-                ("workflow", "text"), ("slot_key", "text"), ("priority", "integer"), ("queued_at", "timestamptz"),
+                KEY,
+                RUN,
+                LANE,
+                ("workflow", "text"),
+                ("slot_key", "text"),
+                ("priority", "integer"),
+                ("queued_at", "timestamptz"),
             ],
             tail: "on conflict (tenant_key, run_id) do update set priority = excluded.priority",
         },
@@ -262,7 +332,11 @@ impl Form {
             Shape::Insert { columns, tail } => {
                 let run = if self.op == Op::InsertRun { "id" } else { "run_id" };
                 let has_run = columns.iter().any(|(name, _)| *name == run);
-                let filter = if keyed == Keyed::Winners && has_run { WINNERS.replace("u.run)", &format!("u.{run})")) } else { String::new() };
+                let filter = if keyed == Keyed::Winners && has_run {
+                    WINNERS.replace("u.run)", &format!("u.{run})"))
+                } else {
+                    String::new()
+                };
                 let names = names(columns);
                 format!(
                     "insert into {} ({names}) select {names} from unnest({}) as u({names}){filter} {tail}",
@@ -283,7 +357,8 @@ impl Form {
             Shape::Update { keys, sets } => {
                 let kinds = keys.iter().map(|(_, kind)| *kind).chain(sets.iter().map(|(_, kind, _)| *kind));
                 let columns = keys.iter().map(|(name, _)| *name).chain(sets.iter().map(|(name, _, _)| *name));
-                let assign = sets.iter().map(|(name, _, how)| format!("{name} = {}", given(name, how, &format!("u.{name}"))));
+                let assign =
+                    sets.iter().map(|(name, _, how)| format!("{name} = {}", given(name, how, &format!("u.{name}"))));
                 let found = keys.iter().map(|(name, _)| format!("t.{name} = u.{name}")).collect::<Vec<_>>();
                 let update = format!(
                     "update {} t set {} from unnest({}) as u({}) where {}",
@@ -454,7 +529,8 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
             )),
             RowChange::CloseTask(task, status) => {
                 let id = Value::from(*task);
-                let values = vec![tenant.clone(), id.clone(), status.as_str().into(), at.into(), true.into(), Value::Null];
+                let values =
+                    vec![tenant.clone(), id.clone(), status.as_str().into(), at.into(), true.into(), Value::Null];
                 each(lowered(Op::CloseTask, values));
                 each(lowered(Op::DeleteTaskLease, vec![tenant.clone(), id]));
             }

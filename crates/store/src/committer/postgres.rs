@@ -5,7 +5,8 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::{LocalBoxFuture, join_all};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 use windlass_engine::id::RunId;
 
@@ -110,7 +111,7 @@ impl Writer {
     }
 
     /// Writes jobs until each of them was told how it went.
-    fn write(&mut self, jobs: Vec<Job>, keyed: Keyed) -> BoxFuture<'_, ()> {
+    fn write(&mut self, jobs: Vec<Job>, keyed: Keyed) -> LocalBoxFuture<'_, ()> {
         Box::pin(async move {
             let mut jobs = jobs;
             let mut pause = Duration::from_millis(20);
@@ -157,8 +158,8 @@ impl Writer {
 
     /// One attempt at the whole batch.
     async fn attempt(&mut self, jobs: &[Job], keyed: Keyed) -> Result<Vec<Result<Committed, CommitError>>, Crash> {
-        self.connect().await.map_err(Crash::Again)?;
-        self.load_chains(jobs).await.map_err(Crash::Again)?;
+        self.connect().await.map_err(not_sent)?;
+        self.load_chains(jobs).await.map_err(not_sent)?;
         let batch = batch::build(jobs, &mut self.chains, self.clock.now());
         if batch.refused.len() == jobs.len() {
             return Ok(jobs.iter().enumerate().map(|(place, _)| refusal(&batch, place)).collect());
@@ -217,43 +218,41 @@ impl Writer {
     async fn fly(&mut self, batch: &Batch<'_>, keyed: Keyed) -> Result<Vec<Uuid>, Crash> {
         let session = self.session.as_ref().ok_or_else(|| Crash::Again(StoreError::Closed))?;
         let texts = &self.sql[usize::from(keyed == Keyed::Winners)];
-        let fence = session.prepare(FENCE).await.map_err(Crash::Again)?;
-        let take_keys = session.prepare(TAKE_KEYS).await.map_err(Crash::Again)?;
-        let journal = session.prepare(batch::journal_sql(keyed)).await.map_err(Crash::Again)?;
+        let fence = session.prepare(FENCE).await.map_err(not_sent)?;
+        let take_keys = session.prepare(TAKE_KEYS).await.map_err(not_sent)?;
+        let journal = session.prepare(batch::journal_sql(keyed)).await.map_err(not_sent)?;
         let mut statements = Vec::with_capacity(batch.columns.len());
         for (op, columns) in &batch.columns {
-            statements.push((session.prepare(&texts[*op as usize]).await.map_err(Crash::Again)?, columns));
+            statements.push((session.prepare(&texts[*op as usize]).await.map_err(not_sent)?, columns));
         }
         let lanes: Vec<i32> = batch.lanes.iter().map(|lane| lane.0).collect();
         // A lane that was lost meanwhile gets an epoch that no lane has.
         let epochs: Vec<i64> = batch.lanes.iter().map(|lane| self.ownership.epoch(*lane).unwrap_or(-1)).collect();
         let node = self.ownership.node();
         let entries = batch.entries.params();
+        let keys: [&(dyn ToSql + Sync); 4] =
+            [&batch.keys.tenant, &batch.keys.key_hash, &batch.keys.body_hash, &batch.keys.run];
+        let has_keys = !batch.keys.run.is_empty();
 
-        type Part<'a> = BoxFuture<'a, Result<Written, tokio_postgres::Error>>;
+        type Part<'a> = LocalBoxFuture<'a, Result<Written, tokio_postgres::Error>>;
         let nothing = |count| Written { count, rows: Vec::new() };
         let control = |text| -> Part<'_> {
             Box::pin(async move { session.client.batch_execute(text).await.map(|()| nothing(0)) })
         };
         let mut parts: Vec<Part<'_>> = vec![control("begin")];
-        parts.push(Box::pin(async { session.client.query(&fence, &[&lanes, &epochs, &node]).await.map(|_| nothing(0)) }));
-        let keys = [&batch.keys.tenant, &batch.keys.key_hash, &batch.keys.body_hash, &batch.keys.run];
-        let has_keys = !batch.keys.run.is_empty();
+        parts.push(Box::pin(async {
+            session.client.query(&fence, &[&lanes, &epochs, &node]).await.map(|_| nothing(0))
+        }));
         if has_keys {
             parts.push(Box::pin(async {
-                let rows = session.client.query(&take_keys, &[keys[0], keys[1], keys[2], keys[3]]).await?;
+                let rows = session.client.query(&take_keys, &keys).await?;
                 let rows = rows.iter().map(|row| row.try_get(0).map(|run| Row(vec![Value::Uuid(run)])));
                 Ok(Written { count: 0, rows: rows.collect::<Result<Vec<Row>, _>>()? })
             }));
         }
-        let send = |(statement, columns): &'_ (tokio_postgres::Statement, &'_ Vec<Vec<Value>>)| {
-            let (statement, columns) = (statement.clone(), *columns);
-            let part: Part<'_> = Box::pin(async move {
-                session.client.execute_raw(&statement, columns.iter()).await.map(nothing)
-            });
-            part
-        };
-        parts.extend(statements.iter().map(send));
+        for (statement, columns) in &statements {
+            parts.push(Box::pin(async move { session.client.execute_raw(statement, *columns).await.map(nothing) }));
+        }
         if !batch.entries.is_empty() {
             parts.push(Box::pin(async { session.client.execute(&journal, &entries).await.map(nothing) }));
         }
@@ -299,7 +298,12 @@ impl Writer {
         let lanes = batch.lanes.iter().map(|lane| i64::from(lane.0)).collect::<Vec<_>>();
         let session = self.connect().await?;
         // The lock is what the ghost of our own session holds until it has ended, one way or the other.
-        session.run("select 1 from lanes where id = any($1::integer[]) order by id for no key update", &[Value::Ints(lanes)]).await?;
+        session
+            .run(
+                "select 1 from lanes where id = any($1::integer[]) order by id for no key update",
+                &[Value::Ints(lanes)],
+            )
+            .await?;
         if keyed == Keyed::Winners {
             let runs: Vec<Uuid> = batch.keys.run.iter().filter_map(as_uuid).collect();
             let tenants: Vec<i64> = batch.keys.tenant.iter().filter_map(as_int).collect();
@@ -389,6 +393,14 @@ fn refusal(batch: &Batch<'_>, place: usize) -> Result<Committed, CommitError> {
 fn tell(jobs: Vec<Job>, outcomes: Vec<Result<Committed, CommitError>>) {
     for (job, outcome) in jobs.into_iter().zip(outcomes) {
         (job.done)(outcome);
+    }
+}
+
+/// What a refusal before a flight means: only a database that is away for now is asked again.
+fn not_sent(error: StoreError) -> Crash {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Location { .. } => Crash::Again(error),
+        other => Crash::Poison(CommitError::Failed(other)),
     }
 }
 

@@ -305,23 +305,9 @@ impl Writer {
         if let Some(chain) = self.chains.get(commit.run) {
             return Ok(chain);
         }
-        let connection = self.connection();
-        let id = Value::from(commit.run);
-        let mut find = connection.prepare_cached(FIND_RUN).map_err(refused)?;
-        let found = find.query_row((commit.tenant.0, &id), |row| Ok((row.get(0)?, row.get(1)?)));
-        let Some((run_key, ended)) = found.optional().map_err(refused)? else {
-            return Err(Refusal::Alone(CommitError::Conflict(format!("there is no run {}", commit.run))));
-        };
-        let mut chain = Chain { ended, ..Chain::start(commit.run, run_key) };
-        let mut last = connection.prepare_cached(LAST_ENTRY).map_err(refused)?;
-        let last = last.query_row([run_key], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(refused)?;
-        if let Some((seq, checksum)) = last {
-            (chain.seq, chain.checksum) = (seq, checksum);
-        }
-        let mut bytes = connection.prepare_cached(PAYLOAD_BYTES).map_err(refused)?;
-        chain.bytes = bytes.query_row([run_key], |row| row.get(0)).map_err(refused)?;
-        drop(bytes);
-        drop(find);
+        let read = read_chain(self.connection(), commit).map_err(refused)?;
+        let no_run = || Refusal::Alone(CommitError::Conflict(format!("there is no run {}", commit.run)));
+        let chain = read.ok_or_else(no_run)?;
         self.chains.learn(commit.run, chain);
         Ok(chain)
     }
@@ -396,7 +382,12 @@ impl Writer {
     }
 
     /// Runs ordinary writes, a quarter as long as the engine's took, and at least one of them.
-    fn ordinary(&mut self, jobs: Vec<crate::committer::queue::OrdinaryJob>, engine: Duration, alone: bool) -> Vec<Reply> {
+    fn ordinary(
+        &mut self,
+        jobs: Vec<crate::committer::queue::OrdinaryJob>,
+        engine: Duration,
+        alone: bool,
+    ) -> Vec<Reply> {
         let began = Instant::now();
         let share = if alone { ORDINARY_ALONE } else { engine / 4 };
         let count = jobs.len();
@@ -439,13 +430,29 @@ impl Writer {
     /// The queue is closed and empty: the next start finds a database without a log.
     fn finish(self) {
         let done = self.connection().query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-        if let Err(error) = done.and_then(|()| self.connection().query_row("pragma optimize", [], |_| Ok(())).or(Ok(()))) {
+        if let Err(error) =
+            done.and_then(|()| self.connection().query_row("pragma optimize", [], |_| Ok(())).or(Ok(())))
+        {
             tracing::warn!(%error, "the log could not be emptied at the end");
         }
     }
 }
 
 type Reply = crate::committer::queue::Reply;
+
+/// The end of a run's journal as it is on disk; `None` without such a run.
+fn read_chain(connection: &Connection, commit: &RunCommit) -> rusqlite::Result<Option<Chain>> {
+    let mut find = connection.prepare_cached(FIND_RUN)?;
+    let found = find.query_row((commit.tenant.0, Value::from(commit.run)), |row| Ok((row.get(0)?, row.get(1)?)));
+    let Some((run_key, ended)) = found.optional()? else { return Ok(None) };
+    let mut chain = Chain { ended, ..Chain::start(commit.run, run_key) };
+    let mut last = connection.prepare_cached(LAST_ENTRY)?;
+    if let Some((seq, checksum)) = last.query_row([run_key], |row| Ok((row.get(0)?, row.get(1)?))).optional()? {
+        (chain.seq, chain.checksum) = (seq, checksum);
+    }
+    chain.bytes = connection.prepare_cached(PAYLOAD_BYTES)?.query_row([run_key], |row| row.get(0))?;
+    Ok(Some(chain))
+}
 
 /// The transaction could not even begin.
 fn refuse_all(turn: Turn, error: &StoreError) {

@@ -58,7 +58,11 @@ impl ToSql for Value {
                 let all: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
                 return all.to_sql(kind, out);
             }
-            Value::Ints(values) => return values.to_sql(kind, out),
+            Value::Ints(values) => {
+                // Element by element, so that each takes the width of the column.
+                let all: Vec<Value> = values.iter().map(|value| Value::Int(*value)).collect();
+                return all.to_sql(kind, out);
+            }
         }
         Ok(IsNull::No)
     }
@@ -192,7 +196,8 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("windlass");
         }
-        let tls = if options.mode == SslMode::Disable { tls::Tls::off() } else { tls::Tls::of(&options).map_err(wrong)? };
+        let tls =
+            if options.mode == SslMode::Disable { tls::Tls::off() } else { tls::Tls::of(&options).map_err(wrong)? };
         Ok(Address { config, tls, shown })
     }
 
@@ -420,7 +425,7 @@ mod tests {
     fn urls_that_cannot_be_meant_are_refused() {
         for (url, reason) in [
             ("mysql://x/y", "begins with postgres://"),
-            ("postgres://u@/", "no database"),
+            ("postgres://u@h", "no database"),
             ("postgres://u@h/d?sslmode=sometimes", "sslmode"),
             ("postgres://u@h:port/d", "port"),
         ] {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     StoreError,
     committer::queue::{Queue, Ran},
-    database::{Row, Script, Sql, Tx, Value, Written},
+    database::{Row, Script, Sql, Value, Written},
 };
 
 /// The oldest SQLite without the bug that loses commits when a log is reset (fixed in 3.51.3).

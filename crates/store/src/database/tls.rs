@@ -41,7 +41,11 @@ impl Options {
                         "disable" => SslMode::Disable,
                         "allow" | "prefer" => SslMode::Prefer,
                         "require" | "verify-ca" | "verify-full" => SslMode::Require,
-                        other => return Err(format!("sslmode `{other}` is not one of disable, prefer, require, verify-full")),
+                        other => {
+                            return Err(format!(
+                                "sslmode `{other}` is not one of disable, prefer, require, verify-full"
+                            ));
+                        }
                     };
                     options.verify = mode.starts_with("verify");
                 }

@@ -1,0 +1,4 @@
+//! One suite, both databases.
+
+mod commits;
+mod harness;

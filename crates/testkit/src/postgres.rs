@@ -1,0 +1,226 @@
+//! A PostgreSQL for tests: a temporary cluster that all test processes share, and a database for each test.
+//!
+//! Who uses the cluster holds a shared lock, which the kernel lets go of however the process ends. A guard process
+//! stops the cluster and removes it when nobody holds that lock any more, so killed tests leave nothing behind.
+//!
+//! Invariant: starting, stopping and deciding which of the two happens only under `start.lock`.
+
+use std::{
+    fs::{File, OpenOptions},
+    net::TcpListener,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio_postgres::NoTls;
+
+/// How long the guard waits between two looks, in seconds.
+const GUARD_LOOKS_EVERY_S: u32 = 3;
+
+/// A database of its own on the shared cluster.
+pub struct Postgres {
+    /// Its URL.
+    pub url: String,
+    _user: File,
+}
+
+/// Makes an empty database; starts the cluster if need be.
+///
+/// # Panics
+/// If PostgreSQL is not installed or does not start: the text says what to do.
+pub async fn postgres() -> Postgres {
+    match database().await {
+        Ok(database) => database,
+        Err(error) => panic!("no PostgreSQL for this test: {error:#}"),
+    }
+}
+
+async fn database() -> Result<Postgres> {
+    let cluster = Cluster::here()?;
+    let (user, port) = tokio::task::spawn_blocking(move || cluster.join()).await??;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let server = format!("postgres://windlass@127.0.0.1:{port}");
+    let (client, connection) = tokio_postgres::connect(&format!("{server}/postgres"), NoTls).await?;
+    let driver = tokio::spawn(connection);
+    // A process id may come again while the cluster lives.
+    client.batch_execute(&format!("drop database if exists {name}")).await?;
+    client.batch_execute(&format!("create database {name}")).await?;
+    drop(client);
+    driver.await??;
+    Ok(Postgres { url: format!("{server}/{name}"), _user: user })
+}
+
+/// The cluster of this user on this machine.
+struct Cluster {
+    home: PathBuf,
+    programs: PathBuf,
+    /// Words before each server program: PostgreSQL refuses to run as root.
+    wrapper: Vec<String>,
+    root: bool,
+}
+
+impl Cluster {
+    fn here() -> Result<Cluster> {
+        let user = std::fs::metadata("/proc/self").context("no /proc")?.uid();
+        let wrapper = if user == 0 { unprivileged()? } else { Vec::new() };
+        let home = std::env::temp_dir().join(format!("windlass-test-postgres-{user}"));
+        Ok(Cluster { home, programs: programs()?, wrapper, root: user == 0 })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.home.join("cluster/data")
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File> {
+        let path = self.home.join(name);
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .context(path.display().to_string())
+    }
+
+    /// Takes part in the cluster: the lock that says so, and the port.
+    fn join(&self) -> Result<(File, u16)> {
+        std::fs::create_dir_all(&self.home)?;
+        let start = self.lock_file("start.lock")?;
+        start.lock()?;
+        let user = self.lock_file("users.lock")?;
+        user.lock_shared()?;
+        let port = match self.running() {
+            Some(port) => port,
+            None => self.start()?,
+        };
+        self.keep_guard()?;
+        drop(start);
+        Ok((user, port))
+    }
+
+    /// The port of the cluster, if it answers.
+    fn running(&self) -> Option<u16> {
+        let port = std::fs::read_to_string(self.home.join("cluster/port")).ok()?.parse().ok()?;
+        let status = self.program("pg_ctl").args(["status", "-s", "-D"]).arg(self.data()).status().ok()?;
+        status.success().then_some(port)
+    }
+
+    fn start(&self) -> Result<u16> {
+        let cluster = self.home.join("cluster");
+        // What an earlier cluster left that was killed together with its guard.
+        let _ = std::fs::remove_dir_all(&cluster);
+        std::fs::create_dir_all(&cluster)?;
+        if self.root {
+            let owner = self.wrapper.iter().find_map(|word| word.strip_prefix("--reuid=")).unwrap_or("nobody");
+            run(Command::new("chown").arg(owner).arg(&cluster))?;
+        }
+        let initdb =
+            ["--username=windlass", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--data-checksums"];
+        run(self.program("initdb").args(initdb).arg("-D").arg(self.data()))?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = format!(
+            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=400 -c fsync=on",
+            cluster.display()
+        );
+        let log = cluster.join("data/log");
+        run(self
+            .program("pg_ctl")
+            .args(["start", "-s", "-w", "-D"])
+            .arg(self.data())
+            .arg("-l")
+            .arg(log)
+            .arg("-o")
+            .arg(settings))?;
+        std::fs::write(cluster.join("port"), port.to_string())?;
+        Ok(port)
+    }
+
+    /// Sees to it that somebody stops the cluster in the end.
+    fn keep_guard(&self) -> Result<()> {
+        let guard = self.lock_file("guard.lock")?;
+        if guard.try_lock().is_err() {
+            return Ok(());
+        }
+        drop(guard);
+        let mut stop = self.wrapper.clone();
+        stop.push(self.program_path("pg_ctl").display().to_string());
+        let stop = stop.join(" ");
+        let script = format!(
+            "cd '{home}' && exec 9>guard.lock && flock -n 9 || exit 0\n\
+             while sleep {GUARD_LOOKS_EVERY_S}; do\n\
+             exec 8>start.lock; flock 8\n\
+             if flock -n -x users.lock true; then\n\
+             {stop} stop -s -m immediate -D '{data}' 8>&- 9>&-; rm -rf cluster; exit 0\n\
+             fi\n\
+             exec 8>&-\n\
+             done",
+            home = self.home.display(),
+            data = self.data().display(),
+        );
+        let mut guard = Command::new("sh");
+        guard.arg("-c").arg(script).process_group(0).current_dir("/");
+        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        guard.spawn().context("sh")?;
+        Ok(())
+    }
+
+    fn program_path(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let path = self.program_path(name);
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(path),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(path);
+                command
+            }
+        };
+        // The server must not hold what the test's own output goes to.
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    if status.success() { Ok(()) } else { bail!("{command:?} ended with {status}") }
+}
+
+/// Somebody who is not root, to run the server as.
+fn unprivileged() -> Result<Vec<String>> {
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    let account = |name: &str| {
+        accounts.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| (fields.nth(1).unwrap_or("65534"), fields.next().unwrap_or("65534")))
+        })
+    };
+    let (user, group) = account("postgres").or_else(|| account("nobody")).context("no user but root")?;
+    Ok(vec!["setpriv".into(), format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()])
+}
+
+/// Where the server's programs are: the newest version, unless `WINDLASS_POSTGRES_BIN` says.
+fn programs() -> Result<PathBuf> {
+    let has = |dir: &Path| dir.join("initdb").exists() && dir.join("pg_ctl").exists();
+    if let Some(dir) = std::env::var_os("WINDLASS_POSTGRES_BIN").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    let mut versions: Vec<(u32, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).unwrap_or(0);
+        versions.push((number, entry.path().join("bin")));
+    }
+    versions.sort();
+    let newest = versions.into_iter().rev().map(|(_, dir)| dir).find(|dir| has(dir));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    newest
+        .or_else(|| std::env::split_paths(&path).find(|dir| has(dir)))
+        .context("PostgreSQL is not installed: run `make setup`, which installs it")
+}
