@@ -94,11 +94,15 @@ fn the_deepest_nesting_fits_a_small_stack() {
         ("false||true&&1==1+1*-dyn([1+1*-", "1", "][0])"),
         ("'a'.replace('a', 'b' + ", "'c'", ")"),
         ("x.size(", "1", ")"),
+        // Patterns are compiled by recursion too.
+        ("[1].map(a,", "'a'.matches('PATTERN')", ")"),
+        ("[1].map(a,", "'a'.matches('' + 'PATTERN')", ")"),
     ];
     for (open, inner, close) in FORMS {
+        let inner = inner.replace("PATTERN", &nested("(", "a|b", ")*", 11));
         on_small_stack(move || {
             let parsed =
-                (1..=NESTING_MAX).map_while(|times| Expression::parse(&nested(open, inner, close, times)).ok());
+                (1..=NESTING_MAX).map_while(|times| Expression::parse(&nested(open, &inner, close, times)).ok());
             let parsed: Vec<Expression> = parsed.collect();
             let deepest = parsed.len();
             if let Some(expression) = parsed.last() {

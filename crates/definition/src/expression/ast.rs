@@ -1,7 +1,7 @@
 //! The tree of an expression. Chains of one precedence level, of selects and of `? :` are flat, so that the height of
 //! a tree is bounded by its nesting and not by its length.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{Value, value::Key};
 
@@ -125,8 +125,8 @@ pub(crate) enum LinkKind {
 pub(crate) struct Call {
     pub(crate) function: &'static Function,
     pub(crate) arguments: Vec<Node>,
-    /// Of `matches` with a literal pattern.
-    pub(crate) pattern: Option<Box<Pattern>>,
+    /// Of `matches` with a literal pattern: filled in once the whole text is parsed.
+    pub(crate) pattern: Option<Arc<OnceLock<Pattern>>>,
 }
 
 /// A macro over the elements of a list or map.

@@ -226,7 +226,8 @@ impl Evaluator<'_> {
             values[count] = self.evaluate(argument)?;
             count += 1;
         }
-        match (&call.pattern, &values[0]) {
+        let pattern = call.pattern.as_ref().and_then(|pattern| pattern.get());
+        match (pattern, &values[0]) {
             (Some(pattern), Value::String(text)) => pattern.matches(&mut self.meter, text).map(Value::Bool),
             _ => (call.function.call)(self, &mut values[..count]),
         }

@@ -40,7 +40,7 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, Box<SyntaxError>> {
         return Err(SyntaxError::new(message, 0, source.len()));
     }
     let tokens = lexer::tokens(source)?;
-    let mut parser = Parser { tokens, at: 0, depth: 0, bound: Vec::new(), names: Vec::new() };
+    let mut parser = Parser { tokens, at: 0, depth: 0, bound: Vec::new(), names: Vec::new(), patterns: Vec::new() };
     if parser.tokens.len() == 1 {
         return Err(SyntaxError::new("an expression is missing here", 0, source.len()));
     }
@@ -48,7 +48,10 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, Box<SyntaxError>> {
     // A name is recorded when its chain ends, behind those in its own arguments.
     parser.names.sort_by_key(|name| name.offset);
     match parser.peek() {
-        TokenKind::End => Ok(Parsed { root, names: parser.names }),
+        TokenKind::End => {
+            parser.patterns.into_iter().try_for_each(call::Pending::compile)?;
+            Ok(Parsed { root, names: parser.names })
+        }
         TokenKind::Sign("=") => Err(parser.wrong("`=` is not an operator; `==` compares")),
         other => Err(parser.wrong(format!("{other} does not fit here; an operator or the end was expected"))),
     }
@@ -61,6 +64,7 @@ struct Parser {
     /// The names that macros bind, outer first.
     bound: Vec<Arc<str>>,
     names: Vec<Name>,
+    patterns: Vec<call::Pending>,
 }
 
 type Parse<T = Node> = Result<T, Box<SyntaxError>>;

@@ -11,6 +11,9 @@ use super::{
 /// in the worst case matching takes time in proportion to both.
 const SIZES: [(usize, u64, u64); 3] = [(1 << 14, 200, 1), (1 << 17, 2_000, 16), (1 << 20, 20_000, 128)];
 
+/// Groups and repetitions within each other, at most: compiling a pattern is recursion.
+const NESTING_MAX: u32 = 24;
+
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) struct Pattern {
@@ -25,7 +28,11 @@ impl Pattern {
         let pattern = &ascii_classes(pattern);
         let mut last = String::new();
         for (bytes_max, compile_price, price) in SIZES {
-            let built = RegexBuilder::new(pattern).size_limit(bytes_max).dfa_size_limit(1 << 20).nest_limit(50).build();
+            let built = RegexBuilder::new(pattern)
+                .size_limit(bytes_max)
+                .dfa_size_limit(1 << 20)
+                .nest_limit(NESTING_MAX)
+                .build();
             match built {
                 Ok(regex) => return Ok(Pattern { regex, price, compile_price }),
                 Err(regex::Error::CompiledTooBig(_)) => {

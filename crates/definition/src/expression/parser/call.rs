@@ -1,5 +1,7 @@
 //! Calls of functions and methods, and the macros that look like functions: `has` and `default`.
 
+use std::sync::{Arc, OnceLock};
+
 use crate::value::Key;
 
 use super::{
@@ -45,7 +47,7 @@ impl Parser {
         let span = self.since(start);
         check_count(function, arguments.len(), span)?;
         let below = arguments.iter().map(|node| node.height).max().unwrap_or(0);
-        let call = prepare(function, arguments, 1)?;
+        let call = self.prepare(function, arguments, 1);
         self.node(Kind::Call(call), span, below)
     }
 
@@ -72,7 +74,7 @@ impl Parser {
         };
         let arguments = self.arguments()?;
         check_count(function, arguments.len() + 1, self.since(start))?;
-        Ok(LinkKind::Method(prepare(function, arguments, 0)?))
+        Ok(LinkKind::Method(self.prepare(function, arguments, 0)))
     }
 
     /// Up to and with the closing parenthesis.
@@ -86,6 +88,18 @@ impl Parser {
             }
         }
         Ok(arguments)
+    }
+
+    /// A call, whose pattern is the argument at that place if it is one of `matches`. Compiling a pattern takes stack of
+    /// its own, so that has to wait until the parser is out of all nesting.
+    fn prepare(&mut self, function: &'static Function, arguments: Vec<Node>, place: usize) -> Call {
+        let literal = arguments.get(place).and_then(|node| Some((node.literal_text()?.clone(), node.span)));
+        let pattern = literal.filter(|_| function.name == "matches").map(|(text, span)| {
+            let compiled = Arc::default();
+            self.patterns.push(Pending { text, span, compiled: Arc::clone(&compiled) });
+            compiled
+        });
+        Call { function, arguments, pattern }
     }
 
     fn has(&mut self, start: Span) -> Parse {
@@ -119,6 +133,21 @@ impl Parser {
     }
 }
 
+/// A literal pattern that is still to be compiled.
+pub(super) struct Pending {
+    text: Arc<str>,
+    span: Span,
+    compiled: Arc<OnceLock<Pattern>>,
+}
+
+impl Pending {
+    pub(super) fn compile(self) -> Parse<()> {
+        let pattern = Pattern::compile(&self.text).map_err(|message| SyntaxError::at(message, self.span))?;
+        self.compiled.get_or_init(|| pattern);
+        Ok(())
+    }
+}
+
 fn not_a_select(span: Span) -> Box<SyntaxError> {
     SyntaxError::at("`has` asks for one field: `has(x.field)`", span)
 }
@@ -132,16 +161,6 @@ fn check_count(function: &Function, count: usize, span: Span) -> Parse<()> {
     let message =
         format!("`{}` takes {takes} arguments, not {count} (what stands before the dot counts)", function.name);
     Err(SyntaxError::at(message, span))
-}
-
-/// Compiles the pattern of `matches` at once if it is literal; it is the argument at that place.
-fn prepare(function: &'static Function, arguments: Vec<Node>, place: usize) -> Parse<Call> {
-    let literal = arguments.get(place).and_then(|node| Some((node.literal_text()?, node.span)));
-    let pattern = match literal.filter(|_| function.name == "matches") {
-        Some((text, span)) => Some(Box::new(Pattern::compile(text).map_err(|message| SyntaxError::at(message, span))?)),
-        None => None,
-    };
-    Ok(Call { function, arguments, pattern })
 }
 
 fn unknown(name: &str, span: Span, style: Style) -> Box<SyntaxError> {
