@@ -63,3 +63,12 @@ fn a_map_is_asked_for_a_text() {
     assert_eq!(map.get("b"), Some(&Value::Int(2)));
     assert_eq!(map.get("c"), None);
 }
+
+#[test]
+fn doubles_read_back_as_the_same_ones() {
+    for number in [0.1 + 0.2, 5e-324, 2.225_073_858_507_201e-308, f64::MAX, 1e23, 123_456_789.123_456_78, -0.0] {
+        let read: Value = serde_json::from_str(&Value::Double(number).to_string()).unwrap();
+        let Value::Double(read) = read else { panic!("{number} became {read}") };
+        assert_eq!(read.to_bits(), number.to_bits(), "{number:e}");
+    }
+}
