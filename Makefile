@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # Where PostgreSQL's server programs are, for the tests; found by them when empty.
 export WINDLASS_POSTGRES_BIN ?=
+# What `make bench` is told.
+BENCH ?=
 
 .PHONY: run test setup bench check fmt clippy tidy units docs
 
@@ -36,10 +38,11 @@ units:
 		$(CARGO) test --workspace; \
 	fi
 
-## The first figures: runs/s, steps/s and latency on both databases.
+## Measures the server on both databases beside the machine's limits; docs/performance.md says how to read it.
+## Options: make bench BENCH="--seconds 5 --only steps-10,alone --database sqlite"
 bench: setup
-	$(CARGO) build --profile dist --package windlass-cli
-	$(CARGO) xtask bench
+	$(CARGO) build --profile dist --package windlass-cli --package windlass-bench
+	target/dist/windlass-bench $(BENCH)
 
 ## Writes the generated pages and examples anew.
 docs:

@@ -1,0 +1,134 @@
+//! A small HTTP/1.1 client: one keep-alive connection, one request at a time, bytes in and bytes out.
+//!
+//! The generator shares its cores with the server that it measures, so a request is built once and sent as it is, and
+//! of an answer only the status and the body are read. It understands answers with a `Content-Length`, which is all
+//! that the server sends.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// No answer is longer than this.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Headers of an answer.
+const HEADERS_MAX: usize = 64;
+
+/// Where requests go, and with which token.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The server.
+    pub address: SocketAddr,
+    /// Its API token.
+    pub token: String,
+}
+
+impl Target {
+    /// The bytes of a request with a JSON body.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
+        let Target { address, token } = self;
+        format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    /// Sends one request on a connection of its own and takes the body of its answer.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with success.
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.send(&self.request(method, path, body)).await?;
+        if !(200..300).contains(&answer.status) {
+            bail!("{method} {path}: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        Ok(answer.body.to_vec())
+    }
+}
+
+/// What the server said.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// A connection to the server.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn open(address: SocketAddr) -> Result<Connection> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("nobody listens on {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream, received: Vec::with_capacity(4096) })
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// The connection broke, or what came is no answer.
+    pub async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+        self.received.clear();
+        self.stream.write_all(request).await?;
+        let mut head: Option<Head> = None;
+        loop {
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                bail!("the server closed the connection");
+            }
+            if head.is_none() {
+                head = Head::read(&self.received)?;
+            }
+            match &head {
+                Some(head) if self.received.len() >= head.end => {
+                    return Ok(Answer { status: head.status, body: &self.received[head.begin..head.end] });
+                }
+                _ if self.received.len() > ANSWER_BYTES_MAX => bail!("the answer is over {ANSWER_BYTES_MAX} bytes"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What stands before a body.
+struct Head {
+    status: u16,
+    /// Where the body begins.
+    begin: usize,
+    /// Where it ends.
+    end: usize,
+}
+
+impl Head {
+    /// Reads it; `None` while it is not all there.
+    fn read(received: &[u8]) -> Result<Option<Head>> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(begin) = response.parse(received)? else { return Ok(None) };
+        let status = response.code.context("an answer without a status")?;
+        let named = |name: &str| response.headers.iter().find(|it| it.name.eq_ignore_ascii_case(name));
+        if named("transfer-encoding").is_some() {
+            bail!("an answer in chunks, which this client does not read");
+        }
+        let length = match named("content-length") {
+            Some(header) => std::str::from_utf8(header.value)?.parse::<usize>()?,
+            None => 0,
+        };
+        Ok(Some(Head { status, begin, end: begin + length }))
+    }
+}

@@ -1,0 +1,94 @@
+//! Measures a real server over HTTP, beside the limits of the machine it runs on.
+//!
+//! Invariants: the server is the shipped program with its default settings, each step's result is on disk before the
+//! next step begins, and every answer is checked. The generator shares the machine with the server, so it does as
+//! little as it can; no test asserts a time.
+
+pub mod document;
+pub mod http;
+pub mod limits;
+pub mod load;
+pub mod machine;
+pub mod options;
+mod progress;
+pub mod report;
+pub mod server;
+mod session;
+pub mod workers;
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+
+use crate::{
+    options::{Kind, Options},
+    progress::Progress,
+    report::{Context, Report, figure},
+    server::{Database, Recipe},
+    session::Session,
+};
+
+/// Rows of one commit where a limit is told as such.
+const LIMIT_ROWS: u32 = 1_000;
+
+/// Measures what the options say; whether everything completed as it should.
+///
+/// # Errors
+/// Something could not be measured.
+pub async fn measure(options: &Options) -> Result<bool> {
+    let program = server::program(&options.program)?;
+    fs::create_dir_all(&options.folder)?;
+    let folder = tempfile::tempdir_in(&options.folder)?;
+    let context =
+        Context { commit: machine::commit(), machine: machine::Machine::here(), settings: options.settings() };
+    let mut report = Report::new(context);
+    disk_limit(&mut report, folder.path())?;
+    let log = folder.path().join("server.log");
+    if options.wants_database(Kind::Sqlite) {
+        let limit_rows_per_second = sqlite_limit(options, &mut report, folder.path())?;
+        let database = Database::Sqlite(folder.path().join("data"));
+        let recipe = Recipe { program: program.clone(), database, log: log.clone() };
+        Session { options, report: &mut report, recipe, limit_rows_per_second }.measure().await?;
+    }
+    if options.wants_database(Kind::Postgres) {
+        let postgres = windlass_testkit::postgres().await;
+        let limit_rows_per_second = postgres_limit(options, &mut report, &postgres.url).await?;
+        let recipe = Recipe { program, database: Database::Postgres(postgres.url.clone()), log };
+        Session { options, report: &mut report, recipe, limit_rows_per_second }.measure().await?;
+    }
+    eprintln!("\n{}", report.table());
+    Ok(!report.has_failures())
+}
+
+fn disk_limit(report: &mut Report, folder: &Path) -> Result<()> {
+    Progress::say("limits: the disk");
+    let (p50, p99) = limits::fdatasync_ms(folder)?;
+    report.add("limit: fdatasync of 8 KiB", "-", vec![("p50_ms", figure(p50)), ("p99_ms", figure(p99))])?;
+    Ok(())
+}
+
+fn sqlite_limit(options: &Options, report: &mut Report, folder: &Path) -> Result<f64> {
+    Progress::say("limits: SQLite");
+    let rows = |rows| limits::sqlite_rows_per_second(folder, rows, options.limit_time());
+    let (one, crowd, many) = (rows(1)?, rows(options.clients)?, rows(LIMIT_ROWS)?);
+    let figures = vec![
+        ("by_1_rows_per_s", figure(one)),
+        ("by_clients_rows_per_s", figure(crowd)),
+        ("by_1000_rows_per_s", figure(many)),
+    ];
+    report.add("limit: rows, group commit", "sqlite", figures)?;
+    Ok(many)
+}
+
+async fn postgres_limit(options: &Options, report: &mut Report, url: &str) -> Result<f64> {
+    Progress::say("limits: PostgreSQL");
+    let rows = |rows| limits::postgres_rows_per_second(url, rows, options.limit_time());
+    let (one, crowd, many) = (rows(1).await?, rows(options.clients).await?, rows(LIMIT_ROWS).await?);
+    let figures = vec![
+        ("by_1_rows_per_s", figure(one)),
+        ("by_clients_rows_per_s", figure(crowd)),
+        ("by_1000_rows_per_s", figure(many)),
+    ];
+    report.add("limit: rows, group commit", "postgres", figures)?;
+    Ok(many)
+}

@@ -1,0 +1,233 @@
+//! The measurements on one database, in an order in which none spoils the next.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::{
+    document::{self, Document},
+    load::{self, Load, Measured, Until},
+    machine::Usage,
+    options::{Case, Options},
+    progress::Progress,
+    report::{Figures, Report, figure},
+    server::{Recipe, Server, start_path},
+    workers::Workers,
+};
+
+/// Runs of a measurement of latency.
+const ALONE_RUNS: u32 = 400;
+/// Runs of a fan-out, and how wide it is.
+const FAN_OUT_RUNS: u32 = 20;
+const FAN_OUT_WIDTH: u32 = 1_000;
+/// Steps of a run where several steps are meant.
+const STEPS: u32 = 10;
+/// Starts, of which the median is told.
+const STARTS: usize = 7;
+
+/// Measurements on one database.
+pub struct Session<'a> {
+    /// What is wanted.
+    pub options: &'a Options,
+    /// Where figures go.
+    pub report: &'a mut Report,
+    /// How the server is started.
+    pub recipe: Recipe,
+    /// Rows a second that the database takes from one who does nothing else.
+    pub limit_rows_per_second: f64,
+}
+
+impl Session<'_> {
+    /// Measures everything that is wanted.
+    ///
+    /// # Errors
+    /// The server cannot be started, or breaks.
+    pub async fn measure(mut self) -> Result<()> {
+        let server = self.recipe.start()?;
+        let first_ready = server.ready_after;
+        let (idle_bytes, _) = server.process.memory_bytes()?;
+        if self.options.wants(Case::Alone) {
+            self.alone(&server).await?;
+        }
+        for (case, what, document) in [
+            (Case::Steps1, "runs of 1 step", document::sequence(1)),
+            (Case::Steps10, "runs of 10 steps", document::sequence(STEPS)),
+            (Case::Steps100, "runs of 100 steps", document::sequence(100)),
+            (Case::Chain, "runs of 10 transforms", document::chain(STEPS)),
+        ] {
+            if self.options.wants(case) {
+                self.crowd(&server, what, &document).await?;
+            }
+        }
+        if self.options.wants(Case::FanOut) {
+            self.fan_out(&server).await?;
+        }
+        if self.options.wants(Case::Workers) {
+            self.workers(&server).await?;
+        }
+        if self.options.wants(Case::Memory) {
+            let (loaded_bytes, peak_bytes) = server.process.memory_bytes()?;
+            let mib = |bytes: u64| figure(bytes as f64 / f64::from(1 << 20));
+            self.add(
+                "memory",
+                vec![("idle_mib", mib(idle_bytes)), ("loaded_mib", mib(loaded_bytes)), ("peak_mib", mib(peak_bytes))],
+            )?;
+        }
+        server.stop()?;
+        if self.options.wants(Case::Start) { self.starts(first_ready) } else { Ok(()) }
+    }
+
+    fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
+        Ok(self.report.add(what, self.recipe.database.name(), figures)?)
+    }
+
+    fn load(&self, server: &Server, what: &str, document: &Document) -> Load {
+        Load {
+            what: format!("{}: {what}", self.recipe.database.name()),
+            address: server.target.address,
+            request: server.target.request("POST", &start_path(&document.name), document::BODY).into(),
+            clients: self.options.clients,
+            until: Until::Elapsed(self.options.time()),
+        }
+    }
+
+    /// One run after another on a server that does nothing else.
+    async fn alone(&mut self, server: &Server) -> Result<()> {
+        let document = document::sequence(STEPS);
+        server.deploy(&document).await?;
+        let what = "one run of 10 steps, alone";
+        let load = Load { clients: 1, until: Until::Counted(ALONE_RUNS), ..self.load(server, what, &document) };
+        let usage = Usage::now()?;
+        let measured = load::run(load).await?;
+        let cores = usage.since()?;
+        let figures = vec![
+            ("runs", json!(measured.latencies_us.len())),
+            ("p50_ms", figure(measured.latency_ms(0.5))),
+            ("p99_ms", figure(measured.latency_ms(0.99))),
+            ("max_ms", figure(measured.latency_ms(1.0))),
+            ("busy_cores", figure(cores.busy)),
+            ("failures", json!(measured.failures)),
+        ];
+        self.add(what, figures)
+    }
+
+    /// Many clients, each of which waits for its run and starts the next.
+    async fn crowd(&mut self, server: &Server, what: &str, document: &Document) -> Result<()> {
+        server.deploy(document).await?;
+        let watch = Watch::begin(server)?;
+        let measured = load::run(self.load(server, what, document)).await?;
+        let steps = measured.requests * u64::from(document.steps);
+        let steps_per_second = measured.per_second() * f64::from(document.steps);
+        let figures = self.under_load(&measured, steps_per_second, watch.end(server, steps)?);
+        self.add(what, figures)
+    }
+
+    fn under_load(&self, measured: &Measured, steps_per_second: f64, watched: Watched) -> Figures {
+        vec![
+            ("runs_per_s", figure(measured.per_second())),
+            ("steps_per_s", figure(steps_per_second)),
+            ("p50_ms", figure(measured.latency_ms(0.5))),
+            ("p99_ms", figure(measured.latency_ms(0.99))),
+            ("of_limit", figure(steps_per_second / self.limit_rows_per_second)),
+            ("cpu_s_per_1000_steps", figure(watched.server_cpu_per_1000)),
+            ("postgres_cores", figure(watched.postgres_cores)),
+            ("other_cores", figure(watched.other_cores)),
+            ("failures", json!(measured.failures)),
+        ]
+    }
+
+    async fn fan_out(&mut self, server: &Server) -> Result<()> {
+        let document = document::fan_out(FAN_OUT_WIDTH);
+        server.deploy(&document).await?;
+        let what = "fan-out of 1,000 steps";
+        let body = document::fan_out_body(FAN_OUT_WIDTH);
+        let load = Load {
+            request: server.target.request("POST", &start_path(&document.name), &body).into(),
+            clients: 1,
+            until: Until::Counted(FAN_OUT_RUNS),
+            ..self.load(server, what, &document)
+        };
+        let measured = load::run(load).await?;
+        let steps_per_second = measured.per_second() * f64::from(FAN_OUT_WIDTH);
+        let figures = vec![
+            ("runs", json!(measured.latencies_us.len())),
+            ("p50_ms", figure(measured.latency_ms(0.5))),
+            ("max_ms", figure(measured.latency_ms(1.0))),
+            ("steps_per_s", figure(steps_per_second)),
+            ("of_limit", figure(steps_per_second / self.limit_rows_per_second)),
+            ("failures", json!(measured.failures)),
+        ];
+        self.add(what, figures)
+    }
+
+    async fn workers(&mut self, server: &Server) -> Result<()> {
+        let document = document::tasks(STEPS);
+        server.deploy(&document).await?;
+        let what = "runs of 10 tasks, outside workers";
+        let workers = Workers::begin(&server.target, self.options.clients).await?;
+        let watch = Watch::begin(server)?;
+        let before = workers.count();
+        let measured = load::run(self.load(server, what, &document)).await?;
+        let (answers_per_second, tasks_per_claim) = workers.count().since(before);
+        let watched = watch.end(server, measured.requests * u64::from(STEPS))?;
+        workers.end().await?;
+        let steps_per_second = measured.per_second() * f64::from(STEPS);
+        let mut figures = self.under_load(&measured, steps_per_second, watched);
+        figures.push(("answers_per_s", figure(answers_per_second)));
+        figures.push(("tasks_per_claim", figure(tasks_per_claim)));
+        self.add(what, figures)
+    }
+
+    /// Starts on the database that the measurements left behind.
+    fn starts(&mut self, first: Duration) -> Result<()> {
+        Progress::say("starts");
+        let mut taken = Vec::new();
+        for _ in 0..STARTS {
+            let server = self.recipe.start()?;
+            taken.push(server.ready_after.as_secs_f64() * 1e3);
+            server.stop()?;
+        }
+        taken.sort_by(f64::total_cmp);
+        let figures = vec![
+            ("empty_ms", figure(first.as_secs_f64() * 1e3)),
+            ("existing_ms", figure(taken[STARTS / 2])),
+            ("worst_ms", figure(taken[STARTS - 1])),
+        ];
+        self.add("start to ready", figures)
+    }
+}
+
+/// Processor time over a measurement.
+struct Watch {
+    usage: Usage,
+    server: Duration,
+    generator: Duration,
+}
+
+/// What a watch saw.
+struct Watched {
+    server_cpu_per_1000: f64,
+    postgres_cores: f64,
+    /// Cores used by processes that are not ours: above 0.3, the figures beside it are of a busy machine.
+    other_cores: f64,
+}
+
+impl Watch {
+    fn begin(server: &Server) -> Result<Watch> {
+        let generator = windlass_testkit::cpu_of(std::process::id())?;
+        Ok(Watch { usage: Usage::now()?, server: server.process.cpu()?, generator })
+    }
+
+    fn end(self, server: &Server, steps: u64) -> Result<Watched> {
+        let cores = self.usage.since()?;
+        let server = (server.process.cpu()? - self.server).as_secs_f64();
+        let generator = (windlass_testkit::cpu_of(std::process::id())? - self.generator).as_secs_f64();
+        let ours = (server + generator) / cores.seconds + cores.postgres;
+        Ok(Watched {
+            server_cpu_per_1000: server * 1_000.0 / steps.max(1) as f64,
+            postgres_cores: cores.postgres,
+            other_cores: (cores.busy - ours).max(0.0),
+        })
+    }
+}
