@@ -2,3 +2,4 @@
 
 mod commits;
 mod harness;
+mod state_values;
