@@ -5,10 +5,19 @@ use tokio_util::sync::CancellationToken;
 use windlass_definition::{Timestamp, Value};
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_runtime::step::{Step, StepContext, StepFailure};
-use windlass_store::Store;
+use windlass_store::{Location, Store, StoreOptions};
 
-pub fn context() -> StepContext {
-    StepContext {
+/// A context, and the store that is behind it.
+pub struct Scene {
+    pub context: StepContext,
+    _directory: tempfile::TempDir,
+}
+
+pub async fn scene() -> Scene {
+    let directory = tempfile::tempdir().unwrap();
+    let location = Location::Sqlite { data_dir: directory.path().join("data") };
+    let store = Store::open(StoreOptions::new(location)).await.unwrap();
+    let context = StepContext {
         tenant: TenantKey::DEFAULT,
         run: RunId::from_parts(0, [0; 10]),
         workflow: "test".into(),
@@ -17,13 +26,14 @@ pub fn context() -> StepContext {
         attempt: 1,
         now: Timestamp::from_micros(0),
         stop: CancellationToken::new(),
-        store: Store {},
-    }
+        store,
+    };
+    Scene { context, _directory: directory }
 }
 
 pub async fn run(step: &dyn Step, with: serde_json::Value) -> Result<serde_json::Value, StepFailure> {
-    let context = context();
-    let output = step.run(&context, Value::from(with)).await;
+    let scene = scene().await;
+    let output = step.run(&scene.context, Value::from(with)).await;
     output.map(|it| it.to_serde())
 }
 

@@ -7,7 +7,7 @@ use windlass_definition::Value as Plain;
 use windlass_runtime::step::{Sent, Step};
 use windlass_steps::exec::{Exec, ExecOptions};
 
-use crate::common::{answer, context, run};
+use crate::common::{answer, run, scene};
 
 fn step() -> Exec {
     Exec::new(ExecOptions::default())
@@ -77,7 +77,8 @@ async fn a_stop_ends_the_whole_group() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("pids");
     let script = format!("sleep 600 & echo $! > {0}.part; mv {0}.part {0}; wait", file.display());
-    let context = context();
+    let scene = scene().await;
+    let context = &scene.context;
     let stop = context.stop.clone();
     let started = async {
         while !file.exists() {
@@ -86,7 +87,7 @@ async fn a_stop_ends_the_whole_group() {
         stop.cancel();
     };
     let (step, with) = (step(), Plain::from(json!({ "program": "sh", "args": ["-c", script] })));
-    let (result, ()) = tokio::join!(step.run(&context, with), started);
+    let (result, ()) = tokio::join!(step.run(context, with), started);
     assert_eq!(&*result.unwrap_err().error.code, "signal_15");
     gone(std::fs::read_to_string(&file).unwrap().trim()).await;
 }

@@ -20,7 +20,7 @@ use windlass_steps::{
 };
 
 use crate::{
-    common::{answer, context, run},
+    common::{answer, run, scene},
     egress::serve,
 };
 
@@ -191,18 +191,20 @@ async fn a_lost_connection_may_have_had_its_effect() {
 
 #[tokio::test]
 async fn a_stop_ends_a_read_at_once() {
-    let context = context();
+    let scene = scene().await;
+    let context = &scene.context;
     context.stop.cancel();
     let with = Plain::from(json!({ "url": format!("{}never", server().await) }));
     let step = step();
-    let result = tokio::time::timeout(Duration::from_secs(3), step.run(&context, with)).await.unwrap();
+    let result = tokio::time::timeout(Duration::from_secs(3), step.run(context, with)).await.unwrap();
     assert_eq!(&*result.unwrap_err().error.code, "stopped");
 }
 
 #[tokio::test]
 async fn a_stopped_write_still_gets_its_answer() {
-    let context = context();
+    let scene = scene().await;
+    let context = &scene.context;
     context.stop.cancel();
     let with = Plain::from(json!({ "method": "POST", "url": format!("{}echo", server().await) }));
-    assert!(step().run(&context, with).await.is_ok());
+    assert!(step().run(context, with).await.is_ok());
 }
