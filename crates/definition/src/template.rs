@@ -117,11 +117,19 @@ impl Template {
     /// # Errors
     /// As [`Expression::evaluate`]; also a value that has no JSON form, or is larger than a value may be.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, Error> {
+        self.evaluate_within(scope, Limits::default())
+    }
+
+    /// Evaluates it with other bounds: the cost is that of each expression, the size that of the whole.
+    ///
+    /// # Errors
+    /// As [`Template::evaluate`].
+    pub fn evaluate_within(&self, scope: &dyn Scope, limits: Limits) -> Result<Value, Error> {
         let value = match self {
             Template::Literal(value) => return Ok(value.clone()),
-            other => other.value(scope)?,
+            other => other.value(scope, limits)?,
         };
-        let bytes_max = Limits::default().value_bytes;
+        let bytes_max = limits.value_bytes;
         let several = matches!(self, Template::Text(_) | Template::List(_) | Template::Map(_));
         if several && value.json_bytes_within(bytes_max).is_none() {
             let message = format!("the value is larger than {bytes_max} bytes (value_bytes_max)");
@@ -130,20 +138,20 @@ impl Template {
         value.into_json().map_err(|message| Error::new(Class::Expression, "invalid_argument", message))
     }
 
-    fn value(&self, scope: &dyn Scope) -> Result<Value, Error> {
+    fn value(&self, scope: &dyn Scope, limits: Limits) -> Result<Value, Error> {
         match self {
             Template::Literal(value) => Ok(value.clone()),
             Template::Expression(expression) if expression.uses_secrets() => Ok(Value::from(text::written(expression))),
-            Template::Expression(expression) => expression.evaluate(scope),
-            Template::Text(pieces) => text::insert(pieces, scope),
+            Template::Expression(expression) => expression.evaluate_within(scope, limits),
+            Template::Text(pieces) => text::insert(pieces, scope, limits),
             Template::List(items) => {
-                let items: Result<Vec<Value>, Error> = items.iter().map(|item| item.value(scope)).collect();
+                let items: Result<Vec<Value>, Error> = items.iter().map(|item| item.value(scope, limits)).collect();
                 Ok(Value::List(Arc::new(items?)))
             }
             Template::Map(entries) => {
                 let mut map = Map::new();
                 for (key, template) in entries {
-                    map.insert(Key::String(key.clone()), template.value(scope)?);
+                    map.insert(Key::String(key.clone()), template.value(scope, limits)?);
                 }
                 Ok(Value::Map(Arc::new(map)))
             }

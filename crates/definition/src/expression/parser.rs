@@ -131,7 +131,8 @@ impl Parser {
 
     /// Whatever stands in brackets, as an argument or alone.
     fn expression(&mut self) -> Parse {
-        if self.depth >= NESTING_MAX {
+        // The whole is one level by itself.
+        if self.depth > NESTING_MAX {
             let message = format!("an expression nests at most {NESTING_MAX} brackets, calls and braces");
             return Err(self.wrong(message));
         }

@@ -157,3 +157,13 @@ fn what_has_no_json_form_is_an_error() {
     check(r#""${{ 0.0 / 0.0 }}""#, "expression/invalid_argument: a number that is not finite has no JSON form");
     check(r#""${{ input.missing }}""#, "expression/no_such_key: no such key: `missing`");
 }
+
+#[test]
+fn the_whole_is_bounded_too() {
+    let limits = Limits { cost: 100, value_bytes: 40 };
+    let code = |text: &str| compile(text).evaluate_within(&Fixed, limits).map_err(|error| error.code.to_string());
+    assert_eq!(code(r#"["${{ input.name }}"]"#), Ok(json(r#"["Ada"]"#)));
+    assert_eq!(code(r#"["${{ range(9) }}","${{ range(9) }}"]"#), Err("value_limit".to_owned()));
+    assert_eq!(code(r#""${{ range(9) }} and ${{ range(9) }} and no more""#), Err("value_limit".to_owned()));
+    assert_eq!(code(r#""${{ range(200) }}""#), Err("cost_limit".to_owned()));
+}

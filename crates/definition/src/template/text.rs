@@ -162,15 +162,15 @@ pub(super) fn written(expression: &Expression) -> String {
 }
 
 /// Puts the values of a text's expressions into it.
-pub(super) fn insert(pieces: &[Piece], scope: &dyn Scope) -> Result<Value, Error> {
-    let bytes_max = Limits::default().value_bytes;
+pub(super) fn insert(pieces: &[Piece], scope: &dyn Scope, limits: Limits) -> Result<Value, Error> {
+    let bytes_max = limits.value_bytes;
     let mut text = String::new();
     for piece in pieces {
         match piece {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Expression(expression) if expression.uses_secrets() => text.push_str(&written(expression)),
             Piece::Expression(expression) => {
-                let value = expression.evaluate(scope)?.into_json();
+                let value = expression.evaluate_within(scope, limits)?.into_json();
                 let value = value.map_err(|message| Error::new(Class::Expression, "invalid_argument", message))?;
                 text.push_str(&value.to_text());
             }
