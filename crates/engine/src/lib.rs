@@ -16,5 +16,6 @@ pub mod status;
 pub use effect::Effect;
 pub use entry::{Entry, Record};
 pub use event::{Event, Reject};
+pub use machine::apply_state;
 pub use run::{Run, Transition};
 pub use start::Start;

@@ -10,6 +10,7 @@ use crate::{
     exec::{Exec, ExecOptions},
     http::Http,
     jq::{Jq, JqOptions},
+    state::SharedState,
 };
 
 /// What the server's settings say about its step types.
@@ -30,7 +31,7 @@ pub struct Options {
 pub fn catalogue(options: Options) -> Result<Catalogue, EgressError> {
     let egress = Egress::new(options.egress)?;
     let mut steps: Vec<Arc<dyn Step>> =
-        vec![Arc::new(Bench), Arc::new(Http::new(egress)), Arc::new(Jq::new(options.jq))];
+        vec![Arc::new(Bench), Arc::new(Http::new(egress)), Arc::new(Jq::new(options.jq)), Arc::new(SharedState)];
     if let Some(exec) = options.exec {
         steps.push(Arc::new(Exec::new(exec)));
     }

@@ -11,5 +11,6 @@ pub mod http;
 pub mod jq;
 pub mod reference;
 mod schema;
+pub mod state;
 
 pub use catalogue::{Options, catalogue};

@@ -28,6 +28,6 @@ pub use database::{Database, Dialect, Row, Statement, Value};
 pub use error::StoreError;
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, LEASE_MS, Standing};
-pub use state_values::{STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
+pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
 pub use store::{Fatal, Location, Store, StoreOptions};
 pub use tenants::Tenant;

@@ -52,10 +52,21 @@ pub struct StateChange {
 pub enum StateWrite {
     /// It stays as it is.
     Keep,
-    /// It is this from now on, for that long or for good.
-    Put(Value, Option<Duration>),
+    /// It is this from now on.
+    Put(Value, Expiry),
     /// It is gone.
     Remove,
+}
+
+/// How long a value is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// For good.
+    Never,
+    /// As long as the value before it was to be kept.
+    AsBefore,
+    /// For that long from now on.
+    After(Duration),
 }
 
 /// What becomes of a value, and what the step gives.
@@ -74,11 +85,15 @@ const LOCK: &str = "select value, version, expires_at from state_values \
 // A row of version 0 is no value: it is there to be locked.
 const PLACE: &str = "insert into state_values (tenant_key, scope, namespace, key, value, version, updated_at) \
                      values ($1, $2, $3, $4, 'null', 0, $5) on conflict (tenant_key, scope, namespace, key) do nothing";
-const PUT: &str = "update state_values set value = $5, version = version + 1, updated_at = $6, expires_at = $7 \
+const PUT: &str = "update state_values set value = $5, version = version + 1, updated_at = $6 \
                    where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
+const PUT_UNTIL: &str = "update state_values set value = $5, version = version + 1, updated_at = $6, expires_at = $7 \
+                         where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const REMOVE: &str = "delete from state_values where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const REMOVE_PLACE: &str = "delete from state_values \
                             where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4 and version = 0";
+const RENEW: &str = "update state_values set version = 0, expires_at = null \
+                     where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const APPLIED: &str = "select result from state_applied where tenant_key = $1 and step_key = $2";
 const APPLY: &str = "insert into state_applied (tenant_key, step_key, run_id, result, applied_at) \
                      values ($1, $2, $3, $4, $5)";
@@ -131,6 +146,10 @@ async fn apply<E>(
     }
     let gone = row.int(1)? == 0 || row.opt(2, Row::time)?.is_some_and(|at| at <= now);
     let current = if gone { None } else { Some(read(row.text(0)?)?) };
+    if gone {
+        // What is over passes nothing on, its end included.
+        tx.execute(RENEW, address.clone()).await?;
+    }
     let outcome = match decide(current) {
         Ok(outcome) => outcome,
         Err(refused) => {
@@ -156,15 +175,18 @@ async fn write(tx: &mut Tx, change: &StateChange, write: StateWrite, now: Timest
     match write {
         StateWrite::Keep => tx.execute(REMOVE_PLACE, address).await?,
         StateWrite::Remove => tx.execute(REMOVE, address).await?,
-        StateWrite::Put(value, ttl) => {
+        StateWrite::Put(value, expiry) => {
             let text = value.to_string();
             if text.len() > STATE_VALUE_BYTES_MAX {
                 let limit = format!("a state value of {} bytes; the limit is {STATE_VALUE_BYTES_MAX}", text.len());
                 return Err(StoreError::Invalid(limit));
             }
-            let expires_at = ttl.map(|ttl| now.after(ttl));
-            let more = vec![text.into(), now.into(), expires_at.into()];
-            tx.execute(PUT, [address, more].concat()).await?
+            let put = [address, vec![text.into(), now.into()]].concat();
+            match expiry {
+                Expiry::AsBefore => tx.execute(PUT, put).await?,
+                Expiry::Never => tx.execute(PUT_UNTIL, [put, vec![crate::Value::Null]].concat()).await?,
+                Expiry::After(ttl) => tx.execute(PUT_UNTIL, [put, vec![now.after(ttl).into()]].concat()).await?,
+            }
         }
     };
     Ok(())

@@ -24,7 +24,8 @@ pub struct State {
     pub namespace: Option<String>,
     /// The key.
     pub key: Text,
-    /// What is written: the new value, or for `update` a map whose entries are put into the old one.
+    /// What is written: the new value, or for `update` a map whose entries are put into the old one. For `get`: what
+    /// stands for a value that is not there.
     #[serde(default)]
     pub value: Option<Value>,
     /// What `increment` adds; 1 when absent.
@@ -69,13 +70,18 @@ pub enum StateScope {
     Tenant,
 }
 
-pub(super) fn step_type() -> StepType {
+/// The step type: what the engine and the shared scopes have in common.
+pub fn step_type() -> StepType {
     StepType {
         name: "state",
         documentation: "Reads or changes state.\n\n\
             `op` is `get`, `set`, `update`, `increment`, `delete` or `compare_and_set`; `scope` is `run` (the default), \
             `workflow` or `tenant`, written literally. The run's own state is also visible as `state`. The output is the \
-            value after the operation; of `compare_and_set` it is `{set, value}`.",
+            value after the operation; of `get` it is `value` when there is none, of `delete` what was there, of \
+            `compare_and_set` `{swapped, value}`.\n\n\
+            In the scopes `workflow` and `tenant` each operation is atomic, and happens once however often its step is \
+            repeated. A value there has at most 1 MiB. `ttl` says how long it is kept; without it `set` and \
+            `compare_and_set` keep it for good, `update` and `increment` for as long as it was to be kept before.",
         family: Family::Doing,
         with_schema: schema_of::<State>(),
         output_schema: anything(),

@@ -22,6 +22,8 @@ mod timers;
 mod undo;
 mod waiting;
 
+pub use pure::apply_state;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use windlass_definition::{Error, Plan, Timestamp, Value, plan::Step};

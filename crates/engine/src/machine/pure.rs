@@ -108,8 +108,11 @@ fn raised(with: &Value) -> Error {
     Error { class, code, message: message.into(), retryable, details }
 }
 
-/// Applies an operation to the run's own state; gives the state and the step's output.
-fn apply_state(state: &Value, with: &Value) -> Result<(Value, Value), Error> {
+/// Applies the operation of a `state` step to a map of values by key; gives the map and the step's output.
+///
+/// # Errors
+/// The operation does not fit what is there, or is none.
+pub fn apply_state(state: &Value, with: &Value) -> Result<(Value, Value), Error> {
     let key = text(with, "key").ok_or_else(|| invalid("`key` must be a text"))?;
     if with.get("ttl").is_some_and(|ttl| !ttl.is_null()) {
         return Err(invalid("`ttl` is for the scopes `workflow` and `tenant`: a run's own state ends with the run"));

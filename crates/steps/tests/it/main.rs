@@ -6,3 +6,4 @@ mod exec;
 mod http;
 mod jq;
 mod reference;
+mod state;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_definition::Value;
-use windlass_store::{StateAddress, StateChange, StateOutcome, StateWrite, Store, StoreError};
+use windlass_store::{Expiry, StateAddress, StateChange, StateOutcome, StateWrite, Store, StoreError};
 
 use crate::{
     harness::{Fixture, TENANT, run_id},
@@ -27,12 +27,13 @@ fn change(key: &str, step_key: &str) -> StateChange {
     StateChange { address: address(key), run: run_id(), step_key: step_key.into() }
 }
 
-fn put(value: Value, ttl: Option<Duration>) -> Result<StateOutcome, &'static str> {
-    Ok(StateOutcome { write: StateWrite::Put(value.clone(), ttl), output: value })
+fn put(value: Value, expiry: Expiry) -> Result<StateOutcome, &'static str> {
+    Ok(StateOutcome { write: StateWrite::Put(value.clone(), expiry), output: value })
 }
 
 async fn increment(store: &Store, key: &str, step_key: &str) -> Result<Value, &'static str> {
-    let add = |current: Option<Value>| put(Value::Int(current.and_then(|it| it.as_i64()).unwrap_or(0) + 1), None);
+    let add =
+        |current: Option<Value>| put(Value::Int(current.and_then(|it| it.as_i64()).unwrap_or(0) + 1), Expiry::AsBefore);
     store.change_state(change(key, step_key), add).await.expect("the change lands")
 }
 
@@ -66,17 +67,17 @@ async fn a_refusal_changes_nothing(fixture: Fixture) {
     assert_eq!(fixture.store.state_value(&address("x")).await.unwrap(), None);
     let seen = fixture.store.change_state(change("x", "a"), |current| {
         assert_eq!(current, None);
-        put(Value::from("now"), None)
+        put(Value::from("now"), Expiry::Never)
     });
     assert_eq!(seen.await.unwrap(), Ok(Value::from("now")));
 }
 
 async fn values_expire_and_go(fixture: Fixture) {
     let store = &fixture.store;
-    let soon = Some(Duration::from_millis(1));
+    let soon = Expiry::After(Duration::from_millis(1));
     store.change_state(change("brief", "a"), move |_| put(Value::Int(1), soon)).await.unwrap().unwrap();
     store
-        .change_state(change("lasting", "b"), |_| put(Value::Int(1), Some(Duration::from_secs(3600))))
+        .change_state(change("lasting", "b"), |_| put(Value::Int(1), Expiry::After(Duration::from_secs(3600))))
         .await
         .unwrap()
         .unwrap();
@@ -85,7 +86,11 @@ async fn values_expire_and_go(fixture: Fixture) {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.state_value(&address("brief")).await.unwrap(), None);
-    assert_eq!(store.expire_state().await.unwrap(), 1);
+    // What follows a value that is over is not over with it.
+    assert_eq!(increment(store, "brief", "d").await, Ok(Value::Int(1)));
+    assert_eq!(store.expire_state().await.unwrap(), 0);
+    store.change_state(change("brief", "e"), move |_| put(Value::Int(1), soon)).await.unwrap().unwrap();
+    assert_eq!(increment(store, "brief", "f").await.map(|it| it.as_i64().is_some()), Ok(true));
     assert_eq!(store.state_value(&address("lasting")).await.unwrap(), Some(Value::Int(1)));
     let remove = |current: Option<Value>| {
         Ok::<_, &str>(StateOutcome { write: StateWrite::Remove, output: current.unwrap_or_default() })
@@ -108,7 +113,7 @@ async fn scopes_are_apart(fixture: Fixture) {
 
 async fn a_value_has_a_limit(fixture: Fixture) {
     let large = Value::from("x".repeat(2 << 20));
-    let refused = fixture.store.change_state(change("x", "a"), move |_| put(large, None)).await;
+    let refused = fixture.store.change_state(change("x", "a"), move |_| put(large, Expiry::Never)).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     assert_eq!(increment(&fixture.store, "x", "a").await, Ok(Value::Int(1)));
 }
