@@ -12,6 +12,7 @@ pub mod expression;
 pub mod input;
 pub mod plan;
 pub mod print;
+pub mod schema;
 pub mod source;
 pub mod step_type;
 pub mod step_types;

@@ -100,13 +100,17 @@ impl Compiler<'_> {
             "set" | "update" | "compare_and_set" => &["value"],
             _ => &[],
         };
+        if let Some(ttl) = node.entry("ttl").filter(|_| is_run_state(Some(node))) {
+            let problem = Problem::new(ttl.key_span, "the run's own state has no `ttl`: it ends with the run");
+            self.report(problem.note("it goes with `scope: workflow` and `scope: tenant`"));
+        }
         for field in needs {
             if node.get(field).is_none() {
                 self.error(node.span, format!("`op: {op}` needs `{field}`"));
             }
         }
         let owned: [(&str, &[&str]); 4] = [
-            ("value", &["set", "update", "compare_and_set"]),
+            ("value", &["get", "set", "update", "compare_and_set"]),
             ("by", &["increment"]),
             ("expected", &["compare_and_set"]),
             ("ttl", &["set", "update", "increment", "compare_and_set"]),
@@ -144,6 +148,7 @@ impl Compiler<'_> {
             "approval" => "form",
             _ => return,
         };
+        self.check_quorum(with);
         let Some(schema) = with.get(field) else { return };
         if step_type.name == "wait"
             && let Some(signal) = with.get("signal")
@@ -153,6 +158,19 @@ impl Compiler<'_> {
         }
         if !holds_expression(schema) {
             self.check_json_schema(schema, &format!("`{field}`"));
+        }
+    }
+}
+
+impl Compiler<'_> {
+    /// More approvals than people are asked can never come in.
+    fn check_quorum(&mut self, with: &Node) {
+        let Some(quorum) = with.get("quorum") else { return };
+        let number = |name: &str| quorum.get(name).and_then(|it| it.to_value().as_i64());
+        if let (Some(of), Some(need), Some(written)) = (number("of"), number("need"), quorum.get("need"))
+            && need > of
+        {
+            self.error(written.span, format!("`quorum` needs {need} of {of}: that can never be reached"));
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
 };
 use names::Ids;
 use scope::Frame;
+pub(crate) use step::{Standing, standing_of};
 
 /// A document that has been checked, and its plan.
 #[derive(Debug)]

@@ -213,7 +213,7 @@ impl Compiler<'_> {
 
 /// What a step is, as far as its common fields depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// A control step with blocks.
     Holding,
     /// `join`.
@@ -225,7 +225,7 @@ pub(super) enum Standing {
     Doing,
 }
 
-pub(super) fn standing_of(type_name: &str, family: Family) -> Standing {
+pub(crate) fn standing_of(type_name: &str, family: Family) -> Standing {
     match (family, type_name) {
         (Family::Control, "join") => Standing::Join,
         (Family::Control, "break" | "next") => Standing::Jump,

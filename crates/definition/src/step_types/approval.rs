@@ -13,7 +13,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// Who may decide.
+    /// Who may decide; whoever may decide approvals at all when empty.
+    #[serde(default)]
     #[schemars(length(max = 1000))]
     pub to: Vec<String>,
     /// What is asked, in one line.

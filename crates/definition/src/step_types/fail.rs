@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::shape::{Text, schema_of};
 use crate::{
-    Value,
+    Class, Value,
     step_type::{Family, StepType},
 };
 
@@ -21,6 +21,13 @@ pub struct Fail {
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     pub code: Option<String>,
+    /// What kind of error; `user` when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", extend("enum" = CLASSES))]
+    pub class: Option<Class>,
+    /// Whether trying again may help.
+    #[serde(default)]
+    pub retryable: bool,
     /// Whatever else is known.
     #[serde(default)]
     pub details: Value,
@@ -29,10 +36,27 @@ pub struct Fail {
     pub error: Option<Value>,
 }
 
+const CLASSES: [&str; 14] = [
+    "timeout",
+    "connect",
+    "http",
+    "validation",
+    "expression",
+    "cancelled",
+    "limit",
+    "denied",
+    "not_found",
+    "script",
+    "wasm",
+    "model",
+    "worker_lost",
+    "user",
+];
+
 pub(super) fn step_type() -> StepType {
     StepType {
         name: "fail",
-        documentation: "Fails with an error of class `user`.\n\n\
+        documentation: "Fails with an error, of class `user` unless it says another.\n\n\
             `error: ${{ e }}` raises a caught error again, unchanged.",
         family: Family::Pure,
         with_schema: schema_of::<Fail>(),

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
-    /// The fresh run's input; this run's own when absent.
+    /// The fresh run's input; `{}` when absent.
     #[serde(default)]
     pub input: Option<Value>,
 }
