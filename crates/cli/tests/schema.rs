@@ -11,6 +11,9 @@ use windlass_definition::{
 };
 use windlass_steps::{Options, catalogue};
 
+const HOW: &str =
+    "docs/workflow.schema.json is out of date: `UPDATE_EXPECT=1 cargo test -p windlass-cli --test schema`";
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
@@ -23,7 +26,7 @@ fn the_shipped_schema_is_this_one() {
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(&path, &schema).unwrap();
     }
-    assert!(fs::read_to_string(&path).unwrap_or_default() == schema, "docs/workflow.schema.json is not up to date");
+    assert!(fs::read_to_string(&path).unwrap_or_default() == schema, "{HOW}");
 }
 
 #[test]
