@@ -67,8 +67,7 @@ impl Pool {
         }
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut helper = match idle {
+        let mut helper = match self.idle() {
             Some(helper) => helper,
             None => Helper::start(&self.command).map_err(PoolError::NotStarted)?,
         };
@@ -82,6 +81,13 @@ impl Pool {
             Ok(Err(_)) => Err(helper.cause_of_death(evaluation.time_ms_max).await),
             Err(_elapsed) => Err(PoolError::OutOfTime(evaluation.time_ms_max)),
         }
+    }
+
+    /// A helper that has nothing to do; one that somebody ended meanwhile is none.
+    fn idle(&self) -> Option<Helper> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop())
+            .find_map(|mut helper| helper.child.try_wait().ok()?.is_none().then_some(helper))
     }
 }
 

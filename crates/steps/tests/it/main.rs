@@ -7,3 +7,4 @@ mod http;
 mod jq;
 mod reference;
 mod state;
+mod tls;
