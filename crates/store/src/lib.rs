@@ -7,18 +7,29 @@
 //! Invariants: nobody is told before it is on disk; every function for what a tenant owns takes the tenant; SQL stands
 //! only in this crate.
 
+pub mod approvals;
 pub mod blobs;
 mod clock;
 mod committer;
 pub mod database;
 mod error;
+pub mod events;
+pub mod inbox;
+pub mod journal;
 mod migrate;
 mod node;
 mod partitions;
+pub mod runs;
+pub mod slots;
 mod state_values;
 mod store;
+pub mod tasks;
 mod tenants;
+pub mod timers;
+pub mod tokens;
+pub mod workflows;
 
+pub use approvals::ApprovalRow;
 pub use committer::commit::{
     ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, IdempotencyKey, InboxRow, JournalRow, LaneId,
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,
@@ -26,8 +37,17 @@ pub use committer::commit::{
 };
 pub use database::{Database, Dialect, Row, Statement, Value};
 pub use error::StoreError;
+pub use events::{EventRow, EventWait};
+pub use inbox::Received;
+pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, LEASE_MS, Standing};
+pub use runs::{Count, OpenRun, RunFilter, RunRow};
+pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
 pub use store::{Fatal, Location, Store, StoreOptions};
+pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskResult, TaskRow};
 pub use tenants::Tenant;
+pub use timers::Timer;
+pub use tokens::{NewToken, TokenRow};
+pub use workflows::{Draft, IfMatch, WorkflowRow, WorkflowVersion};

@@ -65,7 +65,7 @@ pub struct JournalRow {
     pub seq: i64,
     /// What kind of entry it is: a short word.
     pub kind: &'static str,
-    /// Whether it is the first row of a step's path.
+    /// Whether it opens a transition: what follows came from it.
     pub opens: bool,
     /// The path of the step, empty for the run itself.
     pub path: Arc<str>,

@@ -2,4 +2,7 @@
 
 mod commits;
 mod harness;
+mod reading;
+mod records;
 mod state_values;
+mod tasks;

@@ -1,0 +1,301 @@
+//! Runs: their rows, lists of them, and what recovery looks for.
+
+use windlass_definition::time::Timestamp;
+use windlass_engine::{
+    id::{RunId, TenantKey},
+    status::RunStatus,
+};
+
+use crate::{
+    LaneId, OriginKind, RunError, RunMode, StoreError, UndoStatus,
+    database::{Row, Value},
+    store::Store,
+};
+
+/// How many runs one page has at most.
+pub const PAGE_RUNS_MAX: i64 = 1_000;
+/// Up to how many runs a total is exact.
+pub const COUNT_MAX: i64 = 10_000;
+
+/// The row of a run. What it was given and what it gave is in its journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    /// Whose.
+    pub tenant: TenantKey,
+    /// Its id.
+    pub id: RunId,
+    /// Its lane, for good.
+    pub lane: LaneId,
+    /// Its workflow's name.
+    pub workflow: String,
+    /// The workflow's version; none for a draft.
+    pub version: Option<i32>,
+    /// The document it runs on.
+    pub definition_hash: [u8; 32],
+    /// Where it stands.
+    pub status: RunStatus,
+    /// What became of its undo steps.
+    pub undo_status: Option<UndoStatus>,
+    /// Whether it counts.
+    pub mode: RunMode,
+    /// Higher goes first.
+    pub priority: i32,
+    /// The `key:` of the document.
+    pub key: Option<String>,
+    /// The `labels:` of the document.
+    pub labels: Option<serde_json::Value>,
+    /// Who or what started it.
+    pub started_by: Option<serde_json::Value>,
+    /// The run and path that wait for it.
+    pub parent: Option<(RunId, String)>,
+    /// The run it came from.
+    pub origin: Option<(RunId, OriginKind)>,
+    /// How many ancestors.
+    pub depth: i32,
+    /// The error it ended with.
+    pub error: Option<RunError>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The bytes of its journal's payloads, once it is over.
+    pub journal_bytes: i64,
+}
+
+/// Which runs a list shows: all conditions hold.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// One of these statuses; empty for all.
+    pub statuses: Vec<RunStatus>,
+    /// Of that workflow.
+    pub workflow: Option<String>,
+    /// With that `key:`.
+    pub key: Option<String>,
+    /// With that label of that value.
+    pub labels: Vec<(String, String)>,
+    /// Started by that run.
+    pub parent: Option<RunId>,
+    /// In that mode.
+    pub mode: Option<RunMode>,
+    /// Made at or after.
+    pub since: Option<Timestamp>,
+    /// Made before.
+    pub until: Option<Timestamp>,
+    /// Only runs that are older than this one: the last of the page before.
+    pub after: Option<RunId>,
+}
+
+/// A total that is exact as long as it is small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    Exactly(i64),
+    /// More than this.
+    MoreThan(i64),
+}
+
+/// A run that has to be rebuilt, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenRun {
+    /// Whose.
+    pub tenant: TenantKey,
+    /// Which.
+    pub run: RunId,
+    /// Its lane.
+    pub lane: LaneId,
+    /// Where it stands.
+    pub status: RunStatus,
+}
+
+const COLUMNS: &str = "tenant_key, id, lane_id, workflow, version, definition_hash, status, undo_status, mode, priority, \
+                       key, labels, started_by, parent_run_id, parent_path, origin_run_id, origin_kind, depth, \
+                       error_class, error_code, error_message, created_at, started_at, finished_at, journal_bytes";
+
+/// A stored word as the type that has it.
+pub(crate) fn word<T>(row: &Row, column: usize, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    let text = row.text(column)?;
+    parse(text).ok_or_else(|| StoreError::damaged(format!("unknown word `{text}`")))
+}
+
+fn run(row: &Row) -> Result<RunRow, StoreError> {
+    let parent = row.opt(13, Row::id)?;
+    let origin = row.opt(15, Row::id)?;
+    let error = match row.opt(18, Row::string)? {
+        None => None,
+        Some(class) => Some(RunError {
+            class,
+            code: row.opt(19, Row::string)?.unwrap_or_default(),
+            message: row.opt(20, Row::string)?.unwrap_or_default(),
+        }),
+    };
+    Ok(RunRow {
+        tenant: row.tenant(0)?,
+        id: row.id(1)?,
+        lane: LaneId(row.int32(2)?),
+        workflow: row.string(3)?,
+        version: row.opt(4, Row::int32)?,
+        definition_hash: row.hash(5)?,
+        status: word(row, 6, RunStatus::parse)?,
+        undo_status: row.opt(7, |row, column| word(row, column, UndoStatus::parse))?,
+        mode: word(row, 8, RunMode::parse)?,
+        priority: row.int32(9)?,
+        key: row.opt(10, Row::string)?,
+        labels: row.opt(11, Row::json)?,
+        started_by: row.opt(12, Row::json)?,
+        parent: parent
+            .map(|run| Ok::<_, StoreError>((run, row.opt(14, Row::string)?.unwrap_or_default())))
+            .transpose()?,
+        origin: origin.map(|run| Ok::<_, StoreError>((run, word(row, 16, OriginKind::parse)?))).transpose()?,
+        depth: row.int32(17)?,
+        error,
+        created_at: row.time(21)?,
+        started_at: row.opt(22, Row::time)?,
+        finished_at: row.opt(23, Row::time)?,
+        journal_bytes: row.int(24)?,
+    })
+}
+
+/// The conditions of a filter as text, and their parameters; `$1` is the tenant.
+fn conditions(tenant: TenantKey, filter: &RunFilter, dialect: crate::Dialect) -> (String, Vec<Value>) {
+    let mut text = "tenant_key = $1".to_owned();
+    let mut params = vec![Value::from(tenant)];
+    let mut add = |condition: &str, value: Value| {
+        params.push(value);
+        text.push_str(" and ");
+        text.push_str(&condition.replace("$n", &format!("${}", params.len())));
+    };
+    match filter.statuses.as_slice() {
+        [] => {}
+        // One status by itself can use the index of its own.
+        [one] => add("status = $n", one.as_str().into()),
+        many => {
+            let words = many.iter().map(|status| status.as_str().into()).collect();
+            add(&format!("status {}", dialect.in_texts(0).replace("$0", "$n")), Value::Texts(words));
+        }
+    }
+    if let Some(workflow) = &filter.workflow {
+        add("workflow = $n", workflow.into());
+    }
+    if let Some(key) = &filter.key {
+        add("key = $n", key.into());
+    }
+    for (name, value) in &filter.labels {
+        let pair = serde_json::json!({ name.as_str(): value });
+        match dialect {
+            crate::Dialect::Postgres => add("labels @> $n", Value::json(&pair)),
+            crate::Dialect::Sqlite => add(
+                "exists (select 1 from json_each(labels) l, json_each($n) w where l.key = w.key and l.value = w.value)",
+                Value::json(&pair),
+            ),
+        }
+    }
+    if let Some(parent) = filter.parent {
+        add("parent_run_id = $n", parent.into());
+    }
+    if let Some(mode) = filter.mode {
+        add("mode = $n", mode.as_str().into());
+    }
+    // A run's id is its time of birth, so the index that lists runs also cuts by time.
+    let first_id = |at: Timestamp| {
+        let ms = u128::from(at.micros().max(0).unsigned_abs() / 1_000);
+        Value::Uuid(uuid::Uuid::from_u128(ms << 80))
+    };
+    if let Some(since) = filter.since {
+        add("id >= $n", first_id(since));
+    }
+    if let Some(until) = filter.until {
+        add("id < $n", first_id(until));
+    }
+    if let Some(after) = filter.after {
+        add("id < $n", after.into());
+    }
+    (text, params)
+}
+
+impl Store {
+    /// A run by its id.
+    pub async fn run(&self, tenant: TenantKey, id: RunId) -> Result<Option<RunRow>, StoreError> {
+        let sql = format!("select {COLUMNS} from runs where tenant_key = $1 and id = $2");
+        self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?.as_ref().map(run).transpose()
+    }
+
+    /// Runs by their ids, in no order; ids that name none are left out.
+    pub async fn runs_by_id(&self, tenant: TenantKey, ids: &[RunId]) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!(
+            "select {COLUMNS} from runs where tenant_key = $1 and id {}",
+            self.database().dialect().in_uuids(2)
+        );
+        let ids = Value::Uuids(ids.iter().map(|id| id.uuid()).collect());
+        self.database().query(sql, vec![tenant.into(), ids]).await?.iter().map(run).collect()
+    }
+
+    /// A page of runs, newest first. The next page is the one `after` the last run of this one.
+    pub async fn list_runs(
+        &self,
+        tenant: TenantKey,
+        filter: &RunFilter,
+        limit: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let (conditions, mut params) = conditions(tenant, filter, self.database().dialect());
+        params.push(limit.clamp(1, PAGE_RUNS_MAX).into());
+        let sql = format!("select {COLUMNS} from runs where {conditions} order by id desc limit ${}", params.len());
+        self.database().query(sql, params).await?.iter().map(run).collect()
+    }
+
+    /// How many runs a list has: exact up to [`COUNT_MAX`].
+    pub async fn count_runs(&self, tenant: TenantKey, filter: &RunFilter) -> Result<Count, StoreError> {
+        let (conditions, mut params) = conditions(tenant, filter, self.database().dialect());
+        params.push((COUNT_MAX + 1).into());
+        let sql =
+            format!("select count(*) from (select 1 from runs where {conditions} limit ${}) as few", params.len());
+        let rows = self.database().query(sql, params).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        Ok(if count > COUNT_MAX { Count::MoreThan(COUNT_MAX) } else { Count::Exactly(count) })
+    }
+
+    /// The runs that a run started and waits or waited for, oldest first.
+    pub async fn children(&self, tenant: TenantKey, parent: RunId) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!("select {COLUMNS} from runs where tenant_key = $1 and parent_run_id = $2 order by id");
+        self.database().query(sql, vec![tenant.into(), parent.into()]).await?.iter().map(run).collect()
+    }
+
+    /// For recovery: the runs of a lane that are in one of these statuses, oldest first, after `after`.
+    ///
+    /// Waiting runs are left where they are until what they wait for comes: ask for `queued`, `running`, `paused` and
+    /// `compensating`, and for [`Store::due_timers`].
+    pub async fn open_runs(
+        &self,
+        lane: LaneId,
+        status: RunStatus,
+        after: Option<(TenantKey, RunId)>,
+        limit: i64,
+    ) -> Result<Vec<OpenRun>, StoreError> {
+        let sql = "select tenant_key, id from runs where lane_id = $1 and status = $2 and (tenant_key, id) > ($3, $4) \
+                   and status in ('queued', 'running', 'waiting', 'paused', 'compensating') \
+                   order by tenant_key, id limit $5";
+        let (tenant, run) =
+            after.map_or((i64::from(i32::MIN), uuid::Uuid::nil()), |(tenant, run)| (i64::from(tenant.0), run.uuid()));
+        let params = vec![
+            lane.0.into(),
+            status.as_str().into(),
+            tenant.into(),
+            run.into(),
+            limit.clamp(1, PAGE_RUNS_MAX).into(),
+        ];
+        let rows = self.database().query(sql, params).await?;
+        rows.iter().map(|row| Ok(OpenRun { tenant: row.tenant(0)?, run: row.id(1)?, lane, status })).collect()
+    }
+
+    /// The run that was started under an idempotency key, and the hash of what was asked.
+    pub async fn idempotency_key(
+        &self,
+        tenant: TenantKey,
+        key_hash: [u8; 32],
+    ) -> Result<Option<(RunId, [u8; 32])>, StoreError> {
+        let sql = "select run_id, body_hash from idempotency_keys where tenant_key = $1 and key_hash = $2";
+        let row = self.database().query_opt(sql, vec![tenant.into(), key_hash.into()]).await?;
+        row.map(|row| Ok((row.id(0)?, row.hash(1)?))).transpose()
+    }
+}

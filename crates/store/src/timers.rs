@@ -1,0 +1,58 @@
+//! Timers: one row per waiting run, its earliest due time.
+//!
+//! The rows change in the commits of their runs ([`crate::TimerChange`]); here they are only read.
+
+use windlass_definition::time::Timestamp;
+use windlass_engine::id::{RunId, TenantKey};
+
+use crate::{
+    LaneId, StoreError,
+    database::{Row, Value},
+    store::Store,
+};
+
+/// When a run has to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// Its lane.
+    pub lane: LaneId,
+    /// When.
+    pub due_at: Timestamp,
+    /// Whose.
+    pub tenant: TenantKey,
+    /// Which run.
+    pub run: RunId,
+}
+
+fn timer(row: &Row) -> Result<Timer, StoreError> {
+    Ok(Timer { lane: LaneId(row.int32(0)?), due_at: row.time(1)?, run: row.id(2)?, tenant: row.tenant(3)? })
+}
+
+impl Store {
+    /// The timers of these lanes that are due before a time, earliest first, after the last one of the page before.
+    pub async fn due_timers(
+        &self,
+        lanes: &[LaneId],
+        before: Timestamp,
+        after: Option<(Timestamp, RunId)>,
+        limit: i64,
+    ) -> Result<Vec<Timer>, StoreError> {
+        let sql = format!(
+            "select lane_id, due_at, run_id, tenant_key from timers where lane_id {} and due_at < $2 \
+             and (due_at, run_id) > ($3, $4) order by due_at, run_id limit $5",
+            self.database().dialect().in_ints(1)
+        );
+        let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
+        let (due_at, run) = after.map_or((Timestamp::from_micros(0), uuid::Uuid::nil()), |(at, run)| (at, run.uuid()));
+        let params =
+            vec![lanes, Value::Instant(before), Value::Instant(due_at), run.into(), limit.clamp(1, 10_000).into()];
+        self.database().query(sql, params).await?.iter().map(timer).collect()
+    }
+
+    /// The due time of one run, if it waits for one.
+    pub async fn timer_of(&self, lane: LaneId, run: RunId) -> Result<Option<Timer>, StoreError> {
+        let sql =
+            "select lane_id, due_at, run_id, tenant_key from timers where lane_id = $1 and run_id = $2 order by due_at";
+        self.database().query_opt(sql, vec![lane.0.into(), run.into()]).await?.as_ref().map(timer).transpose()
+    }
+}
