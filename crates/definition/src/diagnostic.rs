@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Lines, Node, Span};
+use crate::source::{KeysStandFor, Lines, Node, Span};
 
 /// Diagnostics shown of one document; the last one says how many more there are.
 pub const DIAGNOSTICS_MAX: usize = 100;
@@ -38,6 +38,8 @@ pub struct Problem {
     pub note: Option<String>,
     /// The nearest right name.
     pub suggestion: Option<String>,
+    /// What a key at that place stands for.
+    pub keys: KeysStandFor,
     /// What stood there first, when the problem is that something stands twice.
     pub first: Option<Span>,
 }
@@ -45,7 +47,20 @@ pub struct Problem {
 impl Problem {
     /// An error at that place.
     pub fn new(span: Span, message: impl Into<String>) -> Problem {
-        Problem { severity: Severity::Error, span, message: message.into(), note: None, suggestion: None, first: None }
+        Problem {
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            note: None,
+            suggestion: None,
+            keys: KeysStandFor::Values,
+            first: None,
+        }
+    }
+
+    /// An error about a whole map, shown where it begins.
+    pub fn of_map(head: Span, message: impl Into<String>) -> Problem {
+        Problem { keys: KeysStandFor::Maps, ..Problem::new(head, message) }
     }
 
     /// The same, with the place of what stood there first.
@@ -123,7 +138,7 @@ pub fn diagnostics(mut problems: Vec<Problem>, text: &str, root: Option<&Node>) 
 }
 
 fn diagnostic(problem: Problem, lines: &Lines<'_>, root: Option<&Node>) -> Diagnostic {
-    let Problem { severity, span, message, note, suggestion, first } = problem;
+    let Problem { severity, span, message, note, suggestion, keys, first } = problem;
     let (line, column) = lines.place(span.start as usize);
     let text = lines.line(line);
     let start = lines.in_line(line, span.start as usize);
@@ -135,7 +150,7 @@ fn diagnostic(problem: Problem, lines: &Lines<'_>, root: Option<&Node>) -> Diagn
         (Some(note), Some(first)) => Some(format!("{note}; {first}")),
         (note, first) => note.or(first).or_else(|| suggestion.as_ref().map(|it| format!("did you mean `{it}`?"))),
     };
-    let pointer = root.map_or(String::new(), |root| root.pointer_at(span.start));
+    let pointer = root.map_or(String::new(), |root| root.pointer_at(span.start, keys));
     Diagnostic { severity, message, line, column, length, pointer, note, suggestion, excerpt, indent }
 }
 

@@ -204,6 +204,9 @@ fn diagnostics_say_what_part_they_are_about() {
     assert_eq!(only.pointer, "/steps/0/then/0/with/mesage");
     assert_eq!((only.line, only.column, only.length), (6, 38, 6));
     assert_eq!(only.suggestion.as_deref(), Some("message"));
+    let missing = compile("steps:\n  - {id: a, type: log}", Format::Yaml, &step_types()).unwrap_err();
+    let pointers: Vec<&str> = missing.iter().map(|it| it.pointer.as_str()).collect();
+    assert_eq!(pointers, ["", "/steps/0"]);
     let json = serde_json::to_value(only).unwrap();
     assert_eq!(json["severity"], "error");
 }

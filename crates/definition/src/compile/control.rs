@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Compiler,
-    scope::{FOREACH_NAMES, Frame, WHILE_NAMES},
+    scope::{FOREACH_NAMES, Frame, ROOTS, WHILE_NAMES},
     step::join,
     template::Site,
 };
@@ -128,6 +128,7 @@ impl Compiler<'_> {
         let compiled = catches
             .iter()
             .map(|catch| {
+                self.check_error_name(catch);
                 let name: Option<Arc<str>> = catch.name.as_ref().map(|it| it.value.clone());
                 let block = self.within(Frame::Error(name.clone()), |compiler| compiler.block(&catch.body, owner));
                 let on = catch.on.iter().flatten().map(|it| it.value.clone()).collect();
@@ -138,6 +139,15 @@ impl Compiler<'_> {
         let finally = finally.map(|block| self.block(block, owner));
         self.frames.truncate(depth);
         (compiled, finally)
+    }
+
+    /// The name of an error must not hide what else is in scope.
+    fn check_error_name(&mut self, catch: &document::Catch) {
+        let Some(name) = &catch.name else { return };
+        if self.root_in_sight(name) || ROOTS.contains(&&*name.value) {
+            let problem = Problem::new(name.span, format!("the error name `{}` would hide that name", name.value));
+            self.report(problem.note("choose another one; `e` always works"));
+        }
     }
 
     /// A clause behind one that takes every error never runs.

@@ -62,6 +62,10 @@ pub(super) enum Secrets {
     Refused,
 }
 
+/// The names that the language gives somewhere; `e` may be given again.
+pub(super) const ROOTS: &[&str] =
+    &["event", "index", "input", "item", "last", "loops", "output", "run", "secrets", "state", "step", "steps", "vars"];
+
 const RUN_FIELDS: &[&str] = &["id", "workflow", "version", "started_at", "attempt", "mode"];
 const STEP_FIELDS: &[&str] = &["id", "key"];
 const STEP_RESULT_FIELDS: &[&str] = &["output", "status", "error"];
@@ -119,7 +123,7 @@ impl Compiler<'_> {
         roots
     }
 
-    fn root_in_sight(&self, root: &str) -> bool {
+    pub(super) fn root_in_sight(&self, root: &str) -> bool {
         self.roots().contains(&root)
     }
 

@@ -28,7 +28,7 @@ impl Compiler<'_> {
         let Some(node) = with else {
             for name in required(shape.root) {
                 let message = format!("a step of type `{}` needs `with.{name}`", step_type.name);
-                self.error(step, message);
+                self.report(Problem::of_map(step, message));
             }
             self.check_alternatives(&Node::new(Kind::Map(Vec::new()), step), shape.root);
             return;
@@ -59,7 +59,7 @@ impl Compiler<'_> {
         let listed_names = listed(names.iter().copied(), "or");
         match there.as_slice() {
             [_] => {}
-            [] => self.error(head_of(node), format!("`with` needs one of {listed_names}")),
+            [] => self.report(Problem::of_map(head_of(node), format!("`with` needs one of {listed_names}"))),
             [_, second, ..] => self.error(second.key_span, format!("`with` has only one of {listed_names}")),
         }
     }
@@ -322,7 +322,7 @@ fn check_map(
                 WITH => format!("a step of type `{}` needs `with.{name}`", shape.type_name),
                 _ => format!("{what} needs `{name}`"),
             };
-            problems.push(Problem::new(head_of(node), message));
+            problems.push(Problem::of_map(head_of(node), message));
         }
     }
 }

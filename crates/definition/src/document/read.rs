@@ -66,7 +66,7 @@ impl Reader<'_> {
         for name in &fields.missing {
             if !unknown.iter().any(|it| it.suggestion.as_deref() == Some(name)) {
                 let message = format!("{} needs `{name}`", fields.what);
-                self.report(Problem::new(fields.head, message));
+                self.report(Problem::of_map(fields.head, message));
             }
         }
         self.problems.extend(unknown);

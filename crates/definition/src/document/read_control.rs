@@ -98,7 +98,7 @@ impl Reader<'_> {
         let catches = fields.take("catch").map_or(Vec::new(), |it| self.catches(it));
         let finally = fields.take("finally").map(|it| self.block(it, "`finally`"));
         if fields.key("catch").is_none() && fields.key("finally").is_none() {
-            self.report(Problem::new(fields.head, "`try` needs `catch` or `finally`"));
+            self.report(Problem::of_map(fields.head, "`try` needs `catch` or `finally`"));
         }
         Control::Try { body, catches, finally }
     }

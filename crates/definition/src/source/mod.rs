@@ -12,7 +12,7 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
-pub use node::{Entry, Kind, Node, Style};
+pub use node::{Entry, KeysStandFor, Kind, Node, Style};
 pub use place::place_within;
 pub(crate) use scalar::is_plain_text;
 pub use span::{Lines, Span, Spanned};

@@ -62,6 +62,15 @@ pub enum Style {
     Block,
 }
 
+/// What the place of a key is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeysStandFor {
+    /// Its value.
+    Values,
+    /// The map that it is a key of: something is missing there.
+    Maps,
+}
+
 impl PartialEq for Node {
     fn eq(&self, other: &Node) -> bool {
         self.kind == other.kind
@@ -183,8 +192,8 @@ impl Node {
         Some(node)
     }
 
-    /// The JSON pointer of the innermost part at a byte of the source; a key stands for its value.
-    pub fn pointer_at(&self, at: u32) -> String {
+    /// The JSON pointer of the innermost part at a byte of the source; a key stands for what `keys` says.
+    pub fn pointer_at(&self, at: u32, keys: KeysStandFor) -> String {
         let mut pointer = String::new();
         let mut node = self;
         loop {
@@ -195,6 +204,9 @@ impl Node {
                     .enumerate()
                     .find(|(_, item)| inside(item.span))
                     .map(|(index, item)| (index.to_string(), item)),
+                Kind::Map(entries) if keys == KeysStandFor::Maps && entries.iter().any(|it| inside(it.key_span)) => {
+                    None
+                }
                 Kind::Map(entries) => entries
                     .iter()
                     .find(|entry| inside(entry.key_span) || inside(entry.value.span))
