@@ -1,10 +1,13 @@
-//! What the tests of the other crates share: a temporary PostgreSQL, programs that are started, watched and killed, and
-//! random workflows.
+//! What the tests of the other crates share: a temporary PostgreSQL, programs that are started, watched and killed,
+//! random workflows, a world around the engine that answers at random, and the properties that hold whatever happens.
 
+pub mod driver;
 mod postgres;
 mod program;
+pub mod properties;
 pub mod random;
 pub mod workflows;
+pub mod world;
 
 pub use postgres::{Postgres, postgres};
 pub use program::{Program, TICKS_PER_SECOND, cpu_of, free_address, poll, ready};

@@ -32,15 +32,20 @@ impl Machine<'_> {
         slot.attempt += 1;
         slot.stop = None;
         slot.started_at = Some(now);
-        let first = slot.first_at.get_or_insert(now) == &now && slot.attempt == 1;
+        slot.first_at.get_or_insert(now);
+        self.ask_for_attempt(at, step);
+        let asked = matches!(self.phase(at), Phase::Running | Phase::Waiting(_));
+        if asked && self.run.slot(at).attempt == 1 {
+            self.register_started(at, step);
+        }
+    }
+
+    fn ask_for_attempt(&mut self, at: At, step: &Step) {
         if let StepKind::Workflow { .. } = step.kind {
             return self.start_child(at, step);
         }
         if let Some(timeout) = step.timeout {
-            self.set_timer(at, TimerKind::Timeout, now.after(timeout));
-        }
-        if first {
-            self.register_started(at, step);
+            self.set_timer(at, TimerKind::Timeout, self.now.after(timeout));
         }
         match &step.kind {
             StepKind::Task { .. } => match self.task(at, step) {
@@ -324,12 +329,20 @@ impl Machine<'_> {
         }
     }
 
-    /// Asks again for an attempt that was lost. A task's row goes back to its queue by itself.
+    /// Runs an attempt that was lost again, with the whole of its time: a server's absence is none of the step's. A
+    /// task's row goes back to its queue by itself.
     pub(super) fn run_again(&mut self, path: &Arc<str>) {
-        if let Some(at) = self.run.open.get(path).copied()
-            && *self.phase(at) == Phase::Running
-            && let Ok(effect) = self.run_step(at, self.step(at))
-        {
+        let Some(at) = self.run.open.get(path).copied() else { return };
+        if *self.phase(at) != Phase::Running {
+            return;
+        }
+        let (now, step) = (self.now, self.step(at));
+        self.clear_timers(at);
+        self.slot_mut(at).started_at = Some(now);
+        if let Some(timeout) = step.timeout {
+            self.set_timer(at, TimerKind::Timeout, now.after(timeout));
+        }
+        if let Ok(effect) = self.run_step(at, step) {
             self.effects.push(Effect::RunStep(effect));
         }
     }

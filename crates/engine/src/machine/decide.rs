@@ -10,7 +10,7 @@ use crate::{
     event::{Event, Reject},
     frame::{At, Phase, Wait},
     id::RunId,
-    run::UndoPhase,
+    run::{Held, UndoPhase},
     start::Principal,
     status::RunStatus,
 };
@@ -122,11 +122,24 @@ impl Machine<'_> {
             return Err(Reject::Duplicate);
         }
         let max = self.run.info.limits.signals_max;
-        if self.run.signals.len() >= max {
+        if self.signals_kept() >= max && !self.is_awaited(&name) {
             let message = format!("{max} signals wait in this run, the most that may (setting `signals_max`)");
             return Err(Reject::Limit(message));
         }
         Ok(of_run(Record::Signal { name, payload, key }))
+    }
+
+    /// Signals that no step has taken, those that came during a pause included.
+    fn signals_kept(&self) -> usize {
+        let held = self.run.paused.iter().flat_map(|paused| &paused.held);
+        let held = held.filter(|(_, it)| matches!(it, Held::Signal(..)));
+        self.run.signals.len() + held.count()
+    }
+
+    /// Whether a step takes a signal of that name as soon as it comes.
+    fn is_awaited(&self, name: &Arc<str>) -> bool {
+        let wait = Phase::Waiting(Wait::Signal(name.clone()));
+        self.run.paused.is_none() && self.run.signal_waits.iter().any(|at| *self.phase(*at) == wait)
     }
 
     fn check_decider(&self, at: At, by: &Principal) -> Result<(), Reject> {
@@ -138,9 +151,7 @@ impl Machine<'_> {
             return Err(Reject::Denied("who started the run may not decide on it".into()));
         }
         let held = self.run.paused.iter().flat_map(|paused| &paused.held).filter_map(|(_, held)| match held {
-            crate::run::Held::Decision(decision) if self.run.open.get(&decision.path) == Some(&at) => {
-                Some(&decision.by)
-            }
+            Held::Decision(decision) if self.run.open.get(&decision.path) == Some(&at) => Some(&decision.by),
             _ => None,
         });
         if wait.need > 1 && wait.responses.iter().map(|(_, it)| &it.by).chain(held).any(|other| other == by) {

@@ -97,11 +97,11 @@ impl Machine<'_> {
         let mut any_taken = false;
         for edge in self.step(at).outgoing.iter().map(|index| &block.edges[*index as usize]) {
             let taken = match (&edge.when, source) {
+                // Below, once it is known whether another edge is taken.
+                (EdgeWhen::Otherwise, _) => continue,
                 (_, Source::Dead) => Ok(false),
                 (EdgeWhen::Always, _) => Ok(true),
                 (EdgeWhen::Expression(when), _) => super::scope::truth(when, &self.scope_of_frame(at.frame)),
-                // Below, once it is known whether another edge is taken.
-                (EdgeWhen::Otherwise, _) => continue,
             };
             match taken {
                 Ok(taken) => {

@@ -16,6 +16,8 @@ impl Machine<'_> {
         if self.run.status.is_final() {
             return self.close();
         }
+        // What the losses below lead to is asked for by them: only what was open before is asked for again.
+        let undo = self.run.undo.current.as_ref().map(|current| current.phase);
         let open: Vec<(Arc<str>, At)> = self.run.open.iter().map(|(path, at)| (path.clone(), *at)).collect();
         for (path, at) in open {
             // What a step lost before this one led to may have ended this one.
@@ -30,7 +32,6 @@ impl Machine<'_> {
                 _ => self.ask_again(at),
             }
         }
-        let undo = self.run.undo.current.as_ref().map(|current| current.phase);
         match undo {
             Some(UndoPhase::Running | UndoPhase::Stopping) => {
                 if let Some((path, attempt)) = self.undo_attempt() {

@@ -341,6 +341,15 @@ impl Machine<'_> {
             let error = Error::new(Class::WorkerLost, "worker_lost", message);
             return self.note_undo_end(Err(Failure { error, unknown: true }));
         }
+        if current.phase == UndoPhase::Stopping {
+            let gone = Error::new(Class::Cancelled, "cancelled", "the attempt was lost while it was being stopped");
+            return self.note_undo_end(Err(Failure { error: gone, unknown: true }));
+        }
+        current.started_at = self.now;
+        let item = current.item.clone();
+        if let Some(timeout) = self.undo_of(&item).ok().and_then(|undo| undo.timeout) {
+            self.set_undo_timer(self.now.after(timeout));
+        }
         self.ask_undo_again();
     }
 

@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{Fields, Over, Sight, Writer};
 
 /// What errors a `catch` or a `retry` may name.
-pub(super) const PATTERNS: &[&str] = &["timeout", "user", "http", "5xx", "worker_lost", "denied", "broken", "expression"];
+pub(super) const PATTERNS: &[&str] =
+    &["timeout", "user", "http", "5xx", "worker_lost", "denied", "broken", "expression"];
 
 impl Writer<'_> {
     /// A control step, with everything that only it has.
@@ -45,9 +46,8 @@ impl Writer<'_> {
     }
 
     fn switch(&mut self, sight: &Sight, depth: u32) -> Fields {
-        let cases: Vec<Json> = (0..self.random.between(1, 3))
-            .map(|is| json!({ "is": is, "do": self.block(sight, depth).json }))
-            .collect();
+        let cases: Vec<Json> =
+            (0..self.random.between(1, 3)).map(|is| json!({ "is": is, "do": self.block(sight, depth).json })).collect();
         let mut step = fields(json!({ "type": "switch", "on": "input.n", "cases": cases }));
         if self.random.percent(60) {
             step.insert("default".into(), self.block(sight, depth).json);

@@ -12,7 +12,10 @@ impl Writer<'_> {
             1 => json!({ "n": self.random.below(5), "of": format!("${{{{ {} }}}}", self.term(sight)) }),
             2 => json!(format!("it is ${{{{ {} }}}}", self.term(sight))),
             _ => {
-                let own = self.random.percent(15).then(|| (*self.random.pick(&["step.key", "uuid()", "string(now())"])).to_owned());
+                let own = self
+                    .random
+                    .percent(15)
+                    .then(|| (*self.random.pick(&["step.key", "uuid()", "string(now())"])).to_owned());
                 let term = own.unwrap_or_else(|| self.term(sight));
                 json!(format!("${{{{ {term} }}}}"))
             }

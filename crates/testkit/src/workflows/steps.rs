@@ -31,8 +31,7 @@ impl Writer<'_> {
     /// A step; `incoming` is how many paths lead to it.
     pub(super) fn step(&mut self, id: &str, sight: &Sight, depth: u32, incoming: usize) -> Fields {
         let holds = depth < DEPTH_MAX && self.budget > 0 && self.random.percent(30);
-        let mut step =
-            if holds { self.control(id, sight, depth) } else { self.leaf(id, sight, incoming) };
+        let mut step = if holds { self.control(id, sight, depth) } else { self.leaf(id, sight, incoming) };
         step.insert("id".into(), json!(id));
         if self.random.percent(12) {
             step.insert("if".into(), self.condition(sight));

@@ -1,0 +1,196 @@
+//! What happened so far, as the world outside saw it: the journal and what was asked for.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use windlass_definition::{Plan, Timestamp, plan::Step};
+use windlass_engine::{
+    Effect, Entry, Record, Run, Start, Transition,
+    entry::{FinishRecord, StepRecord},
+    status::RunStatus,
+};
+
+use super::{Violation, undo::Undone, violated};
+
+/// The journal of a run, and when what was asked for.
+pub struct History {
+    /// What the run runs.
+    pub plan: Arc<Plan>,
+    /// What it was started with.
+    pub start: Start,
+    /// The journal.
+    pub entries: Vec<Entry>,
+    /// Attempts in the order in which they were asked for.
+    pub asked: Vec<Asked>,
+    pub(super) undone: Undone,
+    /// The fold of the journal so far.
+    folded: Option<Run>,
+}
+
+/// An attempt that was asked for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The step's path; an undo's ends in `:undo`.
+    pub path: Arc<str>,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The last entry of the transition that asked for it.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl History {
+    /// Of a run that is about to begin.
+    pub fn new(plan: Arc<Plan>, start: Start) -> History {
+        History { plan, start, entries: Vec::new(), asked: Vec::new(), undone: Undone::default(), folded: None }
+    }
+
+    /// Takes note of a transition, and checks that the journal folds into the state that it led to.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn append(&mut self, transition: &Transition, run: &Run) -> Result<(), Violation> {
+        self.check_order(&transition.entries)?;
+        self.check_pause(transition)?;
+        self.entries.extend(transition.entries.iter().cloned());
+        self.undone.note(&self.plan, transition)?;
+        let seq = self.entries.last().map_or(0, |it| it.seq);
+        for (path, attempt) in transition.effects.iter().filter_map(attempt_of) {
+            self.asked.push(Asked { path, attempt, seq, at: self.last_at() });
+        }
+        let folded = match self.folded.take() {
+            Some(folded) => folded.replay_onto(&self.plan, transition.entries.iter().cloned()),
+            None => Run::replay(&self.plan, transition.entries.iter().cloned()),
+        };
+        match folded {
+            Err(error) => violated("the journal folds", error.to_string()),
+            Ok(folded) if folded != *run => {
+                violated("the fold of the journal is the state", format!("{folded:#?}\n is not \n{run:#?}"))
+            }
+            Ok(folded) => {
+                self.folded = Some(folded);
+                Ok(())
+            }
+        }
+    }
+
+    /// Entries count without gaps and time does not go back.
+    fn check_order(&self, entries: &[Entry]) -> Result<(), Violation> {
+        let (mut seq, mut at) = (self.entries.last().map_or(0, |it| it.seq), self.last_at());
+        for entry in entries {
+            if entry.seq != seq + 1 {
+                return violated("the journal has no gaps", format!("{entry:?} follows entry {seq}"));
+            }
+            if entry.at < at {
+                return violated("a run's time does not go back", format!("{entry:?} follows {at}"));
+            }
+            (seq, at) = (entry.seq, entry.at);
+        }
+        Ok(())
+    }
+
+    /// A paused run starts nothing new; what it lost it may repeat.
+    fn check_pause(&self, transition: &Transition) -> Result<(), Violation> {
+        let resumes = |entry: &Entry| matches!(entry.record, Record::Resumed { .. } | Record::Cancelled { .. });
+        if self.status() != Some(RunStatus::Paused) || transition.entries.iter().any(resumes) {
+            return Ok(());
+        }
+        let recovers = transition.entries.iter().all(|entry| matches!(entry.record, Record::Lost));
+        for effect in &transition.effects {
+            let repeated = attempt_of(effect).is_some_and(|(path, attempt)| self.was_asked(&path, attempt));
+            let starts = matches!(
+                effect,
+                Effect::RunStep(_)
+                    | Effect::OfferTask(_)
+                    | Effect::OpenApproval(_)
+                    | Effect::StartChild(_)
+                    | Effect::UndoChild { .. }
+            );
+            if starts && !repeated && !recovers {
+                return violated("a paused run starts nothing", format!("{effect:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn was_asked(&self, path: &str, attempt: u32) -> bool {
+        self.asked.iter().any(|it| *it.path == *path && it.attempt == attempt)
+    }
+
+    fn status(&self) -> Option<RunStatus> {
+        self.folded.as_ref().map(Run::status)
+    }
+
+    /// The time of the last transition.
+    pub fn last_at(&self) -> Timestamp {
+        self.entries.last().map_or(Timestamp::default(), |it| it.at)
+    }
+
+    /// The whole journal, folded from its beginning.
+    ///
+    /// # Errors
+    /// Where it does not fold.
+    pub fn replayed(&self) -> Result<Run, Violation> {
+        Run::replay(&self.plan, self.entries.iter().cloned())
+            .map_err(|error| Violation { property: "the journal folds", detail: error.to_string() })
+    }
+
+    /// The records of steps, in order; those of undo steps too.
+    pub fn records(&self) -> impl Iterator<Item = (&Entry, &StepRecord)> {
+        self.entries.iter().filter_map(|entry| match &entry.record {
+            Record::Step(record) => Some((entry, record)),
+            _ => None,
+        })
+    }
+
+    /// The records of forward steps by path.
+    pub(super) fn by_path(&self) -> BTreeMap<&str, (&Entry, &StepRecord)> {
+        self.records().filter(|(entry, _)| !is_undo(&entry.path)).map(|it| (&*it.0.path, it)).collect()
+    }
+
+    /// The plan's step at a path; of an undo, its owner.
+    pub(super) fn step(&self, path: &str) -> &Step {
+        self.plan.step(self.plan.by_id[id_of(path)])
+    }
+
+    pub(super) fn finish(&self) -> Option<&FinishRecord> {
+        self.entries.iter().find_map(|entry| match &entry.record {
+            Record::Finished(finish) => Some(finish),
+            _ => None,
+        })
+    }
+
+    /// When it was cancelled.
+    pub(super) fn cancelled_at(&self) -> Option<Timestamp> {
+        self.entries.iter().find(|it| matches!(it.record, Record::Cancelled { .. })).map(|it| it.at)
+    }
+
+    /// Whether a step of that type stands in the plan.
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        self.plan.steps.iter().any(|it| *it.type_name == *name)
+    }
+}
+
+/// The attempt that an effect asks for.
+pub(super) fn attempt_of(effect: &Effect) -> Option<(Arc<str>, u32)> {
+    match effect {
+        Effect::RunStep(run) => Some((run.path.clone(), run.attempt)),
+        Effect::OfferTask(task) => Some((task.path.clone(), task.attempt)),
+        _ => None,
+    }
+}
+
+pub(super) fn is_undo(path: &str) -> bool {
+    path.ends_with(":undo")
+}
+
+/// The id at the end of a path.
+pub(super) fn id_of(path: &str) -> &str {
+    let path = path.strip_suffix(":undo").unwrap_or(path);
+    path.rsplit_once('.').map_or(path, |(_, id)| id)
+}
+
+/// What a path begins with: empty, or ending in a dot.
+pub(super) fn prefix_of(path: &str) -> &str {
+    path.rfind('.').map_or("", |dot| &path[..=dot])
+}
