@@ -81,6 +81,8 @@ pub(crate) enum Held {
     Event(Arc<str>, Value),
     /// The attempt at that path was lost and is to be run again.
     Lost(Arc<str>),
+    /// A person said that the attempt at that path did not happen: another one begins.
+    Again(Arc<str>),
 }
 
 /// Why everything is being stopped, other than by a failure.

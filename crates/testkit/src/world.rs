@@ -12,7 +12,7 @@ use windlass_engine::{
     Effect, Entry, Record, Run, Transition,
     effect::{Finish, OpenApproval, StartChild},
     id::{ApprovalId, RunId, TaskId},
-    status::StepStatus,
+    status::{RunStatus, StepStatus},
 };
 
 use crate::properties::{Violation, violated};
@@ -32,6 +32,8 @@ pub struct World {
     pub events: BTreeMap<Arc<str>, Arc<str>>,
     /// Attempts that the run gave up: their answers come too late.
     pub late: Vec<Attempt>,
+    /// Attempts that were lost and not asked for again.
+    pub lost: BTreeSet<Arc<str>>,
     /// What the run ended with.
     pub finished: Option<Finish>,
     /// The last attempt that was asked for, by path.
@@ -97,6 +99,7 @@ impl World {
             Effect::RunStep(run) => {
                 let attempt = Attempt { path: run.path.clone(), number: run.attempt, since: now, stopping: false };
                 self.count_attempt(&run.path, run.attempt, Repeat::Allowed)?;
+                self.lost.remove(&run.path);
                 if let Some(other) = self.attempts.insert(run.path.clone(), attempt) {
                     return violated("one attempt of a path at a time", format!("{run:?} beside {other:?}"));
                 }
@@ -200,7 +203,14 @@ impl World {
 
     /// The process is gone: the attempts that ran in it are lost. Tasks, approvals, event waits and children live on.
     pub fn crash(&mut self) {
-        self.attempts.clear();
+        let lost = std::mem::take(&mut self.attempts);
+        self.lost.extend(lost.into_keys());
+    }
+
+    /// The attempt at a path is lost with its server.
+    pub fn lose(&mut self, path: &str) {
+        let lost = self.attempts.remove(path);
+        self.lost.extend(lost.map(|it| it.path));
     }
 
     /// Checks that what is outstanding is what the run says is open.
@@ -212,6 +222,10 @@ impl World {
         for step in run.active(plan) {
             let kind = match (step.status, step.waits_for) {
                 (StepStatus::Running, _) if self.children.values().any(|it| it.path == step.path) => "run",
+                // It runs again when the run is resumed.
+                (StepStatus::Running, _) if run.status() == RunStatus::Paused && self.lost.contains(&step.path) => {
+                    continue;
+                }
                 (StepStatus::Running, _) => "attempt",
                 (_, Some("task")) => "task",
                 (_, Some("approval")) => "approval",

@@ -337,6 +337,10 @@ impl Machine<'_> {
             return;
         }
         let (now, step) = (self.now, self.step(at));
+        if self.run.slot(at).stop.is_some() {
+            // A cancel came during the pause.
+            return self.lost(path);
+        }
         self.clear_timers(at);
         self.slot_mut(at).started_at = Some(now);
         if let Some(timeout) = step.timeout {
@@ -353,10 +357,17 @@ impl Machine<'_> {
         match settlement {
             Settlement::Completed(output) => self.complete(at, output),
             Settlement::Failed(error) => self.fail(at, error),
-            Settlement::Again => {
-                self.run.open.remove(path);
-                self.start_attempt(at);
-            }
+            Settlement::Again => self.take(Held::Again(path.clone())),
+        }
+    }
+
+    /// Begins another attempt where a person said that the one before did not happen.
+    pub(super) fn try_again(&mut self, path: &Arc<str>) {
+        if let Some(at) = self.run.open.get(path).copied()
+            && *self.phase(at) == Phase::Waiting(Wait::Settlement)
+        {
+            self.run.open.remove(path);
+            self.start_attempt(at);
         }
     }
 }

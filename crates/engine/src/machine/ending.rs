@@ -158,7 +158,7 @@ impl Machine<'_> {
     }
 
     pub(super) fn cancel(&mut self, by: &Principal, reason: Option<Arc<str>>, undo: UndoChoice) {
-        self.run.paused = None;
+        let paused = self.run.paused.take();
         let message = match reason {
             Some(reason) => reason,
             None => format!("cancelled by {}", principal(by).to_text()).into(),
@@ -170,6 +170,10 @@ impl Machine<'_> {
         }
         self.run.ending = Some(Ending::Cancel(undo, error));
         self.stop_forward();
+        // What is not stopped, such as a `finally`, goes on as if the run had been resumed.
+        if let Some(paused) = paused {
+            self.end_pause(paused);
+        }
     }
 
     pub(super) fn run_timed_out(&mut self) {
@@ -207,6 +211,11 @@ impl Machine<'_> {
             self.run.timers.remove(&(due, timer));
             self.run.timers.insert((due.after(length), timer));
         }
+        self.end_pause(paused);
+        self.fire_timers(self.now);
+    }
+
+    fn end_pause(&mut self, paused: Paused) {
         for child in self.run.waited_children() {
             self.effects.push(Effect::ResumeChild { child });
         }
@@ -215,6 +224,5 @@ impl Machine<'_> {
             self.take(held);
             self.follow_up();
         }
-        self.fire_timers(self.now);
     }
 }

@@ -178,6 +178,7 @@ impl<'a> Machine<'a> {
             Held::Decision(decision) => self.decision(decision),
             Held::Event(path, event) => self.cloud_event(&path, event),
             Held::Lost(path) => self.run_again(&path),
+            Held::Again(path) => self.try_again(&path),
         }
     }
 

@@ -49,7 +49,7 @@ impl Driver {
     /// An attempt is lost with its server, or a task with its worker.
     pub(super) fn lose_something(&mut self) -> Result<(), Violation> {
         let Some(attempt) = self.some_attempt() else { return Ok(()) };
-        self.world.attempts.remove(&attempt.path);
+        self.world.lose(&attempt.path);
         self.accepted(Event::StepLost { path: attempt.path, attempt: attempt.number })
     }
 

@@ -1,11 +1,15 @@
 //! What happened so far, as the world outside saw it: the journal and what was asked for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use windlass_definition::{Plan, Timestamp, plan::Step};
 use windlass_engine::{
     Effect, Entry, Record, Run, Start, Transition,
     entry::{FinishRecord, StepRecord},
+    id::RunId,
     status::RunStatus,
 };
 
@@ -22,6 +26,8 @@ pub struct History {
     /// Attempts in the order in which they were asked for.
     pub asked: Vec<Asked>,
     pub(super) undone: Undone,
+    /// Children that were asked for.
+    children: BTreeSet<RunId>,
     /// The fold of the journal so far.
     folded: Option<Run>,
 }
@@ -42,7 +48,15 @@ pub struct Asked {
 impl History {
     /// Of a run that is about to begin.
     pub fn new(plan: Arc<Plan>, start: Start) -> History {
-        History { plan, start, entries: Vec::new(), asked: Vec::new(), undone: Undone::default(), folded: None }
+        History {
+            plan,
+            start,
+            entries: Vec::new(),
+            asked: Vec::new(),
+            children: BTreeSet::new(),
+            undone: Undone::default(),
+            folded: None,
+        }
     }
 
     /// Takes note of a transition, and checks that the journal folds into the state that it led to.
@@ -58,6 +72,10 @@ impl History {
         for (path, attempt) in transition.effects.iter().filter_map(attempt_of) {
             self.asked.push(Asked { path, attempt, seq, at: self.last_at() });
         }
+        self.children.extend(transition.effects.iter().filter_map(|effect| match effect {
+            Effect::StartChild(child) => Some(child.child),
+            _ => None,
+        }));
         let folded = match self.folded.take() {
             Some(folded) => folded.replay_onto(&self.plan, transition.entries.iter().cloned()),
             None => Run::replay(&self.plan, transition.entries.iter().cloned()),
@@ -95,9 +113,11 @@ impl History {
         if self.status() != Some(RunStatus::Paused) || transition.entries.iter().any(resumes) {
             return Ok(());
         }
-        let recovers = transition.entries.iter().all(|entry| matches!(entry.record, Record::Lost));
         for effect in &transition.effects {
-            let repeated = attempt_of(effect).is_some_and(|(path, attempt)| self.was_asked(&path, attempt));
+            let repeated = match effect {
+                Effect::StartChild(child) => self.children.contains(&child.child),
+                _ => attempt_of(effect).is_some_and(|(path, attempt)| self.was_asked(&path, attempt)),
+            };
             let starts = matches!(
                 effect,
                 Effect::RunStep(_)
@@ -106,7 +126,7 @@ impl History {
                     | Effect::StartChild(_)
                     | Effect::UndoChild { .. }
             );
-            if starts && !repeated && !recovers {
+            if starts && !repeated {
                 return violated("a paused run starts nothing", format!("{effect:?}"));
             }
         }

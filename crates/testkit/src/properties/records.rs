@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use windlass_definition::plan::{BlockIndex, Join, StepKind};
+use windlass_definition::plan::{BlockIndex, EdgeWhen, Join, StepKind};
 use windlass_engine::status::{RunStatus, StepStatus};
 
 use super::{
@@ -45,11 +45,9 @@ pub(super) fn completed_blocks_are_complete(history: &History) -> Result<(), Vio
             let ends_well = matches!(status, StepStatus::Completed | StepStatus::Skipped);
             !ends_well && !history.step(path).continue_on_error
         });
-        // An edge's condition may have failed the block.
-        let fails = history.plan.block(block).edges.iter().any(|it| match &it.when {
-            windlass_definition::plan::EdgeWhen::Expression(when) => when.source().contains("missing"),
-            _ => false,
-        });
+        // A condition that could not be evaluated fails the block.
+        let edges = &history.plan.block(block).edges;
+        let fails = edges.iter().any(|edge| matches!(edge.when, EdgeWhen::Expression(_)));
         if failed || fails || !owner_completed(history, (prefix, block), &records) {
             continue;
         }
