@@ -216,6 +216,7 @@ impl Machine<'_> {
     }
 
     fn end_pause(&mut self, paused: Paused) {
+        self.run.resumed_at = Some(self.now);
         for child in self.run.waited_children() {
             self.effects.push(Effect::ResumeChild { child });
         }

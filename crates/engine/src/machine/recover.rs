@@ -6,7 +6,8 @@ use super::{Machine, Opening};
 use crate::{
     Effect,
     entry::Record,
-    frame::{At, Phase, SlotStop, Wait},
+    frame::{At, Phase, Wait},
+    id::RunId,
     run::{Transition, UndoPhase},
 };
 
@@ -51,9 +52,7 @@ impl Machine<'_> {
         match slot.phase {
             Phase::Waiting(Wait::Child(child)) => {
                 self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
-                if stop == Some(SlotStop::Stopped) || stop == Some(SlotStop::Timeout) {
-                    self.effects.push(Effect::CancelChild { child });
-                }
+                self.effects.extend(self.said_to_child(at, child));
             }
             Phase::Waiting(Wait::Task(task)) if stop.is_some() => {
                 self.effects.push(Effect::StopTask { task, path, attempt });
@@ -63,5 +62,17 @@ impl Machine<'_> {
             }
             _ => {}
         }
+    }
+    /// What a child was told last: the process may have gone before it said so.
+    fn said_to_child(&self, at: At, child: RunId) -> Option<Effect> {
+        let slot = self.run.slot(at);
+        if slot.stop.is_some() {
+            return Some(Effect::CancelChild { child });
+        }
+        if self.run.paused.is_some() {
+            return Some(Effect::PauseChild { child });
+        }
+        let was_paused = self.run.resumed_at.is_some_and(|at| slot.started_at.is_some_and(|since| since <= at));
+        was_paused.then_some(Effect::ResumeChild { child })
     }
 }
