@@ -142,6 +142,18 @@ pub(crate) fn build(schema: &Json) -> Result<Validator, InputError> {
         .map_err(|error| InputError { pointer: error.instance_path().to_string(), message: error.to_string() })
 }
 
+/// Checks a value against a schema that belongs to no plan, such as a form's or a signal's.
+pub fn check(schema: &Value, value: &Value) -> Vec<InputError> {
+    match build(&schema.to_serde()) {
+        Err(error) => vec![error],
+        Ok(validator) => validator
+            .iter_errors(&value.to_serde())
+            .take(INPUT_ERRORS_MAX)
+            .map(|error| InputError { pointer: error.instance_path().to_string(), message: error.to_string() })
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,3 +1,58 @@
 //! What turns the engine: dispatch, timers, recovery, limits.
+//!
+//! A [`Runtime`] owns a few *turners*, threads that each own the runs hashed to them. A turner applies events to a
+//! run with the engine, hands what is to be written to the store's committer, and carries out what follows once the
+//! commit is acknowledged. Steps run as tasks beside them. The database is read for recovery, for far timers and for
+//! what people ask.
+//!
+//! Invariants: answers and effects come after the disk; what is only in memory can be lost at any moment; everything
+//! that must happen after a commit is a row of that commit, or follows from the run's state.
 
+mod approvals;
+mod children;
+mod commands;
+mod core;
+mod dispatch;
+mod error;
+mod events;
+mod forks;
+mod inbox;
+mod letter;
+mod live;
+mod live_run;
+mod loader;
+mod locks;
+mod metrics;
+mod newest;
+mod payload;
+mod plans;
+mod rates;
+mod recovery;
+mod request;
+mod retention;
+mod runs;
+mod runtime;
+mod settings;
+mod slots;
+mod starts;
 pub mod step;
+mod tasks;
+mod timers;
+mod turner;
+mod views;
+mod workflows;
+
+pub use error::{FieldError, RuntimeError};
+pub use live::{LiveEntry, LiveEvent};
+pub use metrics::MetricsSnapshot;
+pub use request::{
+    ApprovalFilter, CancelOptions, ClaimRequest, DecideRequest, Document, EventRequest, PublishedEvent, RunFilter,
+    RunRequest, SettleRequest, SignalRequest, StartRequest, Started, Target, TaskFilter, TaskRequest, WorkflowFilter,
+};
+pub use runtime::Runtime;
+pub use settings::{RetainDefaults, Settings};
+pub use tasks::HeartbeatAnswer;
+pub use views::{
+    ApprovalView, ClaimedTask, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView, WorkflowView,
+};
+pub use workflows::Revision;

@@ -29,6 +29,12 @@ pub trait Step: Send + Sync {
     /// # Errors
     /// The attempt's failure, in the language's terms; [`StepFailure::sent`] says whether the effect may have happened.
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>>;
+
+    /// Runs one attempt at once, if it is one that takes no time to speak of and needs to know nothing of where it
+    /// runs; `None` for every other, which then comes through [`Step::run`]. It must not wait or block.
+    fn run_now(&self, _input: &Value) -> Option<Result<Value, StepFailure>> {
+        None
+    }
 }
 
 /// What an attempt knows of where it runs.

@@ -147,7 +147,7 @@ pub struct TaskRow {
 }
 
 /// What an expired lease did to its task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostTask {
     /// Whose.
     pub tenant: TenantKey,
@@ -157,6 +157,12 @@ pub struct LostTask {
     pub lane: LaneId,
     /// Back in its queue, or failed for good.
     pub status: TaskStatus,
+    /// Its run.
+    pub run: RunId,
+    /// The path in it.
+    pub path: String,
+    /// Which attempt of the step.
+    pub attempt: i32,
 }
 
 const READY: &str = "select id from tasks where tenant_key = $1 and queue = $2 and status = 'pending' \
@@ -260,7 +266,7 @@ const EXPIRED: &str = "select tenant_key, task_id, claim_token from task_leases 
 const LOSE: &str = "update tasks set lost = lost + 1, \
                     status = case when lost + 1 >= lost_max then 'failed' else 'pending' end, \
                     finished_at = case when lost + 1 >= lost_max then $3 else finished_at end \
-                    where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id, status";
+                    where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id, status, run_id, path, attempt";
 
 impl Store {
     /// Claims what is ready in these queues, highest priority first, then oldest.
@@ -358,7 +364,15 @@ impl Store {
                         let rows = tx.query(LOSE, vec![tenant.into(), task.into(), now.into()]).await?;
                         if let Some(row) = rows.first() {
                             let status = word(row, 1, TaskStatus::parse)?;
-                            lost.push(LostTask { tenant, task, lane: LaneId(row.int32(0)?), status });
+                            lost.push(LostTask {
+                                tenant,
+                                task,
+                                lane: LaneId(row.int32(0)?),
+                                status,
+                                run: row.id(2)?,
+                                path: row.string(3)?,
+                                attempt: row.int32(4)?,
+                            });
                         }
                     }
                     Ok(lost)
@@ -381,6 +395,14 @@ impl Store {
         let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
         let rows = self.database().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
         rows.iter().map(finished).collect()
+    }
+
+    /// Takes a task back that nobody has claimed; whether there was one.
+    pub async fn withdraw_task(&self, tenant: TenantKey, id: TaskId) -> Result<bool, StoreError> {
+        let sql = "update tasks set status = 'failed', finished_at = $3, consumed = $4 \
+                   where tenant_key = $1 and id = $2 and status = 'pending'";
+        let params = vec![tenant.into(), id.into(), self.now().into(), true.into()];
+        Ok(self.database().execute(sql, params).await?.count > 0)
     }
 
     /// One task and whether it is over.

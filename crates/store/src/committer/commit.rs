@@ -370,8 +370,8 @@ pub struct ApprovalUpdate {
     pub id: ApprovalId,
     /// Where it stands now.
     pub status: ApprovalStatus,
-    /// All responses so far.
-    pub responses: serde_json::Value,
+    /// All responses so far; `None` leaves what is there.
+    pub responses: Option<serde_json::Value>,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
 }

@@ -218,7 +218,7 @@ pub(crate) static FORMS: &[Form] = &[
         table: "approvals",
         shape: Shape::Update {
             keys: &[KEY, ID],
-            sets: &[("status", "text", SET), ("responses", "jsonb", SET), ("decided_at", "timestamptz", KEEP)],
+            sets: &[("status", "text", SET), ("responses", "jsonb", KEEP), ("decided_at", "timestamptz", KEEP)],
         },
     },
     Form {
@@ -556,7 +556,7 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
                     tenant.clone(),
                     update.id.into(),
                     update.status.as_str().into(),
-                    Value::json(&update.responses),
+                    update.responses.as_ref().map_or(Value::Null, Value::json),
                     update.decided_at.into(),
                 ],
                 fold: FoldKey::Row("approvals", update.id.uuid(), Vec::new()),

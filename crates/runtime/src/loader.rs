@@ -1,0 +1,248 @@
+//! Reading a run back: its row, its last snapshot, the journal after it, and the state that they lead to.
+//!
+//! A journal is read in pages and folded on a thread with a large stack, so that neither a long run nor a deep value
+//! holds up anything else.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use windlass_definition::Timestamp;
+use windlass_engine::{
+    Entry, Run,
+    id::{RunId, TenantKey},
+    status::RunStatus,
+};
+use windlass_store::{LaneId, RunRow, Store, StoreError, StoredEntry};
+
+use crate::{
+    core::Core,
+    error::RuntimeError,
+    payload::{self, Decoded},
+    plans::CompiledPlan,
+    turner::Message,
+};
+
+/// Snapshots of another version of the engine's state are not read: the journal is.
+pub(crate) const ENGINE_VERSION: i32 = 1;
+
+const PAGE_ROWS: i64 = 5_000;
+const STACK_BYTES: usize = 64 << 20;
+
+/// Whether what the run was doing is to be asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recover {
+    /// Another process did it, or its state here was given up.
+    Yes,
+    /// Only if something of it was running.
+    No,
+}
+
+/// A run that was read.
+pub(crate) struct Loaded {
+    pub(crate) run: Run,
+    pub(crate) plan: Arc<CompiledPlan>,
+    pub(crate) lane: LaneId,
+    pub(crate) timer: Option<Timestamp>,
+    pub(crate) visible: HashSet<Arc<str>>,
+    pub(crate) snapshot_seq: i64,
+    pub(crate) last_at: Timestamp,
+    pub(crate) recover: Recover,
+}
+
+/// Why a run was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// There is no such run in this tenant.
+    #[error("there is no such run")]
+    NotFound,
+    /// It has ended.
+    #[error("the run is {0}")]
+    Over(RunStatus, LaneId),
+    /// Another node owns it.
+    #[error("another node owns lane {}", .0.0)]
+    Elsewhere(LaneId),
+    /// Its journal leads nowhere.
+    #[error("{0}")]
+    Damaged(String),
+    /// The database did not answer.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl LoadError {
+    /// What is answered to who sent something to the run.
+    pub(crate) fn answer(&self, run: RunId) -> RuntimeError {
+        match self {
+            LoadError::NotFound => RuntimeError::not_found("run", run),
+            LoadError::Over(status, _) => windlass_engine::Reject::NotNow(*status).into(),
+            LoadError::Elsewhere(lane) => RuntimeError::Elsewhere { lane: *lane },
+            LoadError::Damaged(detail) => RuntimeError::Damaged { run, detail: detail.clone() },
+            LoadError::Store(detail) => RuntimeError::unavailable(detail.clone()),
+        }
+    }
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> LoadError {
+        match error {
+            StoreError::Damaged(detail) => LoadError::Damaged(detail),
+            other => LoadError::Store(other.to_string()),
+        }
+    }
+}
+
+/// Reads a run for its turner.
+pub(crate) async fn load(core: Arc<Core>, tenant: TenantKey, run: RunId, recover: Recover) {
+    let result = read_for_turner(&core, tenant, run, recover).await.map(Box::new);
+    core.send(run, Message::Loaded { run, result });
+}
+
+async fn read_for_turner(
+    core: &Arc<Core>,
+    tenant: TenantKey,
+    run: RunId,
+    recover: Recover,
+) -> Result<Loaded, LoadError> {
+    let row = core.store.run(tenant, run).await?.ok_or(LoadError::NotFound)?;
+    if row.status.is_final() {
+        return Err(LoadError::Over(row.status, row.lane));
+    }
+    if !core.store.owns(row.lane) {
+        return Err(LoadError::Elsewhere(row.lane));
+    }
+    let timer = core.store.timer_of(row.lane, run).await?.map(|timer| timer.due_at);
+    let Folded { run, plan, snapshot_seq, last_at } = fold(core, &row).await?;
+    // What was open may have a row that shows it: deleting one that is not there is nothing.
+    let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();
+    let running = run.has_running_steps() || matches!(run.status(), RunStatus::Running | RunStatus::Compensating);
+    let recover = if running { Recover::Yes } else { recover };
+    Ok(Loaded { run, plan, lane: row.lane, timer, visible, snapshot_seq, last_at, recover })
+}
+
+/// A run as its journal says it is.
+pub(crate) struct Folded {
+    pub(crate) run: Run,
+    pub(crate) plan: Arc<CompiledPlan>,
+    pub(crate) snapshot_seq: i64,
+    pub(crate) last_at: Timestamp,
+}
+
+/// Folds a run's journal, from its snapshot if it has one.
+pub(crate) async fn fold(core: &Arc<Core>, row: &RunRow) -> Result<Folded, LoadError> {
+    let (tenant, id) = (row.tenant, row.id);
+    let plan = match core.plans.find(&core.store, tenant, row.definition_hash).await {
+        Ok(plan) => plan,
+        Err(RuntimeError::Store(error)) => return Err(error.into()),
+        Err(error) => return Err(LoadError::Damaged(format!("its plan is not usable: {error}"))),
+    };
+    let snapshot = core.store.snapshot(tenant, id).await?.filter(|it| it.engine_version == ENGINE_VERSION);
+    let from = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+    let entries = read_entries(&core.store, tenant, id, from).await?;
+    let last_at = entries.last().map_or(row.created_at, |entry| entry.at);
+    let known = Arc::clone(&plan);
+    let folded = on_large_stack(move || {
+        let base: Option<Run> = match &snapshot {
+            Some(snapshot) => Some(payload::deep(&snapshot.state).map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let folded = match base {
+            Some(base) => base.replay_onto(&known.plan, entries),
+            None => Run::replay(&known.plan, entries),
+        };
+        folded.map_err(|error| error.to_string())
+    });
+    let run = folded.await.map_err(LoadError::Damaged)?;
+    Ok(Folded { run, plan, snapshot_seq: from, last_at })
+}
+
+/// All entries of a run after that one, complete with the values that were kept apart.
+pub(crate) async fn read_entries(
+    store: &Store,
+    tenant: TenantKey,
+    run: RunId,
+    after: i64,
+) -> Result<Vec<Entry>, LoadError> {
+    let (mut entries, mut after) = (Vec::new(), after);
+    loop {
+        let page = store.journal(tenant, run, after + 1, PAGE_ROWS).await?;
+        let full = page.len() as i64 >= PAGE_ROWS;
+        entries.extend(complete(store, tenant, page).await?);
+        match entries.last() {
+            Some(last) if full => after = last.seq,
+            _ => return Ok(entries),
+        }
+    }
+}
+
+/// Entries from rows, with the values that were kept apart.
+pub(crate) async fn complete(
+    store: &Store,
+    tenant: TenantKey,
+    rows: Vec<StoredEntry>,
+) -> Result<Vec<Entry>, LoadError> {
+    let decoded = on_large_stack(move || {
+        rows.into_iter()
+            .map(|row| {
+                let wrong = |error: serde_json::Error| format!("entry {}: {error}", row.seq);
+                payload::decode(&row.payload).map(|decoded| (decoded, row.seq)).map_err(wrong).map(|it| (row, it.0))
+            })
+            .collect::<Result<Vec<(StoredEntry, Decoded)>, String>>()
+    });
+    let decoded = decoded.await.map_err(LoadError::Damaged)?;
+    let mut blobs: HashMap<String, Arc<[u8]>> = HashMap::new();
+    for apart in decoded.iter().flat_map(|(_, decoded)| decoded.apart.values()) {
+        if !blobs.contains_key(&apart.hash) {
+            let hash = hash_of(&apart.hash)?;
+            let bytes = store.blob(tenant, hash).await?;
+            let bytes = bytes.ok_or_else(|| LoadError::Damaged(format!("the value {} is missing", apart.hash)))?;
+            blobs.insert(apart.hash.clone(), bytes.into());
+        }
+    }
+    let filled = on_large_stack(move || {
+        decoded.into_iter().map(|(row, decoded)| entry(row, decoded, &blobs)).collect::<Result<Vec<Entry>, String>>()
+    });
+    filled.await.map_err(LoadError::Damaged)
+}
+
+fn hash_of(text: &str) -> Result<[u8; 32], LoadError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|_| LoadError::Damaged(format!("`{text}` is no hash")))?;
+    Ok(hash)
+}
+
+/// A value that was kept apart and does not come back.
+struct Missing(String);
+
+impl From<serde_json::Error> for Missing {
+    fn from(error: serde_json::Error) -> Missing {
+        Missing(error.to_string())
+    }
+}
+
+fn entry(row: StoredEntry, decoded: Decoded, blobs: &HashMap<String, Arc<[u8]>>) -> Result<Entry, String> {
+    let find = |hash: &str| blobs.get(hash).cloned().ok_or_else(|| Missing(format!("the value {hash} is missing")));
+    let record = payload::fill(decoded, find).map_err(|Missing(what)| format!("entry {}: {what}", row.seq))?;
+    Ok(Entry {
+        seq: row.seq,
+        at: row.at,
+        opens: row.opens,
+        path: row.path,
+        step: row.step,
+        attempt: u32::try_from(row.attempt).unwrap_or(0),
+        record,
+    })
+}
+
+/// Runs something that may recurse deeply; a panic in it is an error like any other.
+pub(crate) async fn on_large_stack<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("windlass-fold".to_owned()).stack_size(STACK_BYTES);
+    // Nobody listens any more when the process is about to end.
+    let spawned = thread.spawn(move || drop(reply.send(work())));
+    spawned.map_err(|error| format!("no thread to read it on: {error}"))?;
+    answer.await.unwrap_or_else(|_| Err("reading it failed in a way that nobody foresaw".to_owned()))
+}

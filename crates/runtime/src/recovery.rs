@@ -1,0 +1,187 @@
+//! Looking at the database again and again: what is due, what has come in, what nobody owns any more.
+//!
+//! Everything that a turner is told directly is also a row, and this loop finds the rows whose telling was lost with
+//! a process. It knows nothing of how a row came to be there, so starting, adopting a dead node's lanes and ordinary
+//! running are the same work. Pages are bounded; runs that wait are not loaded.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::broadcast::{self, error::RecvError};
+use uuid::Uuid;
+use windlass_definition::Timestamp;
+use windlass_engine::{Event, status::RunStatus};
+use windlass_store::{Hint, LaneId, Standing};
+
+use crate::{
+    core::Core,
+    error::RuntimeError,
+    inbox::Opened,
+    letter::Letter,
+    metrics::add,
+    slots,
+    turner::{Deliver, Message},
+};
+
+const PAGE_ROWS: i64 = 1_000;
+/// Between two looks at places and history that nobody freed.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// How far the loop has looked.
+pub(crate) struct Recovery {
+    /// Runs with timers up to here are in memory or have been told.
+    timers_until: Option<Timestamp>,
+    reconciled: Instant,
+    known_lanes: Vec<LaneId>,
+}
+
+impl Recovery {
+    pub(crate) fn new() -> Recovery {
+        Recovery { timers_until: None, reconciled: Instant::now() - SLOW, known_lanes: Vec::new() }
+    }
+}
+
+/// Looks until everything stops.
+pub(crate) async fn run(core: Arc<Core>, mut recovery: Recovery) {
+    let mut hints = core.store.hints();
+    let mut standing = core.store.standing();
+    loop {
+        if let Err(error) = tick(&core, &mut recovery).await {
+            tracing::warn!(%error, "looking at the database failed; the next look is soon");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(core.settings.scan) => {}
+            () = core.look.notified() => {}
+            () = hinted(&core, &mut hints) => {}
+            changed = standing.changed() => {
+                if changed.is_err() {
+                    tokio::time::sleep(core.settings.scan).await;
+                }
+            }
+        }
+    }
+}
+
+/// Does what hints ask for, as long as they come; a whole look is due all the same.
+async fn hinted(core: &Arc<Core>, hints: &mut broadcast::Receiver<Hint>) {
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Tasks) => core.tasks.wake_all(),
+            Ok(Hint::Inbox) | Err(RecvError::Lagged(_)) => {
+                // What came in the meantime is seen by the same look.
+                *hints = hints.resubscribe();
+                core.tasks.wake_all();
+                let lanes = core.store.lanes();
+                if open_inbox(core, &lanes).await.is_err()
+                    || crate::tasks::deliver_finished(core, &lanes).await.is_err()
+                {
+                    return;
+                }
+            }
+            Err(RecvError::Closed) => return tokio::time::sleep(core.settings.scan).await,
+        }
+    }
+}
+
+/// One look.
+pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<(), RuntimeError> {
+    if *core.store.standing().borrow() == Standing::Lost {
+        let lost = std::mem::take(&mut recovery.known_lanes);
+        core.send_all(|| Message::Lost(lost.clone()));
+        core.store.rejoin().await?;
+    }
+    core.store.adopt().await?;
+    let lanes = core.store.lanes();
+    let new: Vec<LaneId> = lanes.iter().copied().filter(|lane| !recovery.known_lanes.contains(lane)).collect();
+    let gone: Vec<LaneId> = recovery.known_lanes.iter().copied().filter(|lane| !lanes.contains(lane)).collect();
+    if !gone.is_empty() {
+        core.send_all(|| Message::Lost(gone.clone()));
+    }
+    recovery.known_lanes = lanes.clone();
+    if !new.is_empty() {
+        take_over(core, &new).await?;
+        recovery.timers_until = None;
+    }
+    due_timers(core, &lanes, recovery).await?;
+    open_inbox(core, &lanes).await?;
+    crate::tasks::deliver_finished(core, &lanes).await?;
+    crate::tasks::expire_leases(core).await?;
+    if recovery.reconciled.elapsed() >= SLOW {
+        recovery.reconciled = Instant::now();
+        core.letters.tidy();
+        slots::reconcile(core).await?;
+    }
+    Ok(())
+}
+
+/// Takes the runs of these lanes over that were running when their process ended.
+async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
+    for lane in lanes {
+        for status in [RunStatus::Running, RunStatus::Compensating, RunStatus::Paused] {
+            take_over_lane(core, *lane, status).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn take_over_lane(core: &Arc<Core>, lane: LaneId, status: RunStatus) -> Result<(), RuntimeError> {
+    let mut after = None;
+    loop {
+        let page = core.store.open_runs(lane, status, after, PAGE_ROWS).await?;
+        for open in &page {
+            core.send(open.run, Message::Adopt { tenant: open.tenant, run: open.run });
+        }
+        match page.last() {
+            Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some((last.tenant, last.run)),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Wakes runs whose time has come, and loads those whose time is near.
+async fn due_timers(core: &Arc<Core>, lanes: &[LaneId], recovery: &mut Recovery) -> Result<(), RuntimeError> {
+    let now = core.now();
+    let horizon = now.after(core.settings.timer_near);
+    // What is between the last horizon and now was loaded then, or has been in memory all the time; it is looked at
+    // again all the same, because a row that is overdue is the truth.
+    let mut after: Option<(Timestamp, windlass_engine::id::RunId)> = None;
+    loop {
+        let page = core.store.due_timers(lanes, horizon, after, PAGE_ROWS).await?;
+        for timer in &page {
+            let known = recovery.timers_until.is_some_and(|until| timer.due_at <= until);
+            if timer.due_at <= now {
+                add(&core.metrics.timers_fired, u64::from(!known));
+                core.deliver(Deliver::new(timer.tenant, timer.run, Event::Tick));
+            } else if !known {
+                core.send(timer.run, Message::Adopt { tenant: timer.tenant, run: timer.run });
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some((last.due_at, last.run)),
+            _ => break,
+        }
+    }
+    recovery.timers_until = Some(horizon);
+    Ok(())
+}
+
+/// Opens the letters that nobody opened directly.
+async fn open_inbox(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
+    let mut after: Option<Uuid> = None;
+    loop {
+        let page = core.store.inbox(lanes, after, PAGE_ROWS).await?;
+        for (tenant, message) in &page {
+            if !core.letters.take(message.id) {
+                continue;
+            }
+            let (tenant, run, lane, id) = (*tenant, message.run, message.lane, message.id);
+            match Letter::read(&message.payload) {
+                Ok(letter) => core.open_letter(Opened { tenant, run, lane, id, letter }),
+                Err(error) => tracing::error!(%run, %error, "a letter cannot be read"),
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some(last.1.id),
+            _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Starting runs, waiting for them, reading them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, stream};
+use tokio::sync::{broadcast, oneshot};
+use uuid::Uuid;
+use windlass_definition::source::Format;
+use windlass_engine::{
+    Entry, Record,
+    id::{RunId, TenantKey},
+    status::StepStatus,
+};
+use windlass_store::RunRow;
+
+use crate::{
+    error::RuntimeError,
+    live::{LiveEntry, LiveEvent},
+    loader, newest,
+    request::{Document, RunFilter, StartRequest, Started, Target},
+    runtime::Runtime,
+    starts::{self, Draft, NewStart},
+    turner::{Look, Message},
+    views::{Page, RunSummary, RunView, StepView},
+};
+
+/// Between two looks at a run that another node owns.
+const FOREIGN_POLL: Duration = Duration::from_millis(100);
+
+impl Runtime {
+    /// Starts a run; answers once it is on disk.
+    ///
+    /// # Errors
+    /// There is no such workflow, its input does not match, the idempotency key was used for something else, its
+    /// places are taken, or the server takes nothing now.
+    pub async fn start(&self, request: StartRequest) -> Result<Started, RuntimeError> {
+        let new = self.prepare(request).await?;
+        starts::launch(&self.core, new).await
+    }
+
+    /// Starts a run and waits for its end, or for what it answers, for at most that long.
+    ///
+    /// # Errors
+    /// As [`Runtime::start`].
+    pub async fn start_and_wait(
+        &self,
+        request: StartRequest,
+        timeout: Duration,
+    ) -> Result<(Started, Arc<RunView>), RuntimeError> {
+        let tenant = request.tenant;
+        let mut new = self.prepare(request).await?;
+        let (watch, ended) = oneshot::channel();
+        new.watch = Some(watch);
+        let started = starts::launch(&self.core, new).await?;
+        if started.duplicate {
+            return Ok((started, self.wait(tenant, started.run, timeout).await?));
+        }
+        let timeout = timeout.min(self.core.settings.wait_max);
+        match tokio::time::timeout(timeout, ended).await {
+            Ok(Ok(view)) => Ok((started, view)),
+            // Its time is over, or its turner gave it up: as it is now.
+            _ => Ok((started, Arc::new(self.run(tenant, started.run).await?))),
+        }
+    }
+
+    async fn prepare(&self, request: StartRequest) -> Result<NewStart, RuntimeError> {
+        let core = &self.core;
+        if core.is_draining() {
+            return Err(RuntimeError::unavailable("the server is stopping: ask another one, or again"));
+        }
+        if core.metrics.gauges().runs_in_memory.get() > core.settings.runs_active_max as u64 {
+            return Err(RuntimeError::unavailable(
+                "too many runs are under way (setting `runs_active_max`): ask again",
+            ));
+        }
+        core.store.ready().await;
+        let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels } = request;
+        let idempotency = idempotency_key.map(|given| {
+            let name = match &target {
+                Target::Published { name, version } => (name.clone(), *version),
+                Target::Draft { name } => (name.clone(), Some(0)),
+                Target::Document(document) => (document.plan.name.to_string(), None),
+            };
+            starts::idempotency(&given, &(name, &input, mode, &key, &labels))
+        });
+        let (version, plan) = match target {
+            Target::Published { name, version } => {
+                let found = newest::find(core, tenant, &name, version).await?;
+                (found.version, found.plan)
+            }
+            Target::Draft { name } => {
+                let document = self.draft(tenant, &name).await?;
+                core.store.put_definition(tenant, document.plan.hash.0, document.canonical.as_bytes()).await?;
+                (0, core.plans.learn(&document.plan))
+            }
+            Target::Document(document) => {
+                core.store.put_definition(tenant, document.plan.hash.0, document.canonical.as_bytes()).await?;
+                (0, core.plans.learn(&document.plan))
+            }
+        };
+        let run = RunId::new(Uuid::now_v7());
+        let mut new = starts::prepare(core, Draft { tenant, run, plan, version, mode, by, input })?;
+        starts::tag(&mut new.start, key, labels)?;
+        new.idempotency = idempotency;
+        Ok(new)
+    }
+
+    /// Compiles a document that is no workflow of the tenant.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compile(&self, source: &str, format: Format) -> Result<Document, RuntimeError> {
+        let compiled = windlass_definition::compile(source, format, &self.core.step_types)
+            .map_err(|diagnostics| RuntimeError::Document { diagnostics })?;
+        let canonical = windlass_definition::print::print_json(&compiled.document).into();
+        Ok(Document { plan: compiled.plan, canonical })
+    }
+
+    /// Waits until a run has ended or answered, for at most that long, and shows it as it is then.
+    ///
+    /// # Errors
+    /// There is no such run in this tenant.
+    pub async fn wait(&self, tenant: TenantKey, run: RunId, timeout: Duration) -> Result<Arc<RunView>, RuntimeError> {
+        let timeout = timeout.min(self.core.settings.wait_max);
+        let (reply, ended) = oneshot::channel();
+        self.core.send(run, Message::Watch { run, reply });
+        let row = self.row(tenant, run).await?;
+        if row.status.is_final() {
+            return Ok(Arc::new(self.view_of(&row).await?));
+        }
+        let foreign = async {
+            if self.core.store.owns(row.lane) {
+                return std::future::pending().await;
+            }
+            loop {
+                tokio::time::sleep(FOREIGN_POLL).await;
+                match self.row(tenant, run).await {
+                    Ok(row) if !row.status.is_final() => {}
+                    _ => return,
+                }
+            }
+        };
+        tokio::select! {
+            view = ended => if let Ok(view) = view { return Ok(view) },
+            () = foreign => {}
+            () = tokio::time::sleep(timeout) => {}
+        }
+        Ok(Arc::new(self.run(tenant, run).await?))
+    }
+
+    async fn row(&self, tenant: TenantKey, run: RunId) -> Result<RunRow, RuntimeError> {
+        self.core.store.run(tenant, run).await?.ok_or_else(|| RuntimeError::not_found("run", run))
+    }
+
+    async fn look(&self, tenant: TenantKey, run: RunId) -> Option<Look> {
+        let (reply, look) = oneshot::channel();
+        self.core.send(run, Message::Look { tenant, run, reply });
+        look.await.ok().flatten()
+    }
+
+    /// A run.
+    ///
+    /// # Errors
+    /// There is no such run in this tenant.
+    pub async fn run(&self, tenant: TenantKey, run: RunId) -> Result<RunView, RuntimeError> {
+        let row = self.row(tenant, run).await?;
+        self.view_of(&row).await
+    }
+
+    /// A run's row, with what its journal's first and last entries say.
+    async fn view_of(&self, row: &RunRow) -> Result<RunView, RuntimeError> {
+        let (tenant, run) = (row.tenant, row.id);
+        let mut view = RunView::of_row(row);
+        view.damaged = self.core.damage(run);
+        let rows = if row.status.is_final() {
+            self.core.store.journal_kinds(tenant, run, &["started", "finished"]).await?.into_values().collect()
+        } else {
+            self.core.store.journal(tenant, run, 1, 1).await?
+        };
+        for entry in loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))? {
+            match entry.record {
+                Record::Started(start) => view.began(&start),
+                Record::Finished(end) => view.ended(end),
+                _ => {}
+            }
+        }
+        // A linked run may have taken back since what this one left.
+        if row.undo_status == Some(windlass_store::UndoStatus::Done) {
+            view.undo.status = windlass_engine::run::UndoStatus::Done;
+            view.undo.left.clear();
+        }
+        Ok(view)
+    }
+
+    /// Runs, the newest first.
+    ///
+    /// # Errors
+    /// The database does not answer, or `after` is not from a page before.
+    pub async fn runs(&self, tenant: TenantKey, filter: RunFilter) -> Result<Page<RunSummary>, RuntimeError> {
+        let limit = filter.limit.clamp(1, self.core.settings.page_max);
+        let after = match &filter.after {
+            Some(cursor) => {
+                Some(cursor.parse().map_err(|_| RuntimeError::invalid("/after", "is no cursor of a page"))?)
+            }
+            None => None,
+        };
+        let wanted = windlass_store::RunFilter {
+            workflow: filter.workflow,
+            statuses: filter.statuses,
+            key: filter.key,
+            labels: filter.labels.into_iter().collect(),
+            parent: filter.parent,
+            after,
+            ..windlass_store::RunFilter::default()
+        };
+        let mut rows = self.core.store.list_runs(tenant, &wanted, limit as i64 + 1).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(|row| row.id.to_string()) } else { None };
+        Ok(Page { items: rows.into_iter().map(summary).collect(), next })
+    }
+
+    /// The steps of a run: those that ended in the order of their ends, then those that run or wait now.
+    ///
+    /// # Errors
+    /// There is no such run in this tenant, or `after` is not from a page before.
+    pub async fn steps(
+        &self,
+        tenant: TenantKey,
+        run: RunId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<StepView>, RuntimeError> {
+        let limit = limit.clamp(1, self.core.settings.page_max);
+        let after = match after {
+            Some(cursor) => cursor.parse().map_err(|_| RuntimeError::invalid("/after", "is no cursor of a page"))?,
+            None => 0,
+        };
+        let row = self.row(tenant, run).await?;
+        let rows = self.core.store.journal_of_kind(tenant, run, "step", (after, limit as i64 + 1)).await?;
+        let more = rows.len() > limit;
+        let entries = loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))?;
+        let mut items: Vec<StepView> = entries.iter().take(limit).filter_map(step_view).collect();
+        if more {
+            let next = entries.get(limit - 1).map(|entry| entry.seq.to_string());
+            return Ok(Page { items, next });
+        }
+        if !row.status.is_final() {
+            items.extend(self.active(tenant, &row).await?);
+        }
+        Ok(Page { items, next: None })
+    }
+
+    /// The steps that run or wait now: from memory where the run is here, from its journal where it is not.
+    async fn active(&self, tenant: TenantKey, row: &RunRow) -> Result<Vec<StepView>, RuntimeError> {
+        if let Some(look) = self.look(tenant, row.id).await {
+            return Ok(look.active);
+        }
+        let folded = loader::fold(&self.core, row).await.map_err(|error| error.answer(row.id))?;
+        Ok(folded.run.active(&folded.plan.plan).into_iter().map(StepView::from).collect())
+    }
+
+    /// The journal of a run, complete with values that are kept apart.
+    ///
+    /// # Errors
+    /// There is no such run in this tenant.
+    pub async fn journal(
+        &self,
+        tenant: TenantKey,
+        run: RunId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Page<LiveEntry>, RuntimeError> {
+        let limit = limit.clamp(1, self.core.settings.page_max);
+        let rows = self.core.store.journal(tenant, run, after.max(0) + 1, limit as i64).await?;
+        if rows.is_empty() {
+            self.row(tenant, run).await?;
+        }
+        let entries = loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))?;
+        let next = entries.get(limit - 1).map(|entry| entry.seq.to_string());
+        Ok(Page { items: entries.into_iter().map(LiveEntry::from).collect(), next })
+    }
+
+    /// What happens to a run, from after that entry of its journal on, until its end.
+    pub fn subscribe(
+        &self,
+        tenant: TenantKey,
+        run: RunId,
+        after_seq: i64,
+    ) -> impl Stream<Item = Result<LiveEvent, RuntimeError>> + Send + use<> {
+        let watch = Watch {
+            runtime: self.clone(),
+            tenant,
+            run,
+            seq: after_seq,
+            backlog: std::collections::VecDeque::new(),
+            live: None,
+            ended: false,
+        };
+        stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) })
+    }
+
+    /// The draft of a workflow, compiled.
+    pub(crate) async fn draft(&self, tenant: TenantKey, name: &str) -> Result<Document, RuntimeError> {
+        let row = self.core.store.workflow(tenant, name).await?;
+        let row = row.ok_or_else(|| RuntimeError::not_found("workflow", name))?;
+        // A draft is kept as it was written; both forms start differently.
+        let format = crate::workflows::format_of(&row.draft);
+        self.compile(&row.draft, format)
+    }
+}
+
+/// A reader of a run's events: the journal first, then what is announced; the journal again after a gap.
+struct Watch {
+    runtime: Runtime,
+    tenant: TenantKey,
+    run: RunId,
+    seq: i64,
+    backlog: std::collections::VecDeque<LiveEntry>,
+    live: Option<broadcast::Receiver<LiveEvent>>,
+    ended: bool,
+}
+
+/// Between two looks at the journal of a run that another node owns.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl Watch {
+    async fn next(&mut self) -> Option<Result<LiveEvent, RuntimeError>> {
+        loop {
+            if let Some(entry) = self.backlog.pop_front() {
+                self.seq = entry.seq;
+                self.ended = matches!(*entry.data, Record::Finished(_));
+                return Some(Ok(LiveEvent::Entry(entry)));
+            }
+            if self.ended {
+                return None;
+            }
+            // Announcements are taken before the journal is read, so that nothing falls between the two.
+            let Some(live) = &mut self.live else {
+                self.live = Some(self.runtime.core.watchers.watch(self.run));
+                if let Err(error) = self.read().await {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+                continue;
+            };
+            match tokio::time::timeout(QUIET, live.recv()).await {
+                Ok(Ok(LiveEvent::Entry(entry))) if entry.seq == self.seq + 1 => self.backlog.push_back(entry),
+                Ok(Ok(LiveEvent::Entry(entry))) if entry.seq <= self.seq => {}
+                Ok(Ok(LiveEvent::Entry(_)) | Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
+                    if let Err(error) = self.read().await {
+                        self.ended = true;
+                        return Some(Err(error));
+                    }
+                }
+                Ok(Ok(event)) => return Some(Ok(event)),
+                Ok(Err(broadcast::error::RecvError::Closed)) => self.live = None,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), RuntimeError> {
+        let page = self.runtime.core.settings.page_max;
+        let entries = self.runtime.journal(self.tenant, self.run, self.seq, page).await?.items;
+        if entries.is_empty() {
+            let row = self.runtime.row(self.tenant, self.run).await?;
+            self.ended = row.status.is_final();
+        }
+        self.backlog.extend(entries);
+        Ok(())
+    }
+}
+
+fn step_view(entry: &Entry) -> Option<StepView> {
+    let Record::Step(step) = &entry.record else { return None };
+    Some(StepView {
+        path: entry.path.clone(),
+        step: entry.step.clone(),
+        type_name: step.type_name.clone(),
+        status: step.status,
+        attempt: entry.attempt,
+        input: step.input.clone(),
+        output: step.output.clone(),
+        error: step.error.clone(),
+        started_at: step.started_at,
+        finished_at: (step.status != StepStatus::Skipped).then_some(entry.at),
+        skipped_by: step.skipped_by.map(|by| match by {
+            windlass_engine::entry::SkippedBy::If => "if",
+            windlass_engine::entry::SkippedBy::Path => "path",
+        }),
+        waits_for: None,
+    })
+}
+
+fn summary(row: RunRow) -> RunSummary {
+    let view = RunView::of_row(&row);
+    RunSummary {
+        id: view.id,
+        workflow: view.workflow,
+        version: view.version,
+        status: view.status,
+        mode: view.mode,
+        error: view.error,
+        created_at: view.created_at,
+        started_at: view.started_at,
+        finished_at: view.finished_at,
+        parent_run_id: view.parent_run_id,
+        key: view.key,
+        labels: view.labels,
+    }
+}

@@ -1,0 +1,104 @@
+//! Every bound of the runtime, with its default. Passing one is a clear error or a wait, never growth without end.
+
+use std::time::Duration;
+
+use windlass_engine::start::Limits;
+
+/// The bounds of a runtime.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Threads that turn runs; 0 is one per core.
+    pub turners: usize,
+    /// Attempts that run at once on this node.
+    pub attempts_max: usize,
+    /// Of those, of one tenant.
+    pub attempts_per_tenant_max: usize,
+    /// Of those, of one workflow.
+    pub attempts_per_workflow_max: usize,
+    /// Runs that a node keeps in memory before it sends idle ones back to the database.
+    pub runs_in_memory_max: usize,
+    /// Runs that are open and not waiting; above it, new starts are refused as unavailable.
+    pub runs_active_max: usize,
+    /// A waiting run whose next timer is further than this leaves memory.
+    pub timer_near: Duration,
+    /// How long a waiting run stays in memory though nothing happens to it.
+    pub idle: Duration,
+    /// New journal entries from which a run that leaves memory leaves a snapshot.
+    pub snapshot_entries: i64,
+    /// Between two looks at the database: timers, inbox, finished tasks, lost runs.
+    pub scan: Duration,
+    /// Between two sweeps of history.
+    pub sweep: Duration,
+    /// An attempt that runs longer than this becomes visible in the database.
+    pub active_after: Duration,
+    /// Values from this size on are kept apart from the journal, with a preview in it.
+    pub blob_bytes_min: usize,
+    /// Rows of one page of anything.
+    pub page_max: usize,
+    /// Tasks of one claim.
+    pub claim_max: usize,
+    /// The longest that a claim waits for a task.
+    pub claim_wait_max: Duration,
+    /// The longest that a caller waits for a run in one request.
+    pub wait_max: Duration,
+    /// Notices kept for a slow reader of a run's events before it reads the journal instead.
+    pub live_events: usize,
+    /// How long a node may take the newest version of a workflow from its own memory when others share the database.
+    pub newest_version_age: Duration,
+    /// Transitions of a run that may fail to be written one after another before it is left standing.
+    pub failures_max: u32,
+    /// Bounds of each run.
+    pub limits: Limits,
+    /// How much history is kept where a workflow does not say.
+    pub retain: RetainDefaults,
+}
+
+/// How much history of finished runs is kept where a workflow does not say; `None` keeps everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetainDefaults {
+    /// Finished runs of one workflow.
+    pub runs: Option<u64>,
+    /// Days since a run finished.
+    pub days: Option<u32>,
+    /// Bytes of the history of one workflow.
+    pub bytes: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            turners: 0,
+            attempts_max: 1_000,
+            attempts_per_tenant_max: 800,
+            attempts_per_workflow_max: 800,
+            runs_in_memory_max: 20_000,
+            runs_active_max: 100_000,
+            timer_near: Duration::from_secs(60),
+            idle: Duration::from_secs(5),
+            snapshot_entries: 256,
+            scan: Duration::from_secs(1),
+            sweep: Duration::from_secs(60),
+            active_after: Duration::from_millis(250),
+            blob_bytes_min: 64 << 10,
+            page_max: 500,
+            claim_max: 1_000,
+            claim_wait_max: Duration::from_secs(60),
+            wait_max: Duration::from_secs(300),
+            live_events: 256,
+            newest_version_age: Duration::from_millis(250),
+            failures_max: 5,
+            limits: Limits::default(),
+            retain: RetainDefaults::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// How many turners there are: as set, else one per core.
+    pub fn turner_count(&self) -> usize {
+        match self.turners {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            count => count,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Workflows: a draft that people edit, and versions that are published and never change.
+
+use windlass_definition::{compile::Compiled, source::Format};
+use windlass_engine::id::TenantKey;
+use windlass_store::{Draft, IfMatch, StoreError, WorkflowRow};
+
+use crate::{
+    error::RuntimeError,
+    request::WorkflowFilter,
+    runtime::Runtime,
+    views::{Page, VersionView, WorkflowView},
+};
+
+/// Versions of a workflow that are looked through for a page.
+const VERSIONS_MAX: i64 = 1_000;
+
+/// What `If-Match` carries: the revision that the caller has seen.
+pub type Revision = i64;
+
+impl Runtime {
+    /// Makes or changes the draft of a workflow. With `expected`, only if the draft has that revision; 0 means that
+    /// there is none yet.
+    ///
+    /// # Errors
+    /// What is wrong with the document, or that somebody was faster.
+    pub async fn put_workflow(
+        &self,
+        tenant: TenantKey,
+        name: &str,
+        source: &str,
+        format: Format,
+        expected: Option<Revision>,
+    ) -> Result<WorkflowView, RuntimeError> {
+        let compiled = self.check(source, format)?;
+        if *compiled.plan.name != *name {
+            let message = format!("the document is named `{}`, not `{name}`", compiled.plan.name);
+            return Err(RuntimeError::invalid("/name", message));
+        }
+        let document = &compiled.document;
+        let canonical = windlass_definition::print::print_json(document);
+        self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
+        let draft = Draft {
+            name: name.to_owned(),
+            description: document.description.as_ref().map(|it| it.value.to_string()).unwrap_or_default(),
+            tags: document.tags.iter().map(|tag| tag.value.to_string()).collect(),
+            source: source.to_owned(),
+            hash: compiled.plan.hash.0,
+        };
+        let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
+        if let Err(error) = self.core.store.put_draft(tenant, draft, expect).await {
+            return Err(self.faster(tenant, name, (error, expected)).await);
+        }
+        let mut view = self.workflow(tenant, name).await?;
+        view.warnings = compiled.warnings;
+        Ok(view)
+    }
+
+    /// Says which revision was there instead of the expected one.
+    async fn faster(
+        &self,
+        tenant: TenantKey,
+        name: &str,
+        (error, expected): (StoreError, Option<Revision>),
+    ) -> RuntimeError {
+        match (error, expected) {
+            (StoreError::Conflict(_), Some(expected)) => match self.core.store.workflow(tenant, name).await {
+                Ok(row) => RuntimeError::Revision { expected, found: row.map_or(0, |row| row.revision) },
+                Err(error) => error.into(),
+            },
+            (StoreError::Conflict(detail), None) => RuntimeError::conflict("changed_meanwhile", detail),
+            (error, _) => error.into(),
+        }
+    }
+
+    fn check(&self, source: &str, format: Format) -> Result<Compiled, RuntimeError> {
+        windlass_definition::compile(source, format, &self.core.step_types)
+            .map_err(|diagnostics| RuntimeError::Document { diagnostics })
+    }
+
+    /// Publishes the draft as the next version. Publishing what is published already gives that version again.
+    ///
+    /// # Errors
+    /// There is no such workflow, its draft does not compile any more, or it asks for what is not built yet.
+    pub async fn publish(&self, tenant: TenantKey, name: &str) -> Result<WorkflowView, RuntimeError> {
+        let row = self.core.store.workflow(tenant, name).await?;
+        let row = row.ok_or_else(|| RuntimeError::not_found("workflow", name))?;
+        let compiled = self.check(&row.draft, format_of(&row.draft))?;
+        if compiled.has_triggers() {
+            return Err(RuntimeError::conflict(
+                "triggers_not_supported",
+                "the document has `triggers`, which this version of Windlass checks but does not run yet: take them \
+                 out to publish it, and start runs over the API or the command line",
+            ));
+        }
+        if compiled.uses_secrets() {
+            let names: Vec<&str> = compiled.secrets.iter().map(|name| &**name).collect();
+            return Err(RuntimeError::conflict(
+                "secrets_not_supported",
+                format!(
+                    "the document refers to secrets ({}), which this version of Windlass checks but cannot keep yet: \
+                     take them out to publish it",
+                    names.join(", ")
+                ),
+            ));
+        }
+        let canonical = windlass_definition::print::print_json(&compiled.document);
+        self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
+        if let Err(error) = self.core.store.publish(tenant, name, IfMatch::Revision(row.revision), None).await {
+            return Err(self.faster(tenant, name, (error, None)).await);
+        }
+        self.core.newest.forget(tenant, name);
+        self.core.plans.learn(&compiled.plan);
+        let mut view = self.workflow(tenant, name).await?;
+        view.warnings = compiled.warnings;
+        Ok(view)
+    }
+
+    /// A workflow with its draft.
+    ///
+    /// # Errors
+    /// There is no such workflow.
+    pub async fn workflow(&self, tenant: TenantKey, name: &str) -> Result<WorkflowView, RuntimeError> {
+        let row = self.core.store.workflow(tenant, name).await?;
+        row.map(view).ok_or_else(|| RuntimeError::not_found("workflow", name))
+    }
+
+    /// Workflows by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn workflows(
+        &self,
+        tenant: TenantKey,
+        filter: WorkflowFilter,
+    ) -> Result<Page<WorkflowView>, RuntimeError> {
+        let limit = filter.limit.clamp(1, self.core.settings.page_max);
+        let after = filter.after.as_deref().unwrap_or_default();
+        let mut rows = self.core.store.list_workflows(tenant, after, limit as i64 + 1).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(|row| row.name.clone()) } else { None };
+        let items = rows.into_iter().map(|row| WorkflowView { source: None, ..view(row) }).collect();
+        Ok(Page { items, next })
+    }
+
+    /// The versions of a workflow, the newest first.
+    ///
+    /// # Errors
+    /// There is no such workflow.
+    pub async fn versions(
+        &self,
+        tenant: TenantKey,
+        name: &str,
+        filter: WorkflowFilter,
+    ) -> Result<Page<VersionView>, RuntimeError> {
+        self.workflow(tenant, name).await?;
+        let limit = filter.limit.clamp(1, self.core.settings.page_max);
+        let after: Option<i32> = match &filter.after {
+            Some(text) => Some(text.parse().map_err(|_| RuntimeError::invalid("/after", "is no cursor of a page"))?),
+            None => None,
+        };
+        let rows = self.core.store.list_versions(tenant, name, VERSIONS_MAX).await?;
+        let mut items: Vec<VersionView> = rows
+            .into_iter()
+            .filter(|row| after.is_none_or(|after| row.version < after))
+            .take(limit + 1)
+            .map(|row| VersionView { source: None, ..version_view(row) })
+            .collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(|it| it.version.to_string()) } else { None };
+        Ok(Page { items, next })
+    }
+
+    /// A version of a workflow with its document.
+    ///
+    /// # Errors
+    /// There is no such workflow or version.
+    pub async fn version(&self, tenant: TenantKey, name: &str, version: i32) -> Result<VersionView, RuntimeError> {
+        let row = self.core.store.workflow_version(tenant, name, Some(version)).await?;
+        row.map(version_view).ok_or_else(|| RuntimeError::not_found("version", format!("{version} of workflow {name}")))
+    }
+}
+
+/// The form in which a kept document was written: what reads as JSON is JSON.
+pub(crate) fn format_of(source: &str) -> Format {
+    match serde_json::from_str::<serde::de::IgnoredAny>(source) {
+        Ok(_) => Format::Json,
+        Err(_) => Format::Yaml,
+    }
+}
+
+fn version_view(row: windlass_store::WorkflowVersion) -> VersionView {
+    VersionView {
+        version: row.version,
+        hash: hex::encode(row.definition_hash),
+        source: Some(row.source),
+        published_at: row.published_at,
+        published_by: row.published_by,
+    }
+}
+
+fn view(row: WorkflowRow) -> WorkflowView {
+    WorkflowView {
+        id: row.id,
+        name: row.name,
+        description: Some(row.description).filter(|text| !text.is_empty()),
+        tags: row.tags,
+        revision: row.revision,
+        version: row.published_version,
+        source: Some(row.draft),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        warnings: Vec::new(),
+    }
+}

@@ -1,0 +1,250 @@
+//! A runtime on a database of its own, and a step whose effects can be counted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use windlass_definition::{
+    Class, Error, Value,
+    source::Format,
+    step_type::{Family, StepType},
+};
+use windlass_engine::{
+    id::{RunId, TenantKey},
+    start::{Mode, Principal},
+};
+use windlass_runtime::{
+    RunView, Runtime, Settings, SignalRequest, StartRequest, StepView, Target,
+    step::{Boxed, Catalogue, Step, StepContext, StepFailure},
+};
+use windlass_store::{Location, Store, StoreOptions};
+
+pub const TENANT: TenantKey = TenantKey::DEFAULT;
+
+/// What the probe steps of a test did.
+#[derive(Default)]
+pub struct Ledger {
+    begun: Mutex<BTreeMap<String, u32>>,
+    ended: Mutex<BTreeMap<String, u32>>,
+    open: AtomicU64,
+    most: AtomicU64,
+    /// Steps with `gate: true` wait for this.
+    pub gate: Notify,
+    pub changed: Notify,
+}
+
+impl Ledger {
+    pub fn begun(&self) -> BTreeMap<String, u32> {
+        self.begun.lock().unwrap().clone()
+    }
+
+    pub fn ended(&self) -> BTreeMap<String, u32> {
+        self.ended.lock().unwrap().clone()
+    }
+
+    /// The most attempts that ran at one moment.
+    pub fn most(&self) -> u64 {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    /// Waits until that many attempts have begun.
+    pub async fn begun_reaches(&self, count: u32) {
+        loop {
+            let changed = self.changed.notified();
+            if self.begun().values().sum::<u32>() >= count {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// `probe`: gives back `value`, after `sleep_ms`, or once the gate opens, or fails, or panics.
+pub struct Probe(pub Arc<Ledger>);
+
+fn schema(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+impl Step for Probe {
+    fn describe(&self) -> StepType {
+        StepType {
+            name: "probe",
+            documentation: "Gives back `value`.",
+            family: Family::Doing,
+            with_schema: schema(r#"{"type": "object"}"#),
+            output_schema: schema("true"),
+            secret_fields: &[],
+            program_fields: &[],
+            hidden: false,
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
+        Box::pin(async move {
+            *self.0.begun.lock().unwrap().entry(context.key.to_string()).or_default() += 1;
+            let open = self.0.open.fetch_add(1, Ordering::SeqCst) + 1;
+            self.0.most.fetch_max(open, Ordering::SeqCst);
+            self.0.changed.notify_waiters();
+            let result = self.work(context, &input).await;
+            self.0.open.fetch_sub(1, Ordering::SeqCst);
+            *self.0.ended.lock().unwrap().entry(context.key.to_string()).or_default() += 1;
+            self.0.changed.notify_waiters();
+            result
+        })
+    }
+
+    fn run_now(&self, input: &Value) -> Option<Result<Value, StepFailure>> {
+        input.get("now").map(|value| Ok(value.clone()))
+    }
+}
+
+impl Probe {
+    async fn work(&self, context: &StepContext, input: &Value) -> Result<Value, StepFailure> {
+        let cancelled = || StepFailure::nothing_sent(Error::new(Class::Cancelled, "stopped", "asked to stop"));
+        if let Some(ms) = input.get("sleep_ms").and_then(Value::as_i64) {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())) => {}
+                () = context.stop.cancelled() => return Err(cancelled()),
+            }
+        }
+        if input.get("gate").is_some() {
+            tokio::select! {
+                () = self.0.gate.notified() => {}
+                () = context.stop.cancelled() => return Err(cancelled()),
+            }
+        }
+        if input.get("panic").is_some() {
+            panic!("as it was told to");
+        }
+        if let Some(code) = input.get("fail").and_then(Value::as_str) {
+            return Err(StepFailure::maybe_sent(Error::new(Class::User, code, "as it was told to").retryable()));
+        }
+        Ok(input.get("value").cloned().unwrap_or_default())
+    }
+}
+
+/// A database, and the runtime that is open on it.
+pub struct Harness {
+    pub runtime: Runtime,
+    pub ledger: Arc<Ledger>,
+    database: Place,
+    pub settings: Settings,
+}
+
+enum Place {
+    Sqlite(tempfile::TempDir),
+    Postgres(windlass_testkit::Postgres),
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        turners: 2,
+        attempts_per_workflow_max: 8,
+        scan: Duration::from_millis(50),
+        idle: Duration::from_millis(100),
+        ..Settings::default()
+    }
+}
+
+impl Harness {
+    pub async fn sqlite() -> Harness {
+        Harness::open(Place::Sqlite(tempfile::tempdir().unwrap())).await
+    }
+
+    pub async fn postgres() -> Harness {
+        Harness::open(Place::Postgres(windlass_testkit::postgres().await)).await
+    }
+
+    async fn open(database: Place) -> Harness {
+        let ledger = Arc::new(Ledger::default());
+        let settings = settings();
+        let runtime = open(&database, &ledger, settings.clone()).await;
+        Harness { runtime, ledger, database, settings }
+    }
+
+    /// As if the process had been killed and started again.
+    pub async fn crash(&mut self) {
+        self.runtime.abort().await;
+        let store = self.runtime.store().clone();
+        store.close().await;
+        self.runtime = open(&self.database, &self.ledger, self.settings.clone()).await;
+    }
+
+    /// Makes and publishes a workflow.
+    pub async fn publish(&self, source: &str) -> String {
+        let document = self.runtime.compile(source, Format::Yaml).unwrap_or_else(|error| panic!("{error:?}"));
+        let name = document.plan.name.to_string();
+        self.runtime.put_workflow(TENANT, &name, source, Format::Yaml, None).await.unwrap();
+        self.runtime.publish(TENANT, &name).await.unwrap();
+        name
+    }
+
+    pub async fn start(&self, name: &str, input: &str) -> RunId {
+        self.runtime.start(request(name, input)).await.unwrap().run
+    }
+
+    pub async fn signal(&self, run: RunId, name: &str) {
+        let (tenant, name) = (TENANT, name.to_owned());
+        let signal = SignalRequest { tenant, run, name, payload: Value::Null, idempotency_key: None };
+        self.runtime.signal(signal).await.unwrap();
+    }
+
+    /// Waits for the end of a run.
+    pub async fn end(&self, run: RunId) -> Arc<RunView> {
+        let view = self.runtime.wait(TENANT, run, Duration::from_secs(20)).await.unwrap();
+        assert!(view.status.is_final(), "{view:?}");
+        view
+    }
+
+    /// Publishes a document, runs it, and gives its end.
+    pub async fn run(&self, source: &str, input: &str) -> Arc<RunView> {
+        let name = self.publish(source).await;
+        self.end(self.start(&name, input).await).await
+    }
+
+    pub async fn steps(&self, run: RunId) -> Vec<StepView> {
+        self.runtime.steps(TENANT, run, None, 1_000).await.unwrap().items
+    }
+
+    /// Waits until something about a run is true.
+    pub async fn until(&self, run: RunId, what: impl Fn(&RunView) -> bool) -> RunView {
+        for _ in 0..2_000 {
+            let view = self.runtime.run(TENANT, run).await.unwrap();
+            if what(&view) {
+                return view;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it never came to that: {:?}", self.runtime.run(TENANT, run).await);
+    }
+}
+
+async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings) -> Runtime {
+    let location = match database {
+        Place::Sqlite(dir) => Location::Sqlite { data_dir: dir.path().to_owned() },
+        Place::Postgres(postgres) => Location::Postgres { url: postgres.url.clone() },
+    };
+    let store = Store::open(StoreOptions::new(location)).await.unwrap();
+    let catalogue = Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger)))]);
+    Runtime::open(store, catalogue, settings).await.unwrap()
+}
+
+pub fn request(name: &str, input: &str) -> StartRequest {
+    StartRequest {
+        tenant: TENANT,
+        target: Target::Published { name: name.to_owned(), version: None },
+        input: serde_json::from_str(input).unwrap(),
+        mode: Mode::Production,
+        by: Principal::System,
+        idempotency_key: None,
+        key: None,
+        labels: BTreeMap::new(),
+    }
+}

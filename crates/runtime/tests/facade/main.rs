@@ -1,0 +1,27 @@
+//! The runtime through its facade, on every database.
+
+mod harness;
+mod restarts;
+mod runs;
+
+/// Each test on each database.
+macro_rules! on_every_database {
+    ($($module:ident: $($test:ident),* ;)*) => {
+        mod sqlite { $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() { super::$module::$test(super::harness::Harness::sqlite().await).await }
+        )*)* }
+        mod postgres { $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() { super::$module::$test(super::harness::Harness::postgres().await).await }
+        )*)* }
+    };
+}
+
+on_every_database! {
+    runs: a_run_completes, what_does_not_exist_or_match_is_refused, a_panic_is_a_failure, retries_follow_failures,
+        undo_runs_in_reverse, a_fan_out_is_bounded, signals_come_before_and_after_the_wait, cancel_stops_what_runs,
+        pause_holds_and_resume_goes_on, large_values_come_back, one_key_starts_one_run,
+        a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
+    restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing;
+}

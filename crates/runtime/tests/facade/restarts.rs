@@ -1,0 +1,104 @@
+//! A process that ends anywhere: what was accepted goes on, and nothing counts twice.
+
+use std::time::Duration;
+
+use windlass_engine::status::RunStatus;
+
+use crate::harness::{Harness, TENANT};
+
+pub async fn a_killed_run_goes_on(mut harness: Harness) {
+    let source = "
+name: killed
+steps:
+  - { id: a, type: probe, with: { value: 1 } }
+  - { id: b, type: probe, with: { sleep_ms: 300, value: 2 } }
+  - { id: c, type: probe, with: { value: 3 } }
+";
+    let name = harness.publish(source).await;
+    let run = harness.start(&name, "{}").await;
+    harness.ledger.begun_reaches(2).await;
+    harness.crash().await;
+    let view = harness.end(run).await;
+    assert_eq!(view.status, RunStatus::Completed, "{view:?}");
+    let ended: Vec<u32> = harness.ledger.ended().into_values().collect();
+    assert_eq!(ended, [1, 1, 1]);
+}
+
+pub async fn a_wait_survives_and_outlives(mut harness: Harness) {
+    let source = "
+name: patient
+steps:
+  - { id: w, type: wait, with: { signal: go } }
+  - { id: d, type: delay, with: { for: 200ms } }
+";
+    let name = harness.publish(source).await;
+    let run = harness.start(&name, "{}").await;
+    harness.until(run, |view| view.status == RunStatus::Waiting).await;
+    harness.crash().await;
+    assert_eq!(harness.runtime.metrics().runs_in_memory, 0);
+    assert_eq!(harness.steps(run).await[0].waits_for, Some("signal"));
+    harness.signal(run, "go").await;
+    harness.crash().await;
+    assert_eq!(harness.end(run).await.status, RunStatus::Completed);
+}
+
+pub async fn children_survive(mut harness: Harness) {
+    let child = "
+name: child
+steps: [{ id: work, type: probe, with: { sleep_ms: 50, value: '${{ input.n * 2 }}' } }]
+output: '${{ steps.work.output }}'
+";
+    let parent = "
+name: parent
+steps:
+  - id: each
+    type: foreach
+    items: [1, 2, 3, 4, 5]
+    parallel: 5
+    do: [{ id: call, type: workflow, with: { name: child, input: { n: '${{ item }}' } } }]
+";
+    harness.publish(child).await;
+    let name = harness.publish(parent).await;
+    for wait_ms in [0, 1, 3, 10, 40] {
+        let run = harness.start(&name, "{}").await;
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        harness.crash().await;
+        let view = harness.end(run).await;
+        assert_eq!(view.status, RunStatus::Completed, "{view:?}");
+        assert_eq!(view.output.to_string(), "[2,4,6,8,10]");
+    }
+}
+
+pub async fn random_kills_lose_nothing(mut harness: Harness) {
+    let source = "
+name: busy
+steps:
+  - { id: a, type: probe, with: { value: 1, sleep_ms: 1 } }
+  - id: each
+    type: foreach
+    items: [1, 2, 3]
+    parallel: 3
+    do:
+      - { id: b, type: probe, with: { value: '${{ item }}', sleep_ms: 2 } }
+      - { id: d, type: delay, with: { for: 3ms } }
+      - { id: n, type: probe, with: { now: '${{ item }}' } }
+output: '${{ steps.each.output }}'
+";
+    let name = harness.publish(source).await;
+    let mut runs = Vec::new();
+    let mut seed = 7u64;
+    for _ in 0..8 {
+        for _ in 0..10 {
+            runs.push(harness.start(&name, "{}").await);
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        tokio::time::sleep(Duration::from_micros((seed >> 33) % 30_000)).await;
+        harness.crash().await;
+    }
+    for run in runs {
+        let view = harness.end(run).await;
+        assert_eq!((view.status, view.output.to_string()), (RunStatus::Completed, "[1,2,3]".to_owned()), "{view:?}");
+        let steps = harness.runtime.steps(TENANT, run, None, 100).await.unwrap();
+        assert_eq!(steps.items.len(), 11);
+    }
+}
