@@ -117,7 +117,9 @@ impl Writer<'_> {
         let mut catches = Vec::new();
         if self.random.percent(50) {
             let on = [*self.random.pick(PATTERNS)];
-            catches.push(json!({ "on": on, "as": "why", "do": self.block(&sight, depth).json }));
+            // A name of its own: one that hides another is refused.
+            let name = self.fresh_id();
+            catches.push(json!({ "on": on, "as": format!("why_{name}"), "do": self.block(&sight, depth).json }));
         }
         if catches.is_empty() || self.random.percent(50) {
             catches.push(json!({ "do": self.block(&sight, depth).json }));
