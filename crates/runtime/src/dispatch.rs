@@ -161,7 +161,7 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
     Some((started_at, result))
 }
 
-fn context(core: &Core, order: &Order) -> StepContext {
+fn context(core: &Arc<Core>, order: &Order) -> StepContext {
     StepContext {
         tenant: order.tenant,
         run: order.run,
@@ -172,6 +172,7 @@ fn context(core: &Core, order: &Order) -> StepContext {
         now: order.step.now,
         stop: order.stop.clone(),
         store: core.store.clone(),
+        events: Arc::new(crate::events::Intake(Arc::clone(core))),
     }
 }
 

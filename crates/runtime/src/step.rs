@@ -10,6 +10,11 @@ use windlass_definition::{
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_store::Store;
 
+use crate::{
+    error::RuntimeError,
+    request::{EventRequest, PublishedEvent},
+};
+
 /// A boxed future, as the step seam returns it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -57,6 +62,14 @@ pub struct StepContext {
     pub stop: CancellationToken,
     /// For step types whose effect is on the store itself, such as `state`.
     pub store: Store,
+    /// For step types that hand in events, such as `emit`.
+    pub events: Arc<dyn Events>,
+}
+
+/// Takes events in: the runtime does.
+pub trait Events: Send + Sync {
+    /// Keeps an event, durably, and tells the runs that wait for it; one of the same source and id counts once.
+    fn publish(&self, event: EventRequest) -> Boxed<'_, Result<PublishedEvent, RuntimeError>>;
 }
 
 /// An attempt that failed.

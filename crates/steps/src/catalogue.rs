@@ -7,6 +7,7 @@ use windlass_runtime::step::{Catalogue, Step};
 use crate::{
     bench::Bench,
     egress::{Egress, EgressError, EgressOptions},
+    emit::Emit,
     exec::{Exec, ExecOptions},
     http::Http,
     jq::{Jq, JqOptions},
@@ -30,8 +31,13 @@ pub struct Options {
 /// The HTTP client cannot be set up.
 pub fn catalogue(options: Options) -> Result<Catalogue, EgressError> {
     let egress = Egress::new(options.egress)?;
-    let mut steps: Vec<Arc<dyn Step>> =
-        vec![Arc::new(Bench), Arc::new(Http::new(egress)), Arc::new(Jq::new(options.jq)), Arc::new(SharedState)];
+    let mut steps: Vec<Arc<dyn Step>> = vec![
+        Arc::new(Bench),
+        Arc::new(Emit),
+        Arc::new(Http::new(egress)),
+        Arc::new(Jq::new(options.jq)),
+        Arc::new(SharedState),
+    ];
     if let Some(exec) = options.exec {
         steps.push(Arc::new(Exec::new(exec)));
     }

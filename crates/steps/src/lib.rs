@@ -6,6 +6,7 @@
 pub mod bench;
 mod catalogue;
 pub mod egress;
+pub mod emit;
 pub mod exec;
 pub mod http;
 pub mod jq;

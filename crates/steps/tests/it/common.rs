@@ -1,16 +1,32 @@
 //! A context for an attempt, and the shapes that tests check.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use windlass_definition::{Timestamp, Value};
 use windlass_engine::id::{RunId, TenantKey};
-use windlass_runtime::step::{Step, StepContext, StepFailure};
+use windlass_runtime::{
+    EventRequest, PublishedEvent, RuntimeError,
+    step::{Boxed, Events, Step, StepContext, StepFailure},
+};
 use windlass_store::{Location, Store, StoreOptions};
 
 /// A context, and the store that is behind it.
 pub struct Scene {
     pub context: StepContext,
     _directory: tempfile::TempDir,
+}
+
+/// Keeps events, as a runtime does that nobody waits in.
+#[derive(Default)]
+pub struct Kept(pub Mutex<Vec<EventRequest>>);
+
+impl Events for Kept {
+    fn publish(&self, event: EventRequest) -> Boxed<'_, Result<PublishedEvent, RuntimeError>> {
+        self.0.lock().unwrap().push(event);
+        Box::pin(async { Ok(PublishedEvent { duplicate: false, taken: 0 }) })
+    }
 }
 
 pub async fn scene() -> Scene {
@@ -27,6 +43,7 @@ pub async fn scene() -> Scene {
         now: Timestamp::from_micros(0),
         stop: CancellationToken::new(),
         store,
+        events: Arc::new(Kept::default()),
     };
     Scene { context, _directory: directory }
 }

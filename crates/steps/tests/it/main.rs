@@ -2,6 +2,7 @@
 
 mod common;
 mod egress;
+mod emit;
 mod exec;
 mod http;
 mod jq;

@@ -1,0 +1,135 @@
+//! `emit`: an event for other runs, and for whoever listens.
+//!
+//! Invariant: an event's source and id count once, and the id is the step's key unless the document gives one: however
+//! often an attempt is repeated, there is one event.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use windlass_definition::{
+    Class, Error, Timestamp, Value,
+    step_type::{Family, StepType},
+};
+use windlass_runtime::{
+    EventRequest, RuntimeError,
+    step::{Boxed, Step, StepContext, StepFailure},
+};
+
+use crate::schema;
+
+const DOCUMENTATION: &str = "\
+Emits a CloudEvent (1.0): runs that wait for one like it take it, and it is kept for those that begin to wait later.
+
+`source` is `/workflows/<name>` and `id` the step's key when they are not given. An event of the same source and id \
+counts once.";
+
+/// How long `type`, `source`, `id` and `subject` may be.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The step type.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Emit;
+
+/// The `with` of `emit`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EmitWith {
+    /// The type of the event, such as `com.shop.order.created`.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 200))]
+    event_type: String,
+    /// What it is about.
+    #[schemars(length(min = 1, max = 200))]
+    subject: Option<String>,
+    /// What happened, in full.
+    #[serde(default)]
+    data: serde_json::Value,
+    /// Where it comes from.
+    #[schemars(length(min = 1, max = 200))]
+    source: Option<String>,
+    /// Which event of that source it is.
+    #[schemars(length(min = 1, max = 200))]
+    id: Option<String>,
+    /// When it happened, as RFC 3339; when the step became ready when absent.
+    time: Option<String>,
+}
+
+/// The output of `emit`.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EmitOutput {
+    /// The event's id.
+    id: String,
+    /// Where it comes from.
+    source: String,
+    /// How many runs took it at once.
+    taken: usize,
+}
+
+impl Step for Emit {
+    fn describe(&self) -> StepType {
+        StepType {
+            name: "emit",
+            documentation: DOCUMENTATION,
+            family: Family::Doing,
+            with_schema: schema::input_schema::<EmitWith>(),
+            output_schema: schema::output_schema::<EmitOutput>(),
+            secret_fields: &[],
+            program_fields: &[],
+            hidden: false,
+        }
+    }
+
+    fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
+        Box::pin(async move {
+            let with: EmitWith = schema::read_with("emit", &input)?;
+            let data = input.get("data").cloned().unwrap_or_default();
+            let request = request(context, with, data)?;
+            let (id, source) = (request.id.clone(), request.source.clone());
+            let published = context.events.publish(request).await.map_err(failed)?;
+            Ok(schema::to_output(&EmitOutput { id, source, taken: published.taken }))
+        })
+    }
+}
+
+fn request(context: &StepContext, with: EmitWith, data: Value) -> Result<EventRequest, StepFailure> {
+    let id = with.id.unwrap_or_else(|| context.key.to_string());
+    let source = with.source.unwrap_or_else(|| format!("/workflows/{}", context.workflow));
+    let named = [
+        ("type", Some(&with.event_type)),
+        ("source", Some(&source)),
+        ("id", Some(&id)),
+        ("subject", with.subject.as_ref()),
+    ];
+    for (name, value) in named {
+        if value.is_some_and(|it| it.is_empty() || it.chars().count() > NAME_CHARS_MAX) {
+            return Err(schema::invalid("bad_event", &format!("`{name}` must have 1 to {NAME_CHARS_MAX} characters")));
+        }
+    }
+    let time = match &with.time {
+        None => context.now,
+        Some(text) => {
+            let bad = || schema::invalid("bad_event", &format!("`time` is `{text}`, which is no RFC 3339 time"));
+            Timestamp::parse(text).ok_or_else(bad)?
+        }
+    };
+    let mut event = Value::map([
+        ("specversion", Value::from("1.0")),
+        ("id", Value::from(id.as_str())),
+        ("source", Value::from(source.as_str())),
+        ("type", Value::from(with.event_type.as_str())),
+        ("time", Value::from(time.to_string())),
+        ("datacontenttype", Value::from("application/json")),
+        ("data", data),
+    ]);
+    if let Some(subject) = &with.subject {
+        event = event.with_entry("subject", Value::from(subject.as_str()));
+    }
+    Ok(EventRequest { tenant: context.tenant, source, id, event_type: with.event_type, subject: with.subject, event })
+}
+
+/// An event that was not taken in. Whether it is kept is open, and handing it in again is safe.
+fn failed(error: RuntimeError) -> StepFailure {
+    match error {
+        RuntimeError::Limit { code, detail } => StepFailure::nothing_sent(Error::new(Class::Limit, code, detail)),
+        other => StepFailure::maybe_sent(Error::new(Class::Connect, "events", other.to_string()).retryable()),
+    }
+}
