@@ -6,20 +6,7 @@ pub mod shop;
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
-
-/// Serves what the examples talk to.
-#[derive(Debug, Args)]
-pub struct DemoCommand {
-    #[command(subcommand)]
-    demo: Demo,
-}
-
-#[derive(Debug, Subcommand)]
-enum Demo {
-    /// Serve a small shop: payment, stock and shipping over HTTP, with a ledger of what really happened.
-    Shop(ShopCommand),
-}
+use clap::Args;
 
 /// Serves the shop until it is interrupted.
 #[derive(Debug, Args)]
@@ -32,20 +19,12 @@ pub struct ShopCommand {
     ledger: PathBuf,
 }
 
-impl DemoCommand {
-    /// Runs the demo until it ends or is interrupted.
+impl ShopCommand {
+    /// Serves the shop until it is interrupted.
     ///
     /// # Errors
     /// It could not start; the text says why.
     pub async fn run(self) -> anyhow::Result<()> {
-        match self.demo {
-            Demo::Shop(shop) => shop.run().await,
-        }
-    }
-}
-
-impl ShopCommand {
-    async fn run(self) -> anyhow::Result<()> {
         let router = shop::router(shop::ShopOptions { ledger: self.ledger.clone() })
             .with_context(|| format!("failed to open the ledger {}", self.ledger.display()))?;
         let listener = tokio::net::TcpListener::bind(self.listen)

@@ -1,3 +1,78 @@
-//! The parts of the `windlass` program that tests start in process.
+//! The `windlass` program: its command line, and the parts of it that tests start in process.
+//!
+//! Invariant: with `--json`, standard output holds JSON alone; what is for people goes to standard error, or is the
+//! answer itself. Every way to end has an exit code (see [`exit::Exit`]).
 
+pub mod args;
+pub mod client;
+pub mod command;
 pub mod demo;
+pub mod exit;
+pub mod follow;
+pub mod input;
+pub mod output;
+pub mod place;
+pub mod serving;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::Cli;
+use command::Context;
+use exit::{Exit, Failure, Outcome};
+use place::Sources;
+
+/// Stack of the threads that carry out commands: documents and values may be deep.
+const STACK_BYTES: usize = 16 << 20;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let matches = Cli::command().try_get_matches();
+    let matches = match matches {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let sources = Sources::of(&matches);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let context = Context { global: cli.global, sources };
+    let json = context.json();
+    match carry_out(cli.command, context) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            report(&failure, json);
+            failure.exit.into()
+        }
+    }
+}
+
+fn carry_out(command: args::Command, context: Context) -> Outcome {
+    // Whoever installed one before us, in a test, has installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(async {
+        // On a worker thread, for its stack.
+        tokio::spawn(command::run(command, context)).await
+    });
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|error| Err(Failure::internal(format!("the command broke off: {error}"))))
+}
+
+fn report(failure: &Failure, json: bool) {
+    if json {
+        // The exit code tells it all the same.
+        let _ = output::json(&failure.to_json());
+    }
+    output::note(failure.to_string());
+}
+
+/// Help and versions are answers; the rest is bad usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is nobody's fault.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Refused.into() } else { Exit::Done.into() }
+}

@@ -1,3 +1,5 @@
-//! The `windlass` program.
+//! The `windlass` binary; everything is in the library beside it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    windlass_cli::main()
+}

@@ -1,1 +1,26 @@
-//! server
+//! The HTTP API of Windlass: routes over the runtime's facade.
+//!
+//! Invariants: no route is open without a token but those of `routes::public`; the tenant of a request comes from its
+//! token alone; every answer that is not a success is a problem document; a 2xx answer leaves after the commit that it
+//! speaks of.
+
+pub mod app;
+pub mod auth;
+mod edge;
+pub mod extract;
+mod figures;
+pub mod json;
+pub mod listen;
+pub mod metrics;
+pub mod openapi;
+pub mod page;
+pub mod problem;
+pub mod refusal;
+pub mod reply;
+pub mod routes;
+pub mod token;
+pub mod view;
+
+pub use app::App;
+pub use auth::{Gate, Identity, Tokens};
+pub use routes::{document, router};

@@ -1,0 +1,298 @@
+//! The grammar of the command line: what each command takes, and what `--help` says of it.
+//!
+//! `docs/cli.md` is written from these sentences.
+
+mod runs;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use runs::{RunsCommand, SettleOutcome};
+pub use serve::{LogFormat, ServeArgs};
+
+/// What stands below `windlass --help`.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done; a run that was waited for completed
+  1  a run that was waited for did not complete, or a check found something
+  2  refused: bad usage, a document or an input that does not validate, a state that does not allow it
+  3  the server or the database cannot be reached, or is held by another process
+  4  there is no such thing
+  5  no token, a wrong token, or one without the permission
+  6  something went wrong inside
+
+Every command takes --json: then standard output holds JSON alone.";
+
+/// Windlass runs workflows and never loses its place.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// Where to act and how to print.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The server to talk to [default: http://127.0.0.1:7400]
+    #[arg(long, global = true, env = "WINDLASS_URL", value_name = "URL", help_heading = "Where")]
+    pub url: Option<String>,
+    /// The API token for that server
+    #[arg(long, global = true, env = "WINDLASS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(help_heading = "Where")]
+    pub token: Option<String>,
+    /// Act straight on the SQLite data in this directory; no server is needed
+    #[arg(long, global = true, env = "WINDLASS_DATA_DIR", value_name = "DIR", help_heading = "Where")]
+    pub data_dir: Option<PathBuf>,
+    /// Act straight on this PostgreSQL database: postgres://user:password@host/database
+    #[arg(long, global = true, env = "WINDLASS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(help_heading = "Where")]
+    pub database_url: Option<String>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: the API, on SQLite or PostgreSQL
+    Serve(ServeArgs),
+    /// Run a workflow file here and now; no server is needed
+    Run(RunArgs),
+    /// Check workflow files and say everything that is wrong with them
+    Check {
+        /// The files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Send workflow files to a server and publish them
+    Deploy {
+        /// The files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Leave them as drafts
+        #[arg(long)]
+        no_publish: bool,
+    },
+    /// Start a run of a workflow
+    Start(StartArgs),
+    /// Look at runs and act on them
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Look at workflows and their versions
+    #[command(subcommand)]
+    Workflows(WorkflowsCommand),
+    /// Look at what waits for a person, and decide
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// Look at the work that waits for outside workers
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// The demo: a small shop, and the order saga against it
+    #[command(subcommand)]
+    Demo(DemoCommand),
+    /// Print the JSON Schema of workflow documents
+    Schema,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+    /// Write the reference of this command line in Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// What `windlass run` takes.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The workflow file; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "resume")]
+    pub file: Option<PathBuf>,
+    /// The input: JSON, `@file`, or `-` for standard input
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub input: Option<String>,
+    /// Go on with an unfinished run: this one, or the newest of the file's workflow
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    pub resume: Option<Option<String>>,
+    /// Use the steps' `test` outputs instead of their effects
+    #[arg(long)]
+    pub test: bool,
+    /// Let steps reach private addresses, such as services on this machine
+    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", value_parser = serve::switch(), num_args = 0..=1)]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
+    pub allow_private_network: bool,
+    /// Let `exec` steps run programs on this machine
+    #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = serve::switch(), num_args = 0..=1)]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
+    pub allow_exec: bool,
+}
+
+/// What `windlass start` takes.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The workflow's name
+    pub name: String,
+    /// The input: JSON, `@file`, or `-` for standard input
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub input: Option<String>,
+    /// Wait so long for its end, such as `30s`; at most 5 minutes
+    #[arg(long, value_name = "SPAN")]
+    pub wait: Option<String>,
+    /// A published version; the newest when left out
+    #[arg(long)]
+    pub version: Option<i32>,
+    /// `test` runs the draft
+    #[arg(long, value_parser = ["production", "test"])]
+    pub mode: Option<String>,
+    /// Starting twice with one key starts once
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// A key to find the run by
+    #[arg(long)]
+    pub key: Option<String>,
+    /// A label to find the run by; may be given more than once
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// Reads `name=value`.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `windlass workflows …`
+#[derive(Debug, Subcommand)]
+pub enum WorkflowsCommand {
+    /// List the workflows
+    List(PageArgs),
+    /// Print a workflow's document: the draft, or a version
+    Show {
+        /// The workflow's name
+        name: String,
+        /// A published version; the draft when left out
+        #[arg(long)]
+        version: Option<i32>,
+        /// As what to print it
+        #[arg(long, value_parser = ["yaml", "json"], default_value = "yaml")]
+        format: String,
+    },
+    /// List the published versions of a workflow
+    Versions {
+        /// The workflow's name
+        name: String,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Publish the draft as the next version
+    Publish {
+        /// The workflow's name
+        name: String,
+    },
+}
+
+/// `windlass approvals …`
+#[derive(Debug, Subcommand)]
+pub enum ApprovalsCommand {
+    /// List approvals
+    List {
+        /// `pending`, `approved`, `rejected`, `expired`, `cancelled`; all when left out
+        #[arg(long)]
+        status: Option<String>,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Approve
+    Approve(DecideArgs),
+    /// Reject
+    Reject(DecideArgs),
+}
+
+/// What a decision takes.
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// The approval's id
+    pub approval: String,
+    /// The form's values: JSON, `@file`, or `-` for standard input
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub form: Option<String>,
+    /// A word on it
+    #[arg(long)]
+    pub comment: Option<String>,
+    /// Who decides, when that is not the one whom the token names
+    #[arg(long, value_name = "PERSON")]
+    pub by: Option<String>,
+}
+
+/// `windlass tasks …`
+#[derive(Debug, Subcommand)]
+pub enum TasksCommand {
+    /// List tasks
+    List {
+        /// Of this queue alone
+        #[arg(long)]
+        queue: Option<String>,
+        /// `pending`, `claimed`, `completed`, `failed`; all when left out
+        #[arg(long)]
+        status: Option<String>,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+/// `windlass demo …`
+#[derive(Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Serve the demo shop alone: payment, stock and shipping over HTTP, with a ledger of what really happened
+    Shop(crate::demo::ShopCommand),
+    /// Serve everything, deploy the examples, run the order saga and show it
+    Run(DemoRunArgs),
+}
+
+/// What `windlass demo run` takes.
+#[derive(Debug, Args)]
+pub struct DemoRunArgs {
+    /// Where the API listens
+    #[arg(long, env = "WINDLASS_LISTEN", default_value = "127.0.0.1:7400", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+    /// Where the shop listens
+    #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDRESS")]
+    pub shop: std::net::SocketAddr,
+    /// The folder of the examples
+    #[arg(long, default_value = "examples", value_name = "DIR")]
+    pub examples: PathBuf,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PageArgs {
+    /// Rows of a page
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: Option<u32>,
+    /// Go on after this cursor, which the page before ended with
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

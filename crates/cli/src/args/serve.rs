@@ -1,0 +1,50 @@
+//! `windlass serve`: what the server is told.
+
+use std::net::SocketAddr;
+
+use clap::{
+    Args, ValueEnum,
+    builder::{BoolishValueParser, TypedValueParser},
+};
+
+/// What `windlass serve` takes, beside `--data-dir` or `--database-url`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where to listen
+    #[arg(long, env = "WINDLASS_LISTEN", default_value = "127.0.0.1:7400", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// The first administrator's API token, at least 16 characters; one is made and printed when left out
+    #[arg(long, env = "WINDLASS_BOOTSTRAP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub bootstrap_token: Option<String>,
+    /// Let steps reach private addresses, such as services on this machine
+    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", value_parser = switch(), num_args = 0..=1)]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
+    pub allow_private_network: bool,
+    /// Let `exec` steps run programs on this machine
+    #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = switch(), num_args = 0..=1)]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
+    pub allow_exec: bool,
+    /// Seconds that open requests and running steps have when the server stops
+    #[arg(long, env = "WINDLASS_GRACE_SECONDS", default_value_t = 30, value_name = "SECONDS")]
+    pub grace_seconds: u64,
+    /// How the log is written
+    #[arg(long, env = "WINDLASS_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or filters such as `info,windlass_runtime=debug`
+    #[arg(long, env = "WINDLASS_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Reads what an environment variable may say for yes and no: `1`, `true`, `yes`, `on`, and their opposites.
+pub fn switch() -> impl TypedValueParser<Value = bool> {
+    BoolishValueParser::new()
+}

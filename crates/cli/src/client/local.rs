@@ -1,0 +1,103 @@
+//! The API in this process, straight on a database.
+
+use std::time::Duration;
+
+use axum::{Router, body::Body};
+use futures::{StreamExt, TryStreamExt};
+use http::Request;
+use tower::ServiceExt;
+use windlass_runtime::Runtime;
+use windlass_server::{App, Gate, routes};
+
+use super::{Answer, Call, Pieces};
+use crate::{
+    exit::{Exit, Failure},
+    place::{self, Database, Purpose},
+};
+
+/// How long what runs has to come to rest when a command leaves.
+const GRACE: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// The API in this process.
+pub struct Local {
+    app: App,
+    router: Router,
+}
+
+impl Local {
+    /// Opens the database and turns its runs.
+    ///
+    /// # Errors
+    /// The database cannot be opened, or another process has it.
+    pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
+        let runtime = place::open_runtime(database, purpose).await?;
+        Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes())))
+    }
+
+    /// The API of a server in this process.
+    pub fn of(app: App) -> Local {
+        let router = windlass_server::router(&app);
+        Local { app, router }
+    }
+
+    /// The runtime itself.
+    pub fn runtime(&self) -> &Runtime {
+        self.app.runtime()
+    }
+
+    /// The server in this process, behind no gate.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Sends it and takes the whole answer.
+    ///
+    /// # Errors
+    /// The answer is over the bound.
+    pub async fn send(&self, call: Call) -> Result<Answer, Failure> {
+        let response = self.call(call).await?;
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+
+    /// Sends it and takes the answer piece by piece.
+    ///
+    /// # Errors
+    /// The answer is a problem.
+    pub async fn stream(&self, call: Call) -> Result<Pieces, Failure> {
+        let response = self.call(call).await?;
+        if !response.status().is_success() {
+            let (parts, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
+            Answer { status: parts.status, headers: parts.headers, body }.or_problem()?;
+            return Err(Failure::internal("the answer is something else"));
+        }
+        let cut = |error: axum::Error| Failure::new(Exit::Internal, "cut", error.to_string());
+        Ok(response.into_body().into_data_stream().map_err(cut).boxed())
+    }
+
+    async fn call(&self, call: Call) -> Result<axum::response::Response, Failure> {
+        let mut request = Request::builder().method(call.method).uri(format!("/api/v1{}", call.path));
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        let body = match call.body {
+            Some((media_type, bytes)) => {
+                request = request.header("content-type", media_type);
+                Body::from(bytes)
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).map_err(|error| Failure::refused(error.to_string()))?;
+        Ok(self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+    }
+
+    /// Brings everything to rest; what is unfinished goes on when the database is next opened.
+    pub async fn close(self) {
+        self.app.drain();
+        place::close_runtime(self.app.runtime(), GRACE).await;
+    }
+}

@@ -1,0 +1,113 @@
+//! The commands: one file per noun or verb.
+
+mod approvals;
+mod check;
+mod demo_run;
+mod deploy;
+mod reference;
+mod run;
+mod runs;
+mod serve;
+mod start;
+mod tasks;
+mod workflows;
+
+use clap::CommandFactory;
+
+use crate::{
+    args::{Cli, Command, DemoCommand},
+    exit::{Exit, Failure, Outcome},
+    output,
+    place::{self, Sources},
+};
+
+/// What every command gets: the options that stand before all, and where they came from.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The options.
+    pub global: crate::args::Global,
+    /// Where they came from.
+    pub sources: Sources,
+}
+
+impl Context {
+    /// The way to the API that this command line names.
+    ///
+    /// # Errors
+    /// It names two, or the database cannot be opened.
+    pub async fn client(&self) -> Result<crate::client::Client, Failure> {
+        crate::client::Client::open(&place::of_client(&self.global, self.sources)?).await
+    }
+
+    /// The options that name the place again, for hints.
+    pub fn place_options(&self) -> String {
+        match place::of_client(&self.global, self.sources) {
+            Ok(place::Place::Database(database)) => database.options(),
+            _ => String::new(),
+        }
+    }
+
+    /// The database that this command line names.
+    ///
+    /// # Errors
+    /// It names two.
+    pub fn database(&self) -> Result<place::Database, Failure> {
+        place::of_database(&self.global, self.sources)
+    }
+
+    /// Whether programs read the output.
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// What went wrong, with the exit code that it means.
+pub async fn run(command: Command, context: Context) -> Outcome {
+    match command {
+        Command::Serve(args) => serve::run(args, &context).await,
+        Command::Run(args) => run::run(args, &context).await,
+        Command::Check { files } => check::run(&files, &context),
+        Command::Deploy { files, no_publish } => {
+            let publish = if no_publish { deploy::Publish::No } else { deploy::Publish::Yes };
+            deploy::run(&files, publish, &context).await
+        }
+        Command::Start(args) => start::run(args, &context).await,
+        Command::Runs(command) => runs::run(command, &context).await,
+        Command::Workflows(command) => workflows::run(command, &context).await,
+        Command::Approvals(command) => approvals::run(command, &context).await,
+        Command::Tasks(command) => tasks::run(command, &context).await,
+        Command::Demo(DemoCommand::Shop(shop)) => {
+            shop.run().await.map_err(|error| Failure::new(Exit::Unreachable, "shop", format!("{error:#}")))?;
+            Ok(Exit::Done)
+        }
+        Command::Demo(DemoCommand::Run(args)) => demo_run::run(args, &context).await,
+        Command::Schema => {
+            output::line(output::pretty(&windlass_definition::schema::json_schema(&check::step_types()?)))?;
+            Ok(Exit::Done)
+        }
+        Command::Completions { shell } => {
+            let mut bytes = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut bytes);
+            output::line(String::from_utf8_lossy(&bytes))?;
+            Ok(Exit::Done)
+        }
+        Command::Version => version(&context),
+        Command::Reference => {
+            output::line(reference::markdown())?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn version(context: &Context) -> Outcome {
+    let version = env!("CARGO_PKG_VERSION");
+    if context.json() {
+        output::json(&serde_json::json!({ "version": version }))?;
+    } else {
+        output::line(format!("windlass {version}"))?;
+    }
+    Ok(Exit::Done)
+}

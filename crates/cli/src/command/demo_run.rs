@@ -1,0 +1,142 @@
+//! `windlass demo run`: what `make run` calls. A server, the demo shop, the examples, and the order saga to its end.
+
+use std::{io::IsTerminal, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::{Context, deploy, start};
+use crate::{
+    args::DemoRunArgs,
+    client::{Call, Client},
+    demo::shop,
+    exit::{Exit, Failure, Outcome},
+    follow::{Ended, Follow, Show},
+    input::WorkflowFile,
+    output,
+    place::Allowed,
+    serving::{Server, Serving, asked_to_stop},
+};
+
+/// The example that is run.
+const SAGA: &str = "order-saga";
+/// How long open requests and running steps have when the demo stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Shows the saga, and serves until Ctrl-C where there is a terminal.
+///
+/// # Errors
+/// Something cannot start, or an example is refused.
+pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
+    let database = context.database()?;
+    let described = database.describe();
+    let shop = open_shop(&args).await?;
+    let serving = Serving {
+        database,
+        listen: args.listen,
+        bootstrap_token: std::env::var("WINDLASS_BOOTSTRAP_TOKEN").ok(),
+        // The shop is on this machine.
+        allowed: Allowed { private_network: true, exec: false },
+        grace: GRACE,
+    };
+    let server = Server::start(serving).await?;
+    let client = Client::Local(server.local());
+    let shown = show(&client, &args, &shop, context).await;
+    let stays = std::io::stdin().is_terminal() && shown.is_ok();
+    if !context.json() {
+        announce(&server, &described, stays)?;
+    }
+    if stays {
+        asked_to_stop().await;
+    }
+    server.stop().await;
+    shop.task.abort();
+    shown
+}
+
+struct Shop {
+    url: String,
+    task: JoinHandle<()>,
+}
+
+async fn open_shop(args: &DemoRunArgs) -> Result<Shop, Failure> {
+    let unreachable = |what: String| Failure::new(Exit::Unreachable, "shop", what);
+    let listener = TcpListener::bind(args.shop).await;
+    let listener =
+        listener.map_err(|error| unreachable(format!("the shop cannot listen on {}: {error}", args.shop)))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let router = shop::router(shop::ShopOptions { ledger: "shop-ledger.jsonl".into() })
+        .map_err(|error| unreachable(format!("the shop cannot open its ledger: {error}")))?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            output::note(format!("the shop stopped: {error}"));
+        }
+    });
+    Ok(Shop { url, task })
+}
+
+async fn show(client: &Client, args: &DemoRunArgs, shop: &Shop, context: &Context) -> Outcome {
+    let deployed = deploy_examples(client, &args.examples).await?;
+    if !context.json() {
+        output::line(format!("deployed {deployed} examples from {}", args.examples.display()))?;
+    }
+    let order = json!({
+        "order_id": format!("demo-{}", chrono::Utc::now().format("%Y%m%d-%H%M%S")),
+        "amount": 42,
+        "shop": shop.url,
+        "lines": [{ "sku": "tea", "quantity": 2 }, { "sku": "pot", "quantity": 1 }, { "sku": "cup", "quantity": 4 }],
+    });
+    let call = Call::post(format!("/workflows/{SAGA}/runs")).json(&json!({ "input": order }));
+    let run: Value = client.send(call).await?.read()?;
+    let run = run["id"].as_str().unwrap_or_default().to_owned();
+    let show = if context.json() { Show::Nothing } else { Show::People };
+    let ended = Follow { client, run: &run, name: SAGA, show, place: "" }.to_end().await?;
+    let answer = client.send(Call::get(format!("/runs/{run}"))).await?;
+    let view: Value = answer.read()?;
+    if context.json() {
+        output::line(answer.text())?;
+    } else {
+        output::line(format!(
+            "{SAGA} {run} is {}",
+            output::table::status(view["status"].as_str().unwrap_or_default())
+        ))?;
+        start::show_result(&view)?;
+    }
+    match ended {
+        Ended::Finished => Ok(start::exit_of(&view, true)),
+        Ended::Interrupted => Ok(Exit::NotCompleted),
+    }
+}
+
+async fn deploy_examples(client: &Client, folder: &Path) -> Result<usize, Failure> {
+    let mut files = Vec::new();
+    for folder in [folder.to_path_buf(), folder.join("wfinstances")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        files.extend(
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "yaml")),
+        );
+    }
+    if files.is_empty() {
+        let message = format!(
+            "there are no examples in {}: run this in the project's folder, or name --examples",
+            folder.display()
+        );
+        return Err(Failure::refused(message));
+    }
+    files.sort();
+    for path in &files {
+        deploy::deploy(client, &WorkflowFile::read(path)?, deploy::Publish::Yes).await?;
+    }
+    Ok(files.len())
+}
+
+fn announce(server: &Server, described: &str, stays: bool) -> Result<(), Failure> {
+    if let Some(token) = &server.new_token {
+        output::line(format!("token  {token}"))?;
+        output::line("       the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
+    }
+    if stays {
+        output::line(format!("windlass serves {} from {described}; Ctrl-C stops it", server.url()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `windlass serve`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use super::Context;
+use crate::{
+    args::{LogFormat, ServeArgs},
+    exit::{Exit, Failure, Outcome},
+    output,
+    place::Allowed,
+    serving::{Server, Serving, asked_to_stop},
+};
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// It cannot start.
+pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
+    start_log(&args.log, args.log_format)?;
+    let database = context.database()?;
+    let described = database.describe();
+    let serving = Serving {
+        database,
+        listen: args.listen,
+        bootstrap_token: args.bootstrap_token,
+        allowed: Allowed { private_network: args.allow_private_network, exec: args.allow_exec },
+        grace: Duration::from_secs(args.grace_seconds),
+    };
+    let server = Server::start(serving).await?;
+    if context.json() {
+        let token = server.new_token.as_deref();
+        output::json(&json!({ "url": server.url(), "database": described, "token": token }))?;
+    } else {
+        output::line(format!("windlass {} serves {}", env!("CARGO_PKG_VERSION"), server.url()))?;
+        output::line(format!("  data   {described}"))?;
+        if let Some(token) = &server.new_token {
+            output::line(format!("  token  {token}"))?;
+            output::line("         the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
+        }
+    }
+    asked_to_stop().await;
+    output::note("stopping: open requests and running steps may end; ask again to stop at once");
+    tokio::select! {
+        () = server.stop() => Ok(Exit::Done),
+        () = asked_to_stop() => Err(Failure::new(Exit::NotCompleted, "stopped", "stopped at once; what was under way goes on at the next start")),
+    }
+}
+
+/// The log goes to standard error.
+pub fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::refused(format!("`{filter}` is no filter of the log, such as `info`: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Where a command acts: on a server, or straight on a database.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{ArgMatches, parser::ValueSource};
+use windlass_definition::{step_type::StepTypes, step_types::built_in};
+use windlass_runtime::{Runtime, Settings, step::Catalogue};
+use windlass_steps::{
+    egress::{EgressOptions, address::PrivateNetwork},
+    exec::ExecOptions,
+};
+use windlass_store::{Location, Store, StoreError, StoreOptions};
+
+use crate::{
+    args::Global,
+    exit::{Exit, Failure},
+};
+
+/// The server when nobody names one.
+pub const SERVER: &str = "http://127.0.0.1:7400";
+/// The data directory when nobody names one.
+pub const DATA_DIR: &str = "./windlass-data";
+/// The socket in a data directory by which commands reach the process that holds it.
+pub const SOCKET: &str = "windlass.sock";
+
+/// Where a command acts.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Over HTTP.
+    Server {
+        /// Its address.
+        url: String,
+        /// The API token.
+        token: Option<String>,
+    },
+    /// In process.
+    Database(Database),
+}
+
+/// A database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// SQLite in a data directory.
+    Directory(PathBuf),
+    /// PostgreSQL.
+    Postgres(String),
+}
+
+impl Database {
+    /// The socket of the process that holds it, if it can have one.
+    pub fn socket(&self) -> Option<PathBuf> {
+        match self {
+            Database::Directory(directory) => Some(socket_of(directory)),
+            Database::Postgres(_) => None,
+        }
+    }
+
+    /// The database for people: the directory, or the address without its password.
+    pub fn describe(&self) -> String {
+        match self {
+            Database::Directory(directory) => format!("SQLite in {}", directory.display()),
+            Database::Postgres(url) => match (url.find("://"), url.rfind('@')) {
+                (Some(start), Some(end)) if start < end => {
+                    let user = url[start + 3..end].split(':').next().unwrap_or_default();
+                    format!("PostgreSQL at {}{user}{}", &url[..start + 3], &url[end..])
+                }
+                _ => format!("PostgreSQL at {url}"),
+            },
+        }
+    }
+
+    /// The options that name it on a command line; empty for PostgreSQL, whose address has a password in it.
+    pub fn options(&self) -> String {
+        match self {
+            Database::Directory(directory) => format!("--data-dir {}", directory.display()),
+            Database::Postgres(_) => "--database-url …".to_owned(),
+        }
+    }
+}
+
+/// The socket in that data directory.
+pub fn socket_of(directory: &Path) -> PathBuf {
+    directory.join(SOCKET)
+}
+
+/// Which option names the place: a flag beats the environment, and there a server beats a database.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources {
+    url: Option<ValueSource>,
+    data_dir: Option<ValueSource>,
+    database_url: Option<ValueSource>,
+}
+
+impl Sources {
+    /// Where the options of the innermost command came from.
+    pub fn of(matches: &ArgMatches) -> Sources {
+        let mut innermost = matches;
+        while let Some((_, inner)) = innermost.subcommand() {
+            innermost = inner;
+        }
+        let source = |id: &str| innermost.try_contains_id(id).ok().and_then(|_| innermost.value_source(id));
+        Sources { url: source("url"), data_dir: source("data_dir"), database_url: source("database_url") }
+    }
+}
+
+const FLAG: Option<ValueSource> = Some(ValueSource::CommandLine);
+
+/// The place that a client command acts on.
+///
+/// # Errors
+/// Two places are named on the command line.
+pub fn of_client(global: &Global, sources: Sources) -> Result<Place, Failure> {
+    let flags = [sources.url, sources.data_dir, sources.database_url].iter().filter(|it| **it == FLAG).count();
+    if flags > 1 {
+        return Err(Failure::refused("name one place: --url, --data-dir or --database-url"));
+    }
+    let server =
+        || Place::Server { url: global.url.clone().unwrap_or_else(|| SERVER.to_owned()), token: global.token.clone() };
+    let by_flag = sources.data_dir == FLAG || sources.database_url == FLAG;
+    if (global.url.is_some() && !by_flag) || sources.url == FLAG {
+        return Ok(server());
+    }
+    if global.data_dir.is_none() && global.database_url.is_none() {
+        return Ok(server());
+    }
+    of_database(global, sources).map(Place::Database)
+}
+
+/// The database that a command acts on which needs one: `serve`, `run`, `db`.
+///
+/// # Errors
+/// Both kinds are named in the same way.
+pub fn of_database(global: &Global, sources: Sources) -> Result<Database, Failure> {
+    let directory = |dir: &PathBuf| Database::Directory(dir.clone());
+    let postgres = |url: &String| Database::Postgres(url.clone());
+    match (&global.data_dir, &global.database_url) {
+        (None, None) => Ok(Database::Directory(DATA_DIR.into())),
+        (Some(dir), None) => Ok(directory(dir)),
+        (None, Some(url)) => Ok(postgres(url)),
+        (Some(dir), Some(url)) => match (sources.data_dir == FLAG, sources.database_url == FLAG) {
+            (true, false) => Ok(directory(dir)),
+            (false, true) => Ok(postgres(url)),
+            _ => Err(Failure::refused("name one database: --data-dir (SQLite) or --database-url (PostgreSQL)")),
+        },
+    }
+}
+
+/// What steps may do beyond the ordinary.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowed {
+    /// Reach private addresses.
+    pub private_network: bool,
+    /// Run programs on this machine.
+    pub exec: bool,
+}
+
+impl Allowed {
+    /// What the environment allows, for commands that have no option of their own for it.
+    fn by_environment() -> Allowed {
+        let on = |name: &str| {
+            std::env::var(name).is_ok_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+        };
+        Allowed { private_network: on("WINDLASS_ALLOW_PRIVATE_NETWORK"), exec: on("WINDLASS_ALLOW_EXEC") }
+    }
+}
+
+/// Why a database is opened.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose {
+    /// To serve.
+    Serve(Allowed),
+    /// To run a file.
+    Run(Allowed),
+    /// For one command; unfinished runs go on as long as it takes.
+    Command,
+}
+
+/// The step types that have effects.
+///
+/// # Errors
+/// The HTTP client cannot be set up.
+pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
+    let private_network = if allowed.private_network { PrivateNetwork::Allow } else { PrivateNetwork::Refuse };
+    let options = windlass_steps::Options {
+        egress: EgressOptions { private_network, ..EgressOptions::default() },
+        exec: allowed.exec.then(ExecOptions::default),
+        ..windlass_steps::Options::default()
+    };
+    windlass_steps::catalogue(options).map_err(|error| Failure::internal(format!("cannot set up steps: {error}")))
+}
+
+/// The step types that documents may use.
+///
+/// # Errors
+/// As [`catalogue`].
+pub fn step_types(allowed: Allowed) -> Result<StepTypes, Failure> {
+    Ok(catalogue(allowed)?.step_types(built_in()))
+}
+
+/// Where the store finds that database.
+pub fn location(database: &Database) -> Location {
+    match database {
+        Database::Directory(data_dir) => Location::Sqlite { data_dir: data_dir.clone() },
+        Database::Postgres(url) => Location::Postgres { url: url.clone() },
+    }
+}
+
+/// Opens the database and turns its runs.
+///
+/// # Errors
+/// It cannot be opened, or another process has it.
+pub async fn open_runtime(database: &Database, purpose: Purpose) -> Result<Runtime, Failure> {
+    let allowed = match purpose {
+        Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
+        Purpose::Command => Allowed::by_environment(),
+    };
+    let catalogue = catalogue(allowed)?;
+    let store = Store::open(StoreOptions::new(location(database))).await.map_err(of_store)?;
+    let opened = Runtime::open(store.clone(), catalogue, Settings::default()).await;
+    match opened {
+        Ok(runtime) => Ok(runtime),
+        Err(error) => {
+            store.close().await;
+            Err(Failure::internal(format!("cannot start: {error}")))
+        }
+    }
+}
+
+/// Brings what runs to rest and closes the database.
+pub async fn close_runtime(runtime: &Runtime, grace: Duration) {
+    runtime.shutdown(grace).await;
+    runtime.store().close().await;
+}
+
+/// What the store refuses, and the exit code that it means.
+pub fn of_store(error: StoreError) -> Failure {
+    let (exit, code) = match &error {
+        StoreError::Unavailable(_) | StoreError::Database { .. } | StoreError::Closed => {
+            (Exit::Unreachable, "database_unavailable")
+        }
+        StoreError::InUse { .. } => (Exit::Unreachable, "in_use"),
+        StoreError::Location { .. } => (Exit::Unreachable, "no_database"),
+        StoreError::Newer { .. } => (Exit::Refused, "newer_database"),
+        StoreError::Older { .. } => (Exit::Refused, "older_database"),
+        StoreError::Conflict(_) | StoreError::Invalid(_) => (Exit::Refused, "refused"),
+        StoreError::Damaged(_) => (Exit::Internal, "damaged"),
+    };
+    Failure::new(exit, code, error.to_string())
+}

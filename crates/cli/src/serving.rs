@@ -1,0 +1,185 @@
+//! A server in this process: the API on an address and on the socket of its data directory, until it is told to stop.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use windlass_runtime::Runtime;
+use windlass_server::{
+    App, Gate, Tokens,
+    auth::FirstToken,
+    listen::{self, Bounds},
+    routes,
+};
+
+use crate::{
+    client::Local,
+    exit::{Exit, Failure},
+    place::{self, Allowed, Database, Purpose},
+};
+
+/// What a server needs to know.
+#[derive(Debug)]
+pub struct Serving {
+    /// Its database.
+    pub database: Database,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The first administrator's token, when somebody chose it.
+    pub bootstrap_token: Option<String>,
+    /// What steps may do.
+    pub allowed: Allowed,
+    /// How long open requests and running steps have when it stops.
+    pub grace: Duration,
+}
+
+/// A server that serves.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The token that was made at this start, which nobody can see again.
+    pub new_token: Option<String>,
+    app: App,
+    stop: CancellationToken,
+    loops: Vec<JoinHandle<()>>,
+    socket: Option<Socket>,
+    grace: Duration,
+}
+
+/// A socket file, which is removed in the end.
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may be gone already; a stale one is replaced at the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Server {
+    /// Opens the database and begins to serve.
+    ///
+    /// # Errors
+    /// The address is taken, the database cannot be opened, or another process has it.
+    pub async fn start(serving: Serving) -> Result<Server, Failure> {
+        let Serving { database, listen, bootstrap_token, allowed, grace } = serving;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            let message = format!("cannot listen on {listen}: {error}\n  name another address with --listen");
+            Failure::new(Exit::Unreachable, "listen", message)
+        })?;
+        let address = listener.local_addr()?;
+        let runtime = place::open_runtime(&database, Purpose::Serve(allowed)).await?;
+        let (tokens, new_token) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                place::close_runtime(&runtime, Duration::ZERO).await;
+                return Err(failure);
+            }
+        };
+        let stop = CancellationToken::new();
+        let app = App::new(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes());
+        let bounds = Bounds { grace, ..Bounds::default() };
+        let router = windlass_server::router(&app);
+        let mut loops = vec![tokio::spawn(listen::serve(listener, router, bounds, stop.clone()))];
+        let socket = open_socket(&database);
+        let socket = socket.map(|(listener, socket)| {
+            let local = app.with_gate(Gate::Local);
+            let router = windlass_server::router(&local);
+            loops.push(tokio::spawn(listen::serve_local(listener, router, bounds, stop.clone())));
+            socket
+        });
+        Ok(Server { address, new_token, app, stop, loops, socket, grace })
+    }
+
+    /// Where clients find it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its API in process, behind no gate.
+    pub fn local(&self) -> Local {
+        Local::of(self.app.with_gate(Gate::Local))
+    }
+
+    /// Stops: says so on `/readyz`, takes nothing new, lets open requests and running steps end, and closes the
+    /// database.
+    pub async fn stop(self) {
+        self.app.drain();
+        self.stop.cancel();
+        for task in self.loops {
+            // A loop that panicked has nothing open any more.
+            let _ = task.await;
+        }
+        drop(self.socket);
+        place::close_runtime(self.app.runtime(), self.grace).await;
+    }
+}
+
+async fn open_tokens(runtime: &Runtime, chosen: Option<&str>) -> Result<(Tokens, Option<String>), Failure> {
+    match Tokens::open(runtime.store().clone(), chosen).await {
+        Ok((tokens, FirstToken::Made(token))) => Ok((tokens, Some(token))),
+        Ok((tokens, FirstToken::Known)) => Ok((tokens, None)),
+        Err(problem) => Err(Failure::refused(problem.detail())),
+    }
+}
+
+/// Opens the socket by which commands on this data directory reach this process. Only its owner may.
+fn open_socket(database: &Database) -> Option<(UnixListener, Socket)> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = database.socket()?;
+    // We hold the directory's lock: a socket that is there is a dead process's.
+    let _ = std::fs::remove_file(&path);
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "no socket: commands with --data-dir cannot reach this process");
+            return None;
+        }
+    };
+    let socket = Socket(path);
+    match std::fs::set_permissions(&socket.0, std::fs::Permissions::from_mode(0o600)) {
+        Ok(()) => Some((listener, socket)),
+        Err(error) => {
+            tracing::warn!(%error, "no socket: its permissions cannot be set");
+            None
+        }
+    }
+}
+
+/// Opens the socket alone, for a process that serves no address.
+pub fn serve_socket(database: &Database, app: &App, stop: &CancellationToken) -> Option<SocketServer> {
+    let (listener, socket) = open_socket(database)?;
+    let router = windlass_server::router(app);
+    let task = tokio::spawn(listen::serve_local(listener, router, Bounds::default(), stop.clone()));
+    Some(SocketServer { task, _socket: socket })
+}
+
+/// The socket of a process that serves no address.
+pub struct SocketServer {
+    task: JoinHandle<()>,
+    _socket: Socket,
+}
+
+impl SocketServer {
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        // A loop that panicked has nothing open any more.
+        let _ = self.task.await;
+    }
+}
+
+/// Waits for Ctrl-C or the signal by which service managers stop a process.
+pub async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

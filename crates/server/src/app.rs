@@ -1,0 +1,80 @@
+//! What every handler can reach.
+
+use std::{future::Future, sync::Arc};
+
+use axum::body::Bytes;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use windlass_runtime::Runtime;
+
+use crate::{auth::Gate, metrics::HttpMetrics};
+
+/// The running server, as handlers see it; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    metrics: HttpMetrics,
+    openapi: Bytes,
+    draining: CancellationToken,
+}
+
+impl App {
+    /// A server on that runtime, behind that gate.
+    pub fn new(runtime: Runtime, gate: Gate, openapi: Bytes) -> App {
+        let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
+        App { gate: Arc::new(gate), shared: Arc::new(Shared { runtime, metrics, openapi, draining }) }
+    }
+
+    /// The same server behind another gate: for another door of it.
+    #[must_use]
+    pub fn with_gate(&self, gate: Gate) -> App {
+        App { gate: Arc::new(gate), shared: Arc::clone(&self.shared) }
+    }
+
+    /// The runtime.
+    pub fn runtime(&self) -> &Runtime {
+        &self.shared.runtime
+    }
+
+    /// Who may come in.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The counters of the HTTP side.
+    pub fn metrics(&self) -> &HttpMetrics {
+        &self.shared.metrics
+    }
+
+    /// The OpenAPI document.
+    pub fn openapi(&self) -> Bytes {
+        self.shared.openapi.clone()
+    }
+
+    /// From now on `/readyz` says no, so that load balancers send nobody any more, and whoever waits is answered.
+    pub fn drain(&self) {
+        self.shared.draining.cancel();
+    }
+
+    /// Whether the server is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.is_cancelled()
+    }
+
+    /// Ends when the server is about to stop.
+    pub fn drained(&self) -> WaitForCancellationFutureOwned {
+        self.shared.draining.clone().cancelled_owned()
+    }
+
+    /// What the future gives, unless the server is about to stop: nobody waits beyond that.
+    pub(crate) async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            value = future => Some(value),
+            () = self.shared.draining.cancelled() => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Who may do what: deny by type.
+//!
+//! Invariant: a handler of the API names the permission that it needs in its first argument, [`Authorized`], and has
+//! its tenant from nowhere else. [`Guarded`] is what the router asks of a handler, so one that names none does not
+//! compile.
+
+mod gate;
+mod permission;
+
+use std::marker::PhantomData;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+};
+use windlass_engine::{id::TenantKey, start::Principal};
+
+pub use gate::{FirstToken, Gate, Identity, Tokens};
+pub use permission::*;
+
+use crate::{app::App, problem::Problem};
+
+/// The caller, allowed to do `P` in its tenant.
+pub struct Authorized<P> {
+    identity: Identity,
+    permission: PhantomData<fn() -> P>,
+}
+
+impl<P: Permission> Authorized<P> {
+    /// The tenant in which the caller acts.
+    pub fn tenant(&self) -> TenantKey {
+        self.identity.tenant
+    }
+
+    /// Who the caller is, for the journal.
+    pub fn by(&self) -> Principal {
+        self.identity.by.clone()
+    }
+
+    /// Whether the caller may do `Q` too.
+    ///
+    /// # Errors
+    /// 403 when not.
+    pub fn also<Q: Permission>(&self) -> Result<(), Problem> {
+        if self.identity.may(Q::NAME) { Ok(()) } else { Err(forbidden(Q::NAME)) }
+    }
+}
+
+impl<P: Permission> FromRequestParts<App> for Authorized<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Authorized<P>, Problem> {
+        let identity = app.gate().identify(bearer(parts)?).await?;
+        if !identity.may(P::NAME) {
+            return Err(forbidden(P::NAME));
+        }
+        Ok(Authorized { identity, permission: PhantomData })
+    }
+}
+
+/// The token of the `Authorization` header, if there is one.
+fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
+    let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| unauthorized("the Authorization header is not text"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(unauthorized("the Authorization header is not `Bearer <token>`")),
+    }
+}
+
+pub(crate) fn unauthorized(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"windlass\""))
+}
+
+fn forbidden(permission: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the token has not the permission `{permission}`"))
+}
+
+/// A handler that names its permission: what the router asks for, by the types of its arguments.
+///
+/// `T` is the tuple of argument types by which axum tells handlers apart.
+pub trait Guarded {
+    /// The permission that the handler's first argument names.
+    const PERMISSION: &'static str;
+}
+
+macro_rules! guarded {
+    ($($rest:ident),*) => {
+        impl<M, P: Permission, $($rest),*> Guarded for (M, Authorized<P>, $($rest,)*) {
+            const PERMISSION: &'static str = P::NAME;
+        }
+    };
+}
+
+guarded!();
+guarded!(A);
+guarded!(A, B);
+guarded!(A, B, C);
+guarded!(A, B, C, D);
+guarded!(A, B, C, D, E);

@@ -1,0 +1,52 @@
+//! The permissions of the API, each a type: `<noun>.<verb>`.
+
+/// Something that a caller may be allowed to do.
+pub trait Permission: Send + Sync + 'static {
+    /// Its name in tokens, roles and answers.
+    const NAME: &'static str;
+}
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub enum $name {}
+        impl Permission for $name {
+            const NAME: &'static str = $text;
+        })*
+
+        /// Every permission and what it allows.
+        pub const PERMISSIONS: &[&str] = &[$($text,)*];
+    };
+}
+
+permissions! {
+    /// See workflows, their drafts and versions.
+    WorkflowsRead = "workflows.read";
+    /// Make, change and archive workflows.
+    WorkflowsWrite = "workflows.write";
+    /// Publish drafts.
+    WorkflowsPublish = "workflows.publish";
+    /// See runs, their steps, journals and events.
+    RunsRead = "runs.read";
+    /// Start runs; rerun and fork them.
+    RunsStart = "runs.start";
+    /// Cancel, pause, resume, undo and settle runs.
+    RunsControl = "runs.control";
+    /// Send signals.
+    RunsSignal = "runs.signal";
+    /// See approvals.
+    ApprovalsRead = "approvals.read";
+    /// Decide approvals.
+    ApprovalsDecide = "approvals.decide";
+    /// Decide in the name of a person.
+    ApprovalsDecideFor = "approvals.decide_for";
+    /// See tasks.
+    TasksRead = "tasks.read";
+    /// Claim and answer tasks.
+    TasksWork = "tasks.work";
+    /// Send events.
+    EventsPublish = "events.publish";
+    /// See step types and schemas.
+    SchemaRead = "schema.read";
+    /// See the server's figures.
+    MetricsRead = "metrics.read";
+}

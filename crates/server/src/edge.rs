@@ -1,0 +1,149 @@
+//! The outer layer of every route: problem bodies, headers for safety, the request's id, counting.
+//!
+//! Invariant: no answer leaves without passing here, so none leaves without its headers, and no error without a problem
+//! document. It costs no span and, on success, no allocation beyond the id that the client sent.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+
+use crate::{
+    app::App,
+    problem::{PROBLEM_JSON, Problem},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Characters of a request's id that a client may choose.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+/// Bytes of an address with its query.
+const URI_BYTES_MAX: usize = 16 << 10;
+
+/// Everything between the connection and the routes.
+pub async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let sent_id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned();
+    let refusal = refuse(&request);
+    let _in_flight = app.metrics().enter();
+    let mut response = match refusal {
+        None => next.run(request).await,
+        Some(problem) => problem.render("-"),
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        let id = sent_id.clone().unwrap_or_else(new_request_id);
+        response = as_problem(response, &id);
+        response.headers_mut().insert(REQUEST_ID, id);
+    } else if let Some(id) = sent_id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    app.metrics().answered(response.status(), started.elapsed());
+    guard(response.headers_mut());
+    response
+}
+
+/// What no route would take.
+fn refuse(request: &Request) -> Option<Problem> {
+    let uri = request.uri();
+    if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES_MAX {
+        return Some(Problem::of_status(StatusCode::URI_TOO_LONG));
+    }
+    let accept = request.headers().get(header::ACCEPT)?;
+    if accept == "*/*" || accept == "application/json" || accepts_ours(accept.to_str().unwrap_or("")) {
+        return None;
+    }
+    let detail = "this server answers application/json (and text/event-stream, application/yaml, text/plain where a \
+                  route says so), and Accept excludes all of them";
+    Some(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail))
+}
+
+fn accepts_ours(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';');
+        let essence = parts.next().unwrap_or_default().trim();
+        let excluded = parts.any(|it| matches!(it.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        let ours = essence == "*/*"
+            || essence == "application/*"
+            || essence == "text/*"
+            || essence == "application/json"
+            || essence == PROBLEM_JSON
+            || essence == "text/event-stream"
+            || essence == "text/plain"
+            || essence.contains("yaml")
+            || essence.contains("openmetrics")
+            || essence.ends_with("+json");
+        ours && !excluded
+    })
+}
+
+/// The same answer as a problem document.
+fn as_problem(mut response: Response, id: &HeaderValue) -> Response {
+    let id = id.to_str().unwrap_or("-");
+    if let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
+        return problem.render(id);
+    }
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == "application/json") {
+        // A readiness report is an answer of its own.
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let mut problem = Problem::of_status(response.status()).render(id);
+    if let Some(allow) = allow {
+        problem.headers_mut().insert(header::ALLOW, allow);
+    }
+    problem
+}
+
+fn is_plain(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    !bytes.is_empty() && bytes.len() <= REQUEST_ID_CHARS_MAX && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// An id that no other request of this process has.
+fn new_request_id() -> HeaderValue {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let text = format!("{:x}-{count:x}", std::process::id());
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("-"))
+}
+
+fn guard(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// The answer to a handler that panicked.
+pub fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
+    axum::response::IntoResponse::into_response(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_is_read_as_a_list() {
+        for (accept, ours) in [
+            ("text/html, */*;q=0.1", true),
+            ("application/xml", false),
+            ("application/json;q=0", false),
+            ("text/html,application/xhtml+xml", false),
+            ("application/yaml", true),
+        ] {
+            assert_eq!(accepts_ours(accept), ours, "{accept}");
+        }
+    }
+}

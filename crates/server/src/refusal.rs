@@ -1,0 +1,87 @@
+//! What the runtime and the store refuse, as problem documents.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use windlass_definition::diagnostic::{Diagnostic, Severity};
+use windlass_runtime::RuntimeError;
+use windlass_store::StoreError;
+
+use crate::problem::{FieldError, Problem};
+
+impl From<RuntimeError> for Problem {
+    fn from(error: RuntimeError) -> Problem {
+        let (code, detail) = (error.code(), error.to_string());
+        let status = match error {
+            RuntimeError::NotFound { .. } => StatusCode::NOT_FOUND,
+            RuntimeError::Document { diagnostics } => {
+                return Problem::invalid(code, detail)
+                    .with_errors(diagnostics.into_iter().map(of_diagnostic).collect());
+            }
+            RuntimeError::Invalid { fields } => {
+                let errors = fields.into_iter().map(|field| FieldError {
+                    pointer: field.pointer,
+                    message: field.message,
+                    ..FieldError::default()
+                });
+                return Problem::invalid(code, detail).with_errors(errors.collect());
+            }
+            RuntimeError::Conflict { .. } => StatusCode::CONFLICT,
+            RuntimeError::Revision { .. } => StatusCode::PRECONDITION_FAILED,
+            RuntimeError::Denied { .. } => StatusCode::FORBIDDEN,
+            RuntimeError::Limit { code, .. } => limit_status(code),
+            RuntimeError::Unavailable { .. } | RuntimeError::Elsewhere { .. } => return unavailable(detail),
+            RuntimeError::Damaged { .. } => {
+                tracing::error!(%detail, "a damaged run was asked for");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            RuntimeError::Store(error) => return error.into(),
+        };
+        Problem::new(status, code, detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::Unavailable(detail) => unavailable(detail),
+            StoreError::Conflict(detail) => Problem::conflict("conflict", detail),
+            StoreError::Invalid(detail) => Problem::invalid("invalid_input", detail),
+            StoreError::Closed => unavailable("the server is about to stop".into()),
+            error => {
+                tracing::error!(%error, "the store refused");
+                Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+}
+
+/// Too much at once passes with time: 429. Too large never does: 413.
+fn limit_status(code: &str) -> StatusCode {
+    match code {
+        "value_too_large" | "too_large" | "document_too_large" | "limit" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+fn unavailable(detail: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+/// A diagnostic as one of a problem's errors: nothing of it is lost, so that clients can show it with its source line.
+pub fn of_diagnostic(diagnostic: Diagnostic) -> FieldError {
+    FieldError {
+        pointer: diagnostic.pointer,
+        message: diagnostic.message,
+        severity: Some(match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }),
+        line: Some(diagnostic.line),
+        column: Some(diagnostic.column),
+        length: Some(diagnostic.length),
+        note: diagnostic.note,
+        suggestion: diagnostic.suggestion,
+        excerpt: Some(diagnostic.excerpt),
+        indent: Some(diagnostic.indent),
+    }
+}

@@ -1,0 +1,129 @@
+//! The routes: one file per noun, and one list of everything.
+
+mod approvals;
+mod events;
+mod health;
+mod runs;
+mod schema;
+mod start;
+mod stream;
+mod tasks;
+mod workflows;
+
+use axum::{Router, body::Bytes, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation, security::SecurityRequirement};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use crate::{app::App, auth::Guarded, edge, openapi, problem::PROBLEM_JSON};
+
+/// Where the API begins.
+pub const API: &str = "/api/v1";
+
+/// The whole application over `app`.
+pub fn router(app: &App) -> Router {
+    let (router, _) = parts();
+    router
+        .fallback(|| async { crate::problem::Problem::of_status(axum::http::StatusCode::NOT_FOUND) })
+        .layer(CatchPanicLayer::custom(edge::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), edge::around))
+        .with_state(app.clone())
+}
+
+/// The OpenAPI document of every route.
+pub fn document() -> OpenApi {
+    parts().1
+}
+
+/// The OpenAPI document as it is served.
+pub fn document_bytes() -> Bytes {
+    // The document is made of our own types: it always has a JSON form.
+    serde_json::to_vec(&document()).unwrap_or_default().into()
+}
+
+/// One route that needs a permission. A handler that names none does not compile.
+macro_rules! route {
+    ($router:ident, $handler:path) => {
+        let $router = $router.routes(guard(utoipa_axum::routes!($handler), permission_of(&$handler)));
+    };
+}
+
+/// The permission that a handler's type names.
+fn permission_of<H: axum::handler::Handler<T, App>, T: Guarded>(_: &H) -> &'static str {
+    T::PERMISSION
+}
+
+/// Writes into the document what holds for every guarded route: its permission, and the form of its problems.
+fn guard((schemas, mut paths, router): UtoipaMethodRouter<App>, permission: &str) -> UtoipaMethodRouter<App> {
+    for item in paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.security = Some(vec![SecurityRequirement::new("token", [permission])]);
+            with_problem(operation);
+        }
+    }
+    (schemas, paths, router)
+}
+
+fn with_problem(operation: &mut Operation) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
+    let response = ResponseBuilder::new().description("A problem.").content(PROBLEM_JSON, content).build();
+    operation.responses.responses.insert("default".to_owned(), response.into());
+}
+
+fn parts() -> (Router<App>, OpenApi) {
+    OpenApiRouter::with_openapi(openapi::base()).merge(public()).nest(API, guarded()).split_for_parts()
+}
+
+/// The routes that need no token: the whole list.
+fn public() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(utoipa_axum::routes!(health::livez))
+        .routes(utoipa_axum::routes!(health::readyz))
+        .routes(utoipa_axum::routes!(schema::openapi))
+        .merge(metrics())
+}
+
+/// The figures need a token too: they tell names of workflows and how busy one is.
+fn metrics() -> OpenApiRouter<App> {
+    let router = OpenApiRouter::new();
+    route!(router, health::metrics);
+    router
+}
+
+fn guarded() -> OpenApiRouter<App> {
+    let router = OpenApiRouter::new();
+    route!(router, workflows::list_workflows);
+    route!(router, workflows::get_workflow);
+    route!(router, workflows::put_workflow);
+    route!(router, workflows::publish_workflow);
+    route!(router, workflows::list_versions);
+    route!(router, workflows::get_version);
+    route!(router, workflows::check_workflow);
+    route!(router, start::start_run);
+    route!(router, runs::list_runs);
+    route!(router, runs::get_run);
+    route!(router, runs::list_steps);
+    route!(router, runs::read_journal);
+    route!(router, stream::run_events);
+    route!(router, runs::cancel_run);
+    route!(router, runs::pause_run);
+    route!(router, runs::resume_run);
+    route!(router, runs::rerun_run);
+    route!(router, runs::fork_run);
+    route!(router, runs::undo_run);
+    route!(router, runs::settle_step);
+    route!(router, runs::send_signal);
+    route!(router, approvals::list_approvals);
+    route!(router, approvals::approve);
+    route!(router, approvals::reject);
+    route!(router, tasks::list_tasks);
+    route!(router, tasks::claim_tasks);
+    route!(router, tasks::heartbeat_task);
+    route!(router, tasks::complete_task);
+    route!(router, tasks::fail_task);
+    route!(router, events::publish_event);
+    route!(router, schema::list_step_types);
+    route!(router, schema::workflow_schema);
+    router
+}

@@ -1,0 +1,74 @@
+//! What programs read to know the API and the language: OpenAPI, step types, the schema of documents.
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use windlass_definition::{
+    Value,
+    step_type::{Family, StepType},
+};
+
+use crate::{
+    app::App,
+    auth::{Authorized, SchemaRead},
+    openapi::schema,
+    reply::{self, Reply},
+};
+
+/// This API as an OpenAPI 3.1 document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "schema", responses((status = 200, body = schema::Json)))]
+pub async fn openapi(State(app): State<App>) -> Response {
+    reply::text("application/json", app.openapi())
+}
+
+/// A step type, as editors need it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StepTypeView<'a> {
+    /// The word after `type:`.
+    pub name: &'a str,
+    /// `control`, `waiting`, `pure` or `doing`.
+    pub family: &'static str,
+    /// For people, in Markdown.
+    pub documentation: &'a str,
+    /// JSON Schema of `with`.
+    #[schema(value_type = schema::Json)]
+    pub with: &'a Value,
+    /// JSON Schema of the output.
+    #[schema(value_type = schema::Json)]
+    pub output: &'a Value,
+}
+
+/// The step types of this server.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StepTypeList<'a> {
+    /// By name.
+    pub items: Vec<StepTypeView<'a>>,
+}
+
+impl<'a> From<&'a StepType> for StepTypeView<'a> {
+    fn from(it: &'a StepType) -> StepTypeView<'a> {
+        let family = match it.family {
+            Family::Control => "control",
+            Family::Waiting => "waiting",
+            Family::Pure => "pure",
+            Family::Doing => "doing",
+        };
+        let (with, output) = (&it.with_schema, &it.output_schema);
+        StepTypeView { name: it.name, family, documentation: it.documentation, with, output }
+    }
+}
+
+/// List the step types that documents may use on this server.
+#[utoipa::path(get, path = "/step-types", tag = "schema", responses((status = 200, body = StepTypeList)))]
+pub async fn list_step_types(caller: Authorized<SchemaRead>, State(app): State<App>) -> Reply {
+    let _ = caller;
+    let types = app.runtime().step_types();
+    reply::ok(&StepTypeList { items: types.iter().filter(|it| !it.hidden).map(StepTypeView::from).collect() })
+}
+
+/// The JSON Schema of workflow documents, with this server's step types.
+#[utoipa::path(get, path = "/schema/workflow", tag = "schema", responses((status = 200, body = schema::Json)))]
+pub async fn workflow_schema(caller: Authorized<SchemaRead>, State(app): State<App>) -> Reply {
+    let _ = caller;
+    reply::ok(&windlass_definition::schema::json_schema(app.runtime().step_types()))
+}

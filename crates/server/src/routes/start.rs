@@ -1,0 +1,168 @@
+//! Starting a run, and waiting for it: the fast path of the server.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use windlass_engine::{id::RunId, start::Mode};
+use windlass_runtime::{RunView, StartRequest, Started, Target};
+
+use super::workflows::WorkflowPath;
+use crate::{
+    app::App,
+    auth::{Authorized, RunsStart},
+    extract::{self, BodyOrDefault, PathOf, Query},
+    json::Json,
+    openapi::schema,
+    problem::Problem,
+    reply::{self, Reply},
+};
+
+/// The longest that a request waits for a run.
+pub const WAIT_MAX: Duration = Duration::from_secs(300);
+/// How long a request that waits is still waited for once the server is to stop.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// Labels of a run that a start may give.
+const LABELS_MAX: usize = 64;
+/// Characters of a key, of a label and of its value.
+const LABEL_CHARS_MAX: usize = 200;
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// How a run is started.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartBody {
+    /// Checked against the workflow's `input`; `{}` when left out.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Json>)]
+    input: Json,
+    /// A published version; the newest when left out.
+    version: Option<i32>,
+    /// `test` runs the draft.
+    #[schema(value_type = Option<String>)]
+    mode: Option<Mode>,
+    /// A key to find the run by.
+    key: Option<String>,
+    /// Labels to find the run by.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: BTreeMap<String, String>,
+}
+
+/// Whether the answer waits for the run's end.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// Such as `30s`, at most 5 minutes.
+    wait: Option<String>,
+}
+
+/// Start a run of a workflow.
+#[utoipa::path(post, path = "/workflows/{name}/runs", tag = "runs",
+    params(("name" = String, Path), WaitQuery, ("Idempotency-Key" = Option<String>, Header)),
+    request_body = StartBody,
+    responses((status = 200, description = "The run has ended", body = schema::Run),
+        (status = 202, description = "The run goes on", body = schema::Run)))]
+pub async fn start_run(
+    caller: Authorized<RunsStart>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    Query(query): Query<WaitQuery>,
+    headers: HeaderMap,
+    BodyOrDefault(body): BodyOrDefault<StartBody>,
+) -> Reply {
+    let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
+    let request = body.into_request(&caller, name.0, extract::idempotency_key(&headers)?)?;
+    let (started, view) = match wait {
+        Some(wait) if !wait.is_zero() => start_and_wait(&app, request, wait).await?,
+        _ => {
+            let started = app.runtime().start(request).await?;
+            (started, Arc::new(app.runtime().run(caller.tenant(), started.run).await?))
+        }
+    };
+    let mut response = reply::json(if view.status.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED }, &view)?;
+    if !view.status.is_final() {
+        response.headers_mut().insert(header::LOCATION, location(&view));
+    }
+    if started.duplicate {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Waits for the run's end; a server that is about to stop does not wait much longer.
+async fn start_and_wait(app: &App, request: StartRequest, wait: Duration) -> Result<(Started, Arc<RunView>), Problem> {
+    let started = app.runtime().start_and_wait(request, wait);
+    tokio::pin!(started);
+    if let Some(started) = app.unless_draining(&mut started).await {
+        return Ok(started?);
+    }
+    match tokio::time::timeout(DRAIN_WAIT, started).await {
+        Ok(started) => Ok(started?),
+        Err(_) => {
+            let detail = "the server is stopping; the run may be started and goes on elsewhere or at the next start: \
+                          ask again with the same Idempotency-Key";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail))
+        }
+    }
+}
+
+/// Where the run is found.
+pub(crate) fn location(run: &RunView) -> HeaderValue {
+    location_of(run.id)
+}
+
+/// Where a run is found.
+pub(crate) fn location_of(run: RunId) -> HeaderValue {
+    reply::header_value(&format!("{}/runs/{run}", super::API))
+}
+
+impl StartBody {
+    fn into_request(
+        self,
+        caller: &Authorized<RunsStart>,
+        name: String,
+        idempotency_key: Option<String>,
+    ) -> Result<StartRequest, Problem> {
+        let mode = self.mode.unwrap_or(Mode::Production);
+        let target = match (mode, self.version) {
+            (Mode::Production, version) => Target::Published { name, version },
+            (Mode::Test, None) => Target::Draft { name },
+            (Mode::Test, Some(_)) => {
+                return Err(Problem::invalid("invalid_body", "`mode: test` runs the draft: leave `version` out"));
+            }
+        };
+        check_label("key", self.key.as_deref())?;
+        if self.labels.len() > LABELS_MAX {
+            return Err(Problem::invalid("invalid_body", format!("a run has at most {LABELS_MAX} labels")));
+        }
+        for (label, value) in &self.labels {
+            check_label("label", Some(label))?;
+            check_label("label", Some(value))?;
+        }
+        Ok(StartRequest {
+            tenant: caller.tenant(),
+            target,
+            input: self.input.0,
+            mode,
+            by: caller.by(),
+            idempotency_key,
+            key: self.key,
+            labels: self.labels,
+        })
+    }
+}
+
+fn check_label(what: &str, text: Option<&str>) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.chars().count() > LABEL_CHARS_MAX => {
+            Err(Problem::invalid("invalid_body", format!("a {what} has at most {LABEL_CHARS_MAX} characters")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,253 @@
+//! Workflows: their drafts, their versions, and checking a document without keeping it.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use windlass_definition::{print, source::Format};
+use windlass_runtime::{Revision, WorkflowFilter, WorkflowView};
+
+use crate::{
+    app::App,
+    auth::{Authorized, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
+    extract::{self, DOCUMENT_BYTES_MAX, Name, NoBody, PathOf, PathParts, Query},
+    openapi::schema,
+    page::PageQuery,
+    problem::{FieldError, Problem},
+    refusal,
+    reply::{self, Reply},
+};
+
+/// The name of a workflow in an address.
+pub struct WorkflowPath(pub Name);
+
+impl PathParts for WorkflowPath {
+    fn read(parts: &[&str]) -> Result<WorkflowPath, Problem> {
+        Name::workflow(parts.first().copied().unwrap_or_default()).map(WorkflowPath)
+    }
+}
+
+/// The name of a workflow and one of its versions in an address.
+pub struct VersionPath(Name, i32);
+
+impl PathParts for VersionPath {
+    fn read(parts: &[&str]) -> Result<VersionPath, Problem> {
+        let [name, version] = parts else { return Err(Problem::not_found("version")) };
+        let version = version.parse().ok().filter(|it| *it > 0).ok_or_else(|| Problem::not_found("version"))?;
+        Ok(VersionPath(Name::workflow(name)?, version))
+    }
+}
+
+/// Which workflows are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WorkflowsQuery {
+    /// Rows of a page, 1 to 1,000.
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// List the workflows of the tenant, by name.
+#[utoipa::path(get, path = "/workflows", tag = "workflows", params(WorkflowsQuery),
+    responses((status = 200, body = schema::WorkflowPage)))]
+pub async fn list_workflows(
+    caller: Authorized<WorkflowsRead>,
+    State(app): State<App>,
+    Query(query): Query<WorkflowsQuery>,
+) -> Reply {
+    let page = PageQuery { limit: query.limit, after: query.after }.check()?;
+    let filter = WorkflowFilter { limit: page.limit, after: page.after };
+    reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
+}
+
+/// As what a document is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DocumentQuery {
+    /// The document alone, as `yaml` or `json`; without it, the workflow with its document as `source`.
+    #[param(value_type = Option<String>)]
+    format: Option<DocumentFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DocumentFormat {
+    Yaml,
+    Json,
+}
+
+/// A workflow and its draft.
+#[utoipa::path(get, path = "/workflows/{name}", tag = "workflows", params(("name" = String, Path), DocumentQuery),
+    responses((status = 200, body = schema::Workflow)))]
+pub async fn get_workflow(
+    caller: Authorized<WorkflowsRead>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    Query(query): Query<DocumentQuery>,
+) -> Reply {
+    let workflow = app.runtime().workflow(caller.tenant(), &name.0).await?;
+    let response = match query.format {
+        None => reply::ok(&workflow)?,
+        Some(format) => print(&app, workflow.source.as_deref().unwrap_or_default(), format)?,
+    };
+    Ok(with_etag(response, &workflow))
+}
+
+/// Make a workflow or change its draft. The body is a document in YAML or JSON, as its Content-Type says.
+#[utoipa::path(put, path = "/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    request_body(content((schema::Json = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = schema::Workflow), (status = 201, body = schema::Workflow)))]
+pub async fn put_workflow(
+    caller: Authorized<WorkflowsWrite>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    request: Request,
+) -> Reply {
+    let expected = if_match(request.headers())?;
+    let (source, format) = read_document(request).await?;
+    let workflow = app.runtime().put_workflow(caller.tenant(), &name.0, &source, format, expected).await?;
+    let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(with_etag(reply::json(status, &workflow)?, &workflow))
+}
+
+/// Publish the draft as the next version; if it is what the newest version is already, that one stays.
+#[utoipa::path(post, path = "/workflows/{name}/publish", tag = "workflows", params(("name" = String, Path)),
+    responses((status = 200, body = schema::Workflow)))]
+pub async fn publish_workflow(
+    caller: Authorized<WorkflowsPublish>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    _: NoBody,
+) -> Reply {
+    let workflow = app.runtime().publish(caller.tenant(), &name.0).await?;
+    Ok(with_etag(reply::ok(&workflow)?, &workflow))
+}
+
+/// List the published versions of a workflow, the newest first.
+#[utoipa::path(get, path = "/workflows/{name}/versions", tag = "workflows",
+    params(("name" = String, Path), WorkflowsQuery), responses((status = 200, body = schema::VersionPage)))]
+pub async fn list_versions(
+    caller: Authorized<WorkflowsRead>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    Query(query): Query<WorkflowsQuery>,
+) -> Reply {
+    let page = PageQuery { limit: query.limit, after: query.after }.check()?;
+    let filter = WorkflowFilter { limit: page.limit, after: page.after };
+    reply::ok(&app.runtime().versions(caller.tenant(), &name.0, filter).await?)
+}
+
+/// A published version and its document.
+#[utoipa::path(get, path = "/workflows/{name}/versions/{version}", tag = "workflows",
+    params(("name" = String, Path), ("version" = i32, Path), DocumentQuery),
+    responses((status = 200, body = schema::Version)))]
+pub async fn get_version(
+    caller: Authorized<WorkflowsRead>,
+    State(app): State<App>,
+    PathOf(VersionPath(name, version)): PathOf<VersionPath>,
+    Query(query): Query<DocumentQuery>,
+) -> Reply {
+    let version = app.runtime().version(caller.tenant(), &name.0, version).await?;
+    match query.format {
+        None => reply::ok(&version),
+        Some(format) => print(&app, version.source.as_deref().unwrap_or_default(), format),
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CheckReport {
+    /// Whether the document could be saved.
+    pub valid: bool,
+    /// Everything that is wrong with it or worth knowing.
+    pub diagnostics: Vec<FieldError>,
+}
+
+/// Check a document without keeping it.
+#[utoipa::path(post, path = "/workflows/check", tag = "workflows",
+    request_body(content((schema::Json = "application/json"), (String = "application/yaml"))),
+    responses((status = 200, body = CheckReport)))]
+pub async fn check_workflow(caller: Authorized<WorkflowsRead>, State(app): State<App>, request: Request) -> Reply {
+    let _ = caller;
+    let (source, format) = read_document(request).await?;
+    let types = app.runtime().step_types().clone();
+    let found = tokio::task::spawn_blocking(move || windlass_definition::compile(&source, format, &types)).await;
+    let (valid, diagnostics) = match found {
+        Ok(Ok(compiled)) => (true, compiled.warnings),
+        Ok(Err(diagnostics)) => (false, diagnostics),
+        Err(_) => return Err(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)),
+    };
+    reply::ok(&CheckReport { valid, diagnostics: diagnostics.into_iter().map(refusal::of_diagnostic).collect() })
+}
+
+/// The document of a request and its form.
+async fn read_document(request: Request) -> Result<(String, Format), Problem> {
+    let format = match extract::media_type(request.headers()).as_deref() {
+        Some(json) if extract::is_json(json) => Format::Json,
+        Some("application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml") => Format::Yaml,
+        found => {
+            let found = found.unwrap_or("without a Content-Type");
+            return Err(extract::unsupported_media_type(found, "application/yaml and application/json"));
+        }
+    };
+    let bytes = extract::read_bounded(request, DOCUMENT_BYTES_MAX).await?;
+    let not_text = |_| Problem::bad_request("invalid_document", "the document is not UTF-8 text");
+    let source = String::from_utf8(bytes.into()).map_err(not_text)?;
+    if source.contains('\0') {
+        return Err(Problem::bad_request("nul", "the document holds a NUL character, which is not allowed"));
+    }
+    Ok((source, format))
+}
+
+/// The document in the form that is wanted: as it was written if that is it already, else printed anew.
+fn print(app: &App, source: &str, wanted: DocumentFormat) -> Reply {
+    let written = if source.trim_start().starts_with('{') { DocumentFormat::Json } else { DocumentFormat::Yaml };
+    let (media_type, format) = match wanted {
+        DocumentFormat::Yaml => ("application/yaml", Format::Yaml),
+        DocumentFormat::Json => ("application/json", Format::Json),
+    };
+    if written == wanted {
+        return Ok(reply::text(media_type, source.to_owned()));
+    }
+    let read_as = if format == Format::Yaml { Format::Json } else { Format::Yaml };
+    let compiled = windlass_definition::compile(source, read_as, app.runtime().step_types());
+    let compiled = compiled.map_err(|diagnostics| {
+        let detail = "the document was saved by another version of the server and does not validate any more";
+        let errors = diagnostics.into_iter().map(refusal::of_diagnostic).collect();
+        Problem::invalid("invalid_document", detail).with_errors(errors)
+    })?;
+    let printed = match wanted {
+        DocumentFormat::Yaml => print::print_yaml(&compiled.document),
+        DocumentFormat::Json => print::print_json(&compiled.document),
+    };
+    Ok(reply::text(media_type, printed))
+}
+
+fn with_etag(mut response: Response, workflow: &WorkflowView) -> Response {
+    let etag = reply::header_value(&format!("\"{}\"", workflow.revision));
+    response.headers_mut().insert(header::ETAG, etag);
+    response
+}
+
+/// The revision that the caller has seen: `"7"`, or `*` for any that is there.
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+    let none_match = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    match (headers.get(header::IF_MATCH), none_match) {
+        (None, None) => Ok(None),
+        (None, Some(b"*")) => Ok(Some(0)),
+        (Some(value), None) => {
+            let text = value.to_str().unwrap_or_default().trim().trim_start_matches("W/");
+            let revision = text.strip_prefix('"').and_then(|it| it.strip_suffix('"')).and_then(|it| it.parse().ok());
+            // An ETag that we never gave matches nothing: that is a 412, not bad syntax.
+            Ok(Some(revision.unwrap_or(-1)))
+        }
+        _ => Err(Problem::bad_request("invalid_precondition", "send If-Match with an ETag, or If-None-Match: *")),
+    }
+}

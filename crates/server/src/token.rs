@@ -1,0 +1,114 @@
+//! API tokens: what they look like, and what is kept of them.
+//!
+//! A token is `wl_`, the token's id, 256 random bits and a checksum, in base 62. Only the SHA-256 of the whole text is
+//! stored, and tokens are found by it: nothing compares a secret with a secret, so no time of an answer tells how much of
+//! a guess was right. The checksum lets secret scanners and a mistyped token be told apart without asking the database.
+
+use sha2::{Digest, Sha256};
+use windlass_engine::id::TokenId;
+
+const PREFIX: &str = "wl_";
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const ID_CHARS: usize = 22;
+const SECRET_CHARS: usize = 43;
+const CHECKSUM_CHARS: usize = 6;
+/// A token that somebody chose (`WINDLASS_BOOTSTRAP_TOKEN`) has at least this many characters.
+pub const CHOSEN_TOKEN_CHARS_MIN: usize = 16;
+/// No token is longer.
+pub const TOKEN_CHARS_MAX: usize = 256;
+
+/// The SHA-256 of a token: all that is kept of it.
+#[derive(Clone, Copy)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of a token's text.
+    pub fn of(token: &str) -> TokenHash {
+        TokenHash(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// The hash as it is stored.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A new token: its id and its text, which nobody can make again.
+pub fn generate() -> Result<(TokenId, String), getrandom::Error> {
+    let mut bytes = [0u8; 48];
+    getrandom::fill(&mut bytes)?;
+    let (id, secret) = bytes.split_at(16);
+    let mut id_bytes = [0u8; 16];
+    id_bytes.copy_from_slice(id);
+    let id = TokenId::new(uuid::Builder::from_random_bytes(id_bytes).into_uuid());
+    let mut text = String::from(PREFIX);
+    text.push_str(&base62(id.uuid().as_bytes(), ID_CHARS));
+    text.push_str(&base62(secret, SECRET_CHARS));
+    let checksum = checksum(&text);
+    text.push_str(&checksum);
+    Ok((id, text))
+}
+
+/// The id in a token that this program made; `None` when the text is not such a token or was mistyped.
+pub fn id_of(token: &str) -> Option<TokenId> {
+    let body = token.strip_prefix(PREFIX)?;
+    if body.len() != ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS || !body.bytes().all(|byte| ALPHABET.contains(&byte)) {
+        return None;
+    }
+    let signed = token.len() - CHECKSUM_CHARS;
+    if checksum(&token[..signed]) != token[signed..] {
+        return None;
+    }
+    let number = body[..ID_CHARS].bytes().try_fold(0u128, |number, byte| {
+        let digit = ALPHABET.iter().position(|it| *it == byte)? as u128;
+        number.checked_mul(62)?.checked_add(digit)
+    })?;
+    Some(TokenId::new(uuid::Uuid::from_u128(number)))
+}
+
+fn checksum(signed: &str) -> String {
+    let digest = Sha256::digest(signed.as_bytes());
+    base62(&digest[..4], CHECKSUM_CHARS)
+}
+
+/// A big-endian number in base 62, with leading zeros up to `chars` digits.
+fn base62(bytes: &[u8], chars: usize) -> String {
+    let mut number = bytes.to_vec();
+    let mut digits = Vec::with_capacity(chars);
+    for _ in 0..chars {
+        let mut rest = 0u32;
+        for byte in &mut number {
+            let value = rest * 256 + u32::from(*byte);
+            *byte = (value / 62) as u8;
+            rest = value % 62;
+        }
+        digits.push(ALPHABET[rest as usize]);
+    }
+    digits.iter().rev().map(|digit| char::from(*digit)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_carries_its_id_and_a_checksum() {
+        let (id, token) = generate().unwrap();
+        assert_eq!(token.len(), PREFIX.len() + ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS);
+        assert_eq!(id_of(&token), Some(id));
+        for at in PREFIX.len()..token.len() {
+            let mut mistyped = token.clone().into_bytes();
+            mistyped[at] = if mistyped[at] == b'x' { b'y' } else { b'x' };
+            assert_eq!(id_of(&String::from_utf8(mistyped).unwrap()), None, "mistyped at {at}");
+        }
+        assert_eq!(id_of("wl_"), None);
+        assert_eq!(id_of("a-chosen-token-of-mine"), None);
+    }
+
+    #[test]
+    fn base62_is_the_number() {
+        for (bytes, text) in [(&[0u8][..], "00"), (&[61], "0z"), (&[62], "10"), (&[1, 0], "48")] {
+            assert_eq!(base62(bytes, 2), text);
+        }
+    }
+}
