@@ -221,10 +221,15 @@ pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> O
     }
     let written_lower = written.to_lowercase();
     let scored = names.into_iter().filter_map(|name| {
-        let distance = strsim::damerau_levenshtein(&written_lower, &name.to_lowercase());
-        let allowed = written.chars().count().max(name.chars().count()) / 3;
         let (short, long) = if written.len() < name.len() { (written, name) } else { (name, written) };
         let begun = short.len() >= 3 && long.starts_with(short);
+        let (written_chars, name_chars) = (written.chars().count(), name.chars().count());
+        let allowed = written_chars.max(name_chars) / 3;
+        // The distance is at least what the lengths differ by, and far cheaper to see.
+        if !begun && written_chars.abs_diff(name_chars) > allowed {
+            return None;
+        }
+        let distance = strsim::damerau_levenshtein(&written_lower, &name.to_lowercase());
         (distance <= allowed || begun).then_some((distance, name))
     });
     scored.min().map(|(_, name)| name.to_owned())

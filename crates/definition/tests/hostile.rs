@@ -214,3 +214,55 @@ proptest! {
         survive(&chars.into_iter().collect::<String>());
     }
 }
+
+/// Large documents whose every part is wrong: what is said costs no more than reading them, unoptimised here.
+#[test]
+fn nothing_is_worse_than_linear() {
+    let many = |count: usize, part: &dyn Fn(usize) -> String| (0..count).map(part).collect::<String>();
+    let value =
+        |value: String| format!("name: a\nsteps:\n  - id: a\n    type: transform\n    with:\n      value:\n{value}");
+    let edges = |edges: String| {
+        let steps = many(1_000, &|it| format!("- {{id: s{it}, type: join}}\n"));
+        format!("name: a\nsteps:\n{steps}edges:\n{edges}")
+    };
+    for (what, text) in [
+        ("names in a map", value(many(15_000, &|it| format!("        k{it}: ${{{{ nope }}}}\n")))),
+        ("names in a text", format!("name: a\nkey: \"{}\"\nsteps: []\n", "${{ nope }}".repeat(40_000))),
+        ("steps in a text", format!("name: a\nkey: \"{}\"\nsteps: []\n", "${{ steps.x.output }}".repeat(20_000))),
+        ("syntax in a map", value(many(15_000, &|it| format!("        k{it}: ${{{{ 1 + }}}}\n")))),
+        ("edges", edges(many(15_000, &|it| format!("- {{from: s{}, to: s{}, otherwise: true}}\n", it % 999, it / 41)))),
+        ("unknown edges", edges(many(15_000, &|it| format!("- {{from: s{it}x, to: s{it}y}}\n")))),
+        ("cycles", edges(many(15_000, &|it| format!("- {{from: s{}, to: s{}}}\n", it % 1_000, (it * 7 + 1) % 1_000)))),
+        ("duplicate keys", format!("name: a\nvars:\n{}steps: []\n", many(40_000, &|_| "  a: 1\n".into()))),
+        ("unknown fields", format!("name: a\n{}steps: []\n", many(30_000, &|it| format!("k{it}: 1\n")))),
+        (
+            "unknown with",
+            value(String::new()).replace("      value:\n", &many(15_000, &|it| format!("      k{it}: 1\n"))),
+        ),
+        ("escapes", format!("name: a\nkey: \"{}${{{{ nope }}}}\"\nsteps: []\n", "\\t".repeat(150_000))),
+        ("unknown steps", steps(&many(5_000, &|it| format!("- {{id: s{it}, type: join, needs: [t{it}]}}\n")))),
+        (
+            "schemas",
+            format!(
+                "name: a\ninput:\n  properties:\n{}steps: []\n",
+                many(6_000, &|it| format!("    k{it}: {{type: strin}}\n"))
+            ),
+        ),
+        (
+            "references",
+            format!(
+                "name: a\ninput:\n  $defs: {{a: {{}}}}\n  properties:\n{}steps: []\n",
+                many(6_000, &|it| format!("    k{it}: {{$ref: '#/$defs/b'}}\n"))
+            ),
+        ),
+    ] {
+        let begin = Instant::now();
+        let diagnostics = compile(&text, Format::Yaml, &step_types()).expect_err(what);
+        let took = begin.elapsed();
+        assert!(
+            diagnostics.len() <= 101 && took < Duration::from_secs(20),
+            "{what}: {} took {took:?}",
+            diagnostics.len()
+        );
+    }
+}

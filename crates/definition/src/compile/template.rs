@@ -80,9 +80,11 @@ impl Compiler<'_> {
                 template
             }
             Err(errors) => {
+                let mut texts = HashMap::new();
+                collect_texts(node, &mut String::new(), &mut texts);
                 for error in errors {
                     let pointer = error.pointer.strip_prefix(place).unwrap_or(&error.pointer);
-                    let at = node.at_pointer(pointer).unwrap_or(node);
+                    let at = texts.get(pointer).copied().unwrap_or(node);
                     self.syntax_error(at, error.offset, &error.error);
                 }
                 self.check_sound_texts(node, fields);
@@ -161,7 +163,11 @@ impl Compiler<'_> {
     }
 
     fn syntax_error(&mut self, node: &Node, offset: usize, error: &SyntaxError) {
-        let span = place_within(self.text, node, offset, error.length.max(1));
+        // Beyond the problems that are shown, the place need not be exact.
+        let span = match self.is_crowded() {
+            true => node.span,
+            false => place_within(self.text, node, offset, error.length.max(1)),
+        };
         let problem = Problem::new(span, error.message.clone());
         self.report(problem.suggest(error.suggestion.clone()));
     }

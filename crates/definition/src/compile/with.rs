@@ -4,11 +4,12 @@
 use super::Compiler;
 use crate::{
     Value,
-    diagnostic::{Problem, nearest},
+    diagnostic::{DIAGNOSTICS_MAX, Problem, nearest},
     document::{listed, shortened},
     duration,
     source::{Entry, Kind, Node, Span},
     step_type::StepType,
+    value::{Key, Map},
 };
 
 /// How the `with` itself is called in sentences.
@@ -288,7 +289,7 @@ fn check_map(
     let properties = schema.get("properties").and_then(Value::as_map);
     let others = schema.get("additionalProperties");
     for entry in entries {
-        let property = properties.and_then(|it| it.get(&crate::value::Key::from(&*entry.key)));
+        let property = properties.and_then(|it| it.get(&Key::from(&*entry.key)));
         let inner = match what {
             WITH => format!("`{}`", shortened(&entry.key)),
             _ => format!("`{}` of {what}", shortened(&entry.key)),
@@ -296,20 +297,10 @@ fn check_map(
         match (property, others) {
             (Some(property), _) => check(&entry.value, property, shape, (&inner, &mut *problems)),
             (None, Some(Value::Bool(false))) => {
-                let names: Vec<String> =
-                    properties.into_iter().flat_map(|it| it.keys()).map(|it| it.as_text().into_owned()).collect();
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let place = match what {
-                    WITH => format!("the `with` of `{}`", shape.type_name),
-                    _ => what.to_owned(),
-                };
-                let problem =
-                    Problem::new(entry.key_span, format!("unknown field `{}` in {place}", shortened(&entry.key)));
-                problems.push(match nearest(&entry.key, names.iter().copied()) {
-                    Some(name) => problem.suggest(Some(name)),
-                    None if names.is_empty() => problem.note("it has no fields"),
-                    None => problem.note(format!("it has {}", listed(names, "and"))),
-                });
+                // Beyond what is shown, nobody asks for the nearest name.
+                if problems.len() <= 2 * DIAGNOSTICS_MAX {
+                    problems.push(unknown_field(entry, properties, (shape, what)));
+                }
             }
             (None, Some(schema @ Value::Map(_))) => check(&entry.value, schema, shape, (&inner, &mut *problems)),
             (None, _) => {}
@@ -324,5 +315,20 @@ fn check_map(
             };
             problems.push(Problem::of_map(head_of(node), message));
         }
+    }
+}
+
+fn unknown_field(entry: &Entry, properties: Option<&Map>, (shape, what): (Shape<'_>, &str)) -> Problem {
+    let names: Vec<_> = properties.into_iter().flat_map(|it| it.keys()).map(Key::as_text).collect();
+    let names = || names.iter().map(AsRef::as_ref);
+    let place = match what {
+        WITH => format!("the `with` of `{}`", shape.type_name),
+        _ => what.to_owned(),
+    };
+    let problem = Problem::new(entry.key_span, format!("unknown field `{}` in {place}", shortened(&entry.key)));
+    match nearest(&entry.key, names()) {
+        Some(name) => problem.suggest(Some(name)),
+        None if names().next().is_none() => problem.note("it has no fields"),
+        None => problem.note(format!("it has {}", listed(names(), "and"))),
     }
 }

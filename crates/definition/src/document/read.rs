@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Document, JoinMode, Name, fields::Fields, words};
 use crate::{
-    diagnostic::{Problem, nearest},
+    diagnostic::{DIAGNOSTICS_MAX, Problem, nearest},
     duration,
     error::Class,
     plan::ErrorPattern,
@@ -14,6 +14,9 @@ use crate::{
 
 /// Characters of a name at most.
 pub const NAME_CHARS_MAX: usize = 200;
+
+/// Unknown fields of one map that are reported: more than are shown.
+pub(super) const UNKNOWN_MAX: usize = 2 * DIAGNOSTICS_MAX;
 
 /// Reads a document, and says everything that is wrong with its shape. What cannot be read is left at its default, so
 /// that the rest can still be checked.
@@ -56,7 +59,8 @@ impl Reader<'_> {
 
     /// Reports the fields that nobody took.
     pub(super) fn finish(&mut self, fields: &Fields<'_>) {
-        let problems: Vec<Problem> = fields.left().map(|entry| self.unknown_field(entry, fields)).collect();
+        let problems: Vec<Problem> =
+            fields.left().take(UNKNOWN_MAX).map(|entry| self.unknown_field(entry, fields)).collect();
         self.finish_with(fields, problems);
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Common, Control, Name, OnError, Place, Rate, Retry, Step, Test, Undo,
     fields::Fields,
-    read::{Reader, missing},
+    read::{Reader, UNKNOWN_MAX, missing},
     words,
 };
 use crate::{
@@ -101,6 +101,7 @@ impl Reader<'_> {
     fn finish_step(&mut self, fields: &Fields<'_>, type_name: &str) {
         let unknown = fields
             .left()
+            .take(UNKNOWN_MAX)
             .map(|entry| self.misplaced(entry, type_name).unwrap_or_else(|| self.unknown_field(entry, fields)))
             .collect();
         self.finish_with(fields, unknown);
