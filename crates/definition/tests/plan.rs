@@ -7,7 +7,9 @@ use std::{fmt::Write, time::Duration};
 use common::step_types;
 use windlass_definition::{
     Plan, compile,
+    compile::compile_within,
     diagnostic::render,
+    document::Limits,
     plan::{Backoff, Block, Condition, EdgeWhen, Join, StepKind, UndoAfter},
     source::Format,
 };
@@ -209,4 +211,18 @@ fn diagnostics_say_what_part_they_are_about() {
     assert_eq!(pointers, ["", "/steps/0"]);
     let json = serde_json::to_value(only).unwrap();
     assert_eq!(json["severity"], "error");
+}
+
+#[test]
+fn limits_are_settings() {
+    let limits = Limits { steps: 1, nesting: 1, name_chars: 7, parallel: 2, document_bytes: 10_000 };
+    let text =
+        "name: abcdefghi\nsteps:\n  - {id: a, type: foreach, items: [1], parallel: 3, do: []}\n  - {id: b, type: join}";
+    let shown = render(&compile_within(text, Format::Yaml, &step_types(), &limits).unwrap_err(), "x");
+    for setting in ["name_chars_max", "parallel_max", "steps_max"] {
+        assert!(shown.contains(setting), "{setting}: {shown}");
+    }
+    let limits = Limits { document_bytes: 10, ..Limits::default() };
+    let shown = render(&compile_within(text, Format::Yaml, &step_types(), &limits).unwrap_err(), "x");
+    assert!(shown.contains("document_bytes_max"), "{shown}");
 }

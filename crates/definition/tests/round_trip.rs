@@ -215,7 +215,7 @@ fn step(inner: BoxedStrategy<Node>) -> BoxedStrategy<Node> {
     };
     let text_node = || text().prop_map(Node::text).boxed();
     let clause = || {
-        let on = prop::option::of(vec(words(&["timeout", "5xx", "user", "x_y"]), 0..3).prop_map(Node::list));
+        let on = prop::option::of(vec(words(&["timeout", "5xx", "user", "x_y"]), 1..3).prop_map(Node::list));
         (on, prop::option::of(words(&["problem", "_x"])), inner.clone()).prop_map(|(on, name, body)| {
             let on = on.map(|it| ("on", it));
             let name = name.map(|it| ("as", it));

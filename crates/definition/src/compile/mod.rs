@@ -25,7 +25,7 @@ use std::{
 use crate::{
     Plan,
     diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Severity, diagnostics, nearest},
-    document::{self, Document},
+    document::{self, Document, Limits},
     plan::{Block, Step, StepIndex},
     source::{self, Format, Span},
     step_type::StepTypes,
@@ -64,10 +64,23 @@ impl Compiled {
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
 pub fn compile(text: &str, format: Format, types: &StepTypes) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_within(text, format, types, &Limits::default())
+}
+
+/// The same, within other limits than the language's own.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_within(
+    text: &str,
+    format: Format,
+    types: &StepTypes,
+    limits: &Limits,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let text = source::without_mark(text);
-    let parsed = source::parse(text, format);
+    let parsed = source::parse_within(text, format, limits.document_bytes);
     let Some(root) = parsed.root else { return Err(diagnostics(parsed.problems, text, None)) };
-    let (document, problems) = document::read(&root, types);
+    let (document, problems) = document::read_within(&root, types, limits);
     let mut compiler = Compiler::new(text, types);
     compiler.problems = [parsed.problems, problems].concat();
     let plan = compiler.plan(&document);

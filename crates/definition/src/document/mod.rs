@@ -4,6 +4,7 @@
 //! may hold expressions stays a [`Node`] here; `compile` gives it its meaning.
 
 mod fields;
+mod limits;
 mod read;
 mod read_control;
 mod read_run;
@@ -12,8 +13,9 @@ mod words;
 
 use std::{sync::Arc, time::Duration};
 
-pub use read::read;
+pub use limits::Limits;
 pub(crate) use read::shortened;
+pub use read::{read, read_within};
 pub(crate) use words::listed;
 pub use words::{CONTROL_TYPES, NOT_BUILT_TYPES};
 

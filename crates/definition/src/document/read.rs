@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Document, JoinMode, Name, fields::Fields, words};
+use super::{Document, JoinMode, Limits, Name, fields::Fields, words};
 use crate::{
     diagnostic::{DIAGNOSTICS_MAX, Problem, nearest},
     duration,
@@ -12,16 +12,18 @@ use crate::{
     step_type::StepTypes,
 };
 
-/// Characters of a name at most.
-pub const NAME_CHARS_MAX: usize = 200;
-
 /// Unknown fields of one map that are reported: more than are shown.
 pub(super) const UNKNOWN_MAX: usize = 2 * DIAGNOSTICS_MAX;
 
 /// Reads a document, and says everything that is wrong with its shape. What cannot be read is left at its default, so
 /// that the rest can still be checked.
 pub fn read(root: &Node, types: &StepTypes) -> (Document, Vec<Problem>) {
-    let mut reader = Reader { types, problems: Vec::new(), blocks: 0, steps: 0, nesting: 0 };
+    read_within(root, types, &Limits::default())
+}
+
+/// The same, within other limits.
+pub fn read_within(root: &Node, types: &StepTypes, limits: &Limits) -> (Document, Vec<Problem>) {
+    let mut reader = Reader { types, limits: *limits, problems: Vec::new(), blocks: 0, steps: 0, nesting: 0 };
     let document = reader.document(root);
     (document, reader.problems)
 }
@@ -29,6 +31,7 @@ pub fn read(root: &Node, types: &StepTypes) -> (Document, Vec<Problem>) {
 /// Reads parts of a document and records what is wrong with them.
 pub(super) struct Reader<'t> {
     pub(super) types: &'t StepTypes,
+    pub(super) limits: Limits,
     pub(super) problems: Vec<Problem>,
     pub(super) blocks: u32,
     pub(super) steps: usize,
@@ -113,7 +116,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A text of at most [`NAME_CHARS_MAX`] characters, not empty.
+    /// A text of at most [`Limits::name_chars`] characters, not empty.
     pub(super) fn name(&mut self, node: &Node, what: &str) -> Option<Name> {
         let name = self.text(node, what)?;
         let chars = name.chars().count();
@@ -121,9 +124,9 @@ impl Reader<'_> {
             self.report(Problem::new(node.span, format!("{what} must not be empty")));
             return None;
         }
-        if chars > NAME_CHARS_MAX {
-            let message =
-                format!("{what} has {chars} characters; the limit is {NAME_CHARS_MAX} (setting `name_chars_max`)");
+        let max = self.limits.name_chars;
+        if chars > max {
+            let message = format!("{what} has {chars} characters; the limit is {max} (setting `name_chars_max`)");
             self.report(Problem::new(node.span, message));
             return None;
         }
@@ -159,15 +162,18 @@ impl Reader<'_> {
             Kind::Int(number) => u64::try_from(number).ok(),
             Kind::Uint(number) => Some(number),
             _ => {
-                self.mismatch(node, what, &format!("a whole number from {min} to {max}"));
+                let range =
+                    if max >= u32::MAX.into() { format!("at least {min}") } else { format!("from {min} to {max}") };
+                self.mismatch(node, what, &format!("a whole number {range}"));
                 return None;
             }
         };
         match number.filter(|it| (min..=max).contains(it)) {
             Some(number) => Some(Spanned::new(number, node.span)),
             None => {
-                let message = format!("{what} must be from {min} to {max}");
-                self.report(Problem::new(node.span, message));
+                let range =
+                    if max >= u32::MAX.into() { format!("at least {min}") } else { format!("from {min} to {max}") };
+                self.report(Problem::new(node.span, format!("{what} must be {range}")));
                 None
             }
         }
@@ -258,6 +264,9 @@ impl Reader<'_> {
             Kind::String(_) | Kind::Int(_) => std::slice::from_ref(node),
             _ => self.list(node, what),
         };
+        if items.is_empty() && node.as_list().is_some() {
+            self.report(Problem::new(node.span, format!("{what} names at least one error, or is left away")));
+        }
         items.iter().filter_map(|item| self.pattern(item, what)).collect()
     }
 

@@ -7,8 +7,6 @@ use crate::{
     source::{Kind, Node, Spanned},
 };
 
-/// Items or branches open at once at most.
-pub const PARALLEL_MAX: u32 = 1_000;
 /// Rounds of a `while` at most.
 pub const ROUNDS_MAX: u32 = 1_000_000;
 
@@ -61,7 +59,17 @@ impl Reader<'_> {
     }
 
     fn parallel_count(&mut self, fields: &mut Fields<'_>) -> Option<Spanned<u32>> {
-        fields.take("parallel").and_then(|it| self.count(it, "`parallel`", (1, PARALLEL_MAX)))
+        let node = fields.take("parallel")?;
+        let max = self.limits.parallel;
+        let count = self.count(node, "`parallel`", (1, u32::MAX))?;
+        if count.value > max {
+            self.report(Problem::new(
+                node.span,
+                format!("`parallel` must be from 1 to {max} (setting `parallel_max`)"),
+            ));
+            return None;
+        }
+        Some(count)
     }
 
     fn while_step(&mut self, fields: &mut Fields<'_>) -> Control {

@@ -11,9 +11,6 @@ use crate::{
     source::{Kind, Node, Spanned},
 };
 
-/// Control steps within each other at most.
-pub const NESTING_MAX: usize = 32;
-
 impl Reader<'_> {
     pub(super) fn document(&mut self, root: &Node) -> Document {
         let mut document = Document::default();
@@ -193,8 +190,9 @@ impl Reader<'_> {
     pub(super) fn block(&mut self, node: &Node, what: &'static str) -> Block {
         let number = self.next_block();
         let mut block = Block { number, span: Place::new((), node.span), ..Block::default() };
-        if self.nesting >= NESTING_MAX {
-            let message = format!("blocks are nested deeper than {NESTING_MAX} (setting `nesting_max`)");
+        if self.nesting >= self.limits.nesting {
+            let max = self.limits.nesting;
+            let message = format!("blocks are nested deeper than {max} (setting `nesting_max`)");
             self.report(Problem::new(node.span, message).note("a subflow (`type: workflow`) nests without that limit"));
             return block;
         }

@@ -12,9 +12,6 @@ use crate::{
     source::{Entry, Kind, Node, Spanned},
 };
 
-/// Steps of a document at most.
-pub const STEPS_MAX: usize = 5_000;
-
 impl Reader<'_> {
     /// A list of steps.
     pub(super) fn steps(&mut self, node: &Node, what: &str) -> Vec<Step> {
@@ -27,9 +24,10 @@ impl Reader<'_> {
 
     fn step(&mut self, node: &Node) -> Option<Step> {
         self.steps += 1;
-        if self.steps > STEPS_MAX {
-            if self.steps == STEPS_MAX + 1 {
-                let message = format!("the document has more than {STEPS_MAX} steps (setting `steps_max`)");
+        let max = self.limits.steps;
+        if self.steps > max {
+            if self.steps == max + 1 {
+                let message = format!("the document has more than {max} steps (setting `steps_max`)");
                 self.report(Problem::new(node.span, message).note("move some to a subflow (`type: workflow`)"));
             }
             return None;

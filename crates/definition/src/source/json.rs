@@ -75,11 +75,11 @@ impl Reader<'_> {
         let start = self.at;
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            let message = format!("the document has more than {NODES_MAX} values (setting `document_nodes_max`)");
+            let message = format!("the document has more than {NODES_MAX} values");
             return Err(Problem::new(Span::at(start), message));
         }
         if depth > DEPTH_MAX {
-            let message = format!("lists and maps are nested deeper than {DEPTH_MAX} (setting `document_depth_max`)");
+            let message = format!("lists and maps are nested deeper than {DEPTH_MAX}");
             return Err(Problem::new(Span::at(start), message));
         }
         let kind = match self.peek() {

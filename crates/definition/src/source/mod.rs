@@ -17,10 +17,8 @@ pub use place::place_within;
 pub(crate) use scalar::is_plain_text;
 pub use span::{Lines, Span, Spanned};
 
-use crate::diagnostic::Problem;
+use crate::{diagnostic::Problem, document::Limits};
 
-/// Bytes of a document at most.
-pub const DOCUMENT_BYTES_MAX: usize = 2 << 20;
 /// Lists and maps within each other at most.
 pub const DEPTH_MAX: usize = 200;
 /// Nodes of a document at most, those that aliases stand for included.
@@ -52,13 +50,16 @@ pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Reads a document's text, which must have come through [`without_mark`].
+/// Reads a document's text of the usual size, which must have come through [`without_mark`].
 pub fn parse(text: &str, format: Format) -> Parsed {
-    if text.len() > DOCUMENT_BYTES_MAX {
-        let message = format!(
-            "the document has {} bytes; the limit is {DOCUMENT_BYTES_MAX} (setting `document_bytes_max`)",
-            text.len()
-        );
+    parse_within(text, format, Limits::default().document_bytes)
+}
+
+/// Reads a document's text of at most so many bytes, which must have come through [`without_mark`].
+pub fn parse_within(text: &str, format: Format, bytes_max: usize) -> Parsed {
+    if text.len() > bytes_max {
+        let message =
+            format!("the document has {} bytes; the limit is {bytes_max} (setting `document_bytes_max`)", text.len());
         return Parsed { root: None, problems: vec![Problem::new(Span::at(0), message)] };
     }
     if let Some(at) = text.find('\0') {

@@ -141,7 +141,7 @@ impl<'t> Builder<'t> {
     fn count(&mut self, nodes: usize, span: Span) -> Result<(), Stopped> {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
-            let message = format!("the document has more than {NODES_MAX} values (setting `document_nodes_max`)");
+            let message = format!("the document has more than {NODES_MAX} values");
             return Err(self.fail(span, message));
         }
         Ok(())
@@ -260,8 +260,7 @@ impl<'t> Builder<'t> {
         let size = *size;
         self.aliased += size;
         if self.aliased > ALIASED_NODES_MAX {
-            let message =
-                format!("aliases add more than {ALIASED_NODES_MAX} values (setting `document_alias_nodes_max`)");
+            let message = format!("aliases add more than {ALIASED_NODES_MAX} values");
             return Err(self.fail(span, message));
         }
         self.count(size, span)?;
@@ -427,5 +426,5 @@ fn said_plainly(info: &str, span: Span, text: &str) -> Problem {
 }
 
 fn too_deep(span: Span) -> Problem {
-    Problem::new(span, format!("lists and maps are nested deeper than {DEPTH_MAX} (setting `document_depth_max`)"))
+    Problem::new(span, format!("lists and maps are nested deeper than {DEPTH_MAX}"))
 }
