@@ -3,6 +3,7 @@
 mod approvals;
 mod blocks;
 mod children;
+mod found;
 mod loops;
 mod pause;
 mod retries;
