@@ -108,7 +108,7 @@ struct Writer<'r> {
 impl Writer<'_> {
     fn document(&mut self) -> Json {
         let sight = Sight::default();
-        let body = self.block(&sight, 0);
+        let body = if self.random.percent(1) { self.long_loop() } else { self.block(&sight, 0) };
         let mut fields = match body.json {
             Json::Object(fields) => fields,
             steps => Map::from_iter([("steps".to_owned(), steps)]),
@@ -133,6 +133,22 @@ impl Writer<'_> {
             fields.insert("output".into(), output);
         }
         Json::Object(fields)
+    }
+
+    /// A loop over more than one transition holds.
+    fn long_loop(&mut self) -> Block {
+        let (each, inner) = (self.fresh_id(), self.fresh_id());
+        let step = json!({
+            "id": each,
+            "type": "foreach",
+            "items": "range(700)",
+            "parallel": self.random.between(1, 1_000),
+            "do": [
+                { "id": inner, "type": "transform", "with": { "value": "${{ index }}" } },
+                { "id": self.fresh_id(), "type": "transform", "with": { "value": format!("${{{{ steps.{inner}.output + 1 }}}}") } },
+            ],
+        });
+        Block { json: json!([step]), ids: vec![each] }
     }
 
     fn fresh_id(&mut self) -> String {

@@ -26,8 +26,10 @@ pub struct History {
     /// Attempts in the order in which they were asked for.
     pub asked: Vec<Asked>,
     pub(super) undone: Undone,
-    /// Children that were asked for.
-    children: BTreeSet<RunId>,
+    /// Attempts that were asked to stop, for whatever reason.
+    pub(super) stopped: BTreeSet<(Arc<str>, u32)>,
+    /// Children that were asked for, with the attempt that each is.
+    child_attempts: BTreeMap<RunId, (Arc<str>, u32)>,
     /// The fold of the journal so far.
     folded: Option<Run>,
 }
@@ -53,7 +55,8 @@ impl History {
             start,
             entries: Vec::new(),
             asked: Vec::new(),
-            children: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            child_attempts: BTreeMap::new(),
             undone: Undone::default(),
             folded: None,
         }
@@ -72,10 +75,9 @@ impl History {
         for (path, attempt) in transition.effects.iter().filter_map(attempt_of) {
             self.asked.push(Asked { path, attempt, seq, at: self.last_at() });
         }
-        self.children.extend(transition.effects.iter().filter_map(|effect| match effect {
-            Effect::StartChild(child) => Some(child.child),
-            _ => None,
-        }));
+        for effect in &transition.effects {
+            self.note_stop(effect);
+        }
         let folded = match self.folded.take() {
             Some(folded) => folded.replay_onto(&self.plan, transition.entries.iter().cloned()),
             None => Run::replay(&self.plan, transition.entries.iter().cloned()),
@@ -90,6 +92,25 @@ impl History {
                 Ok(())
             }
         }
+    }
+
+    fn note_stop(&mut self, effect: &Effect) {
+        match effect {
+            Effect::StopStep { path, attempt } | Effect::StopTask { path, attempt, .. } => {
+                self.stopped.insert((path.clone(), *attempt));
+            }
+            Effect::StartChild(child) => {
+                self.child_attempts.insert(child.child, (child.path.clone(), self.attempt_under(&child.path)));
+            }
+            Effect::CancelChild { child } => self.stopped.extend(self.child_attempts.get(child).cloned()),
+            _ => {}
+        }
+    }
+
+    /// Which attempt of a subflow begins: one more than have failed.
+    fn attempt_under(&self, path: &str) -> u32 {
+        let failed = |it: &&Entry| *it.path == *path && matches!(it.record, Record::Attempt(_));
+        1 + self.entries.iter().filter(failed).count() as u32
     }
 
     /// Entries count without gaps and time does not go back.
@@ -115,7 +136,7 @@ impl History {
         }
         for effect in &transition.effects {
             let repeated = match effect {
-                Effect::StartChild(child) => self.children.contains(&child.child),
+                Effect::StartChild(child) => self.child_attempts.contains_key(&child.child),
                 _ => attempt_of(effect).is_some_and(|(path, attempt)| self.was_asked(&path, attempt)),
             };
             let starts = matches!(

@@ -6,7 +6,7 @@ use windlass_definition::{
     Class, Error,
     plan::{Backoff, ErrorPattern, Retry},
 };
-use windlass_engine::{Entry, Record, entry::AttemptRecord, event::Settlement};
+use windlass_engine::{Entry, Record, entry::AttemptRecord, event::Settlement, status::StepStatus};
 
 use super::{
     History, Violation,
@@ -31,7 +31,31 @@ pub(super) fn retries_keep_their_bounds(history: &History) -> Result<(), Violati
         }
         check_reason(history, asked)?;
     }
+    no_retry_is_left_out(history)
+}
+
+/// A step fails for good only when its attempts are used up or its error is not to be retried, unless it was stopped.
+fn no_retry_is_left_out(history: &History) -> Result<(), Violation> {
+    for (entry, record) in history.records() {
+        let (Some(retry), Some(error)) = (retry_of(history, &entry.path), &record.error) else { continue };
+        let undo = is_undo(&entry.path);
+        let lost = history.entries.iter().any(|it| it.path == entry.path && matches!(it.record, Record::Lost));
+        let settled =
+            history.entries.iter().any(|it| it.path == entry.path && matches!(it.record, Record::Settled { .. }));
+        let by_itself = entry.attempt > 0 && (undo || !was_stopped(history, entry)) && !lost && !settled;
+        let wanted = is_wanted(&retry, error, undo) && retry.within.is_none() && entry.attempt < retry.attempts;
+        let ended = matches!(record.status, StepStatus::Failed | StepStatus::TimedOut);
+        // What cannot be evaluated, or is no undo at all, is not retried.
+        if ended && by_itself && wanted && !(history.step(&entry.path).at_most_once && record.unknown) {
+            return violated("no retry is left out", format!("{entry:?}"));
+        }
+    }
     Ok(())
+}
+
+/// Whether something may have stopped the step from outside: then its failure is not retried.
+fn was_stopped(history: &History, entry: &Entry) -> bool {
+    history.stopped.contains(&(entry.path.clone(), entry.attempt))
 }
 
 /// Every attempt but the first follows an `attempt` record of the one before, or a person's word.

@@ -1,6 +1,9 @@
 //! Undo: in reverse order of completion, each once, one at a time, and to the end.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use windlass_definition::{
     Plan, Value,
@@ -21,6 +24,8 @@ pub struct Undone {
     pub(super) registered: Vec<Arc<str>>,
     /// The paths whose undo has ended, in order, with how.
     ended: Vec<(Arc<str>, StepStatus)>,
+    /// What the registered steps gave; of those that only started, null.
+    outputs: BTreeMap<Arc<str>, Value>,
     begun: bool,
 }
 
@@ -33,9 +38,9 @@ impl Undone {
         }
         for effect in &transition.effects {
             match effect {
-                Effect::RunStep(run) if is_undo(&run.path) => self.check_next(&run.path, Some(&run.with))?,
-                Effect::StartChild(child) if is_undo(&child.path) => self.check_next(&child.path, None)?,
-                Effect::UndoChild { path, .. } => self.check_next(path, None)?,
+                Effect::RunStep(run) if is_undo(&run.path) => self.check_told(&run.path, &run.with)?,
+                Effect::StartChild(child) if is_undo(&child.path) => self.check_told(&child.path, &child.input)?,
+                Effect::UndoChild { path, .. } => self.check_next(path)?,
                 Effect::RunStep(run) if run.attempt == 1 => self.started(plan, &run.path),
                 Effect::OfferTask(task) if task.attempt == 1 => self.started(plan, &task.path),
                 Effect::StartChild(child) => self.started(plan, &child.path),
@@ -49,7 +54,7 @@ impl Undone {
         match &entry.record {
             Record::Compensating { .. } => self.begun = true,
             Record::Step(record) if is_undo(&entry.path) => {
-                self.check_next(&entry.path, None)?;
+                self.check_next(&entry.path)?;
                 self.ended.push((entry.path.clone(), record.status));
             }
             Record::Step(record) if record.status == StepStatus::Completed && entry.attempt > 0 => {
@@ -67,6 +72,7 @@ impl Undone {
         if step.undo.is_some() || subflow {
             self.registered.retain(|it| it != path);
             self.registered.push(path.clone());
+            self.outputs.insert(path.clone(), record.output.clone());
         }
     }
 
@@ -84,7 +90,7 @@ impl Undone {
         Some(format!("{}:undo", self.registered[place]))
     }
 
-    fn check_next(&self, path: &str, _with: Option<&Value>) -> Result<(), Violation> {
+    fn check_next(&self, path: &str) -> Result<(), Violation> {
         if !self.begun {
             return violated("undo runs only when a run did not complete", format!("`{path}`"));
         }
@@ -95,10 +101,20 @@ impl Undone {
         Ok(())
     }
 
+    /// An undo is told what its step gave: random documents always ask for it as `of`.
+    fn check_told(&self, path: &str, with: &Value) -> Result<(), Violation> {
+        self.check_next(path)?;
+        let gave = path.strip_suffix(":undo").and_then(|path| self.outputs.get(path)).cloned().unwrap_or_default();
+        if with.get("of") != Some(&gave) {
+            return violated("an undo sees what its step gave", format!("`{path}` was told {with}, not {gave}"));
+        }
+        Ok(())
+    }
+
     /// While a run takes back what it did, exactly the next undo is under way.
     pub(super) fn check_open(&self, path: Option<&str>) -> Result<(), Violation> {
         match path {
-            Some(path) => self.check_next(path, None),
+            Some(path) => self.check_next(path),
             None => Ok(()),
         }
     }
