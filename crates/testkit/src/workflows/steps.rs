@@ -191,7 +191,10 @@ impl Writer<'_> {
             retry.insert("jitter".into(), json!(false));
         }
         if self.random.percent(40) {
-            let on: Vec<&str> = PATTERNS.iter().copied().filter(|_| self.random.percent(30)).collect();
+            let mut on: Vec<&str> = PATTERNS.iter().copied().filter(|_| self.random.percent(30)).collect();
+            if on.is_empty() {
+                on.push("timeout");
+            }
             retry.insert("on".into(), json!(on));
         }
         if self.random.percent(20) {
