@@ -7,6 +7,7 @@
 //! Invariants: nobody is told before it is on disk; every function for what a tenant owns takes the tenant; SQL stands
 //! only in this crate.
 
+pub mod admin;
 pub mod approvals;
 pub mod blobs;
 mod clock;
@@ -19,6 +20,7 @@ pub mod journal;
 mod migrate;
 mod node;
 mod partitions;
+pub mod retention;
 pub mod runs;
 pub mod slots;
 mod state_values;
@@ -42,6 +44,7 @@ pub use inbox::Received;
 pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, LEASE_MS, Standing};
+pub use retention::{Retain, Swept};
 pub use runs::{Count, OpenRun, RunFilter, RunRow};
 pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};

@@ -53,7 +53,7 @@ pub struct StoreOptions {
     pub location: Location,
     /// What this process is called among the nodes.
     pub node_name: String,
-    /// How many lanes this node registers on PostgreSQL. SQLite has one.
+    /// How many lanes this node registers on PostgreSQL; none for an administrator's visit. SQLite has one.
     pub lanes: u32,
     /// What may happen to a database of an older version.
     pub migrate: Migrate,
@@ -321,6 +321,9 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     let identity = identity(&options);
     let clock = Arc::new(Clock::server(now));
     let ownership = Arc::new(Ownership::new(Uuid::now_v7()));
+    if options.lanes == 0 {
+        return visit(address, options, clock, ownership).await;
+    }
     ownership.add(node::register(&session, ownership.node(), &identity).await?);
 
     let queues: Vec<Arc<Queue>> = (0..options.writers.max(1)).map(|_| Arc::new(Queue::default())).collect();
@@ -367,6 +370,54 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     let store = Store { inner: Arc::new(inner) };
     tenants::first(&store).await?;
     Ok(store)
+}
+
+/// Opens for an administrator: no node, no lanes, no writers.
+async fn visit(
+    address: Address,
+    options: StoreOptions,
+    clock: Arc<Clock>,
+    ownership: Arc<Ownership>,
+) -> Result<Store, StoreError> {
+    let queue = Arc::new(Queue::default());
+    queue.close();
+    let (outgoing, _) = mpsc::channel(1);
+    let (_, answering_since) = watch::channel(Instant::now());
+    let inner = Inner {
+        database: Database::Postgres(Postgres::new(address)),
+        clock,
+        ownership,
+        blob_threshold_bytes: options.blob_threshold_bytes,
+        identity: identity(&options),
+        queues: vec![queue],
+        threads: Mutex::default(),
+        hints: broadcast::Sender::new(1),
+        outgoing,
+        answering_since,
+        closing: watch::Sender::new(false),
+        lock: Mutex::new(None),
+    };
+    let store = Store { inner: Arc::new(inner) };
+    tenants::first(&store).await?;
+    Ok(store)
+}
+
+/// Refuses while a node's lease runs: somebody works with the database.
+pub(crate) async fn refuse_alive(session: &Session) -> Result<(), StoreError> {
+    let there = session.run("select to_regclass('nodes') is not null", &[]).await?.rows;
+    if !there.first().map(|row| row.bool(0)).transpose()?.unwrap_or(false) {
+        return Ok(());
+    }
+    let alive = "select name, host, pid from nodes where state = 'alive' and lease_until > clock_timestamp() limit 1";
+    match session.run(alive, &[]).await?.rows.first() {
+        None => Ok(()),
+        Some(row) => {
+            let (name, host, pid) = (row.text(0)?, row.text(1)?, row.int(2)?);
+            Err(StoreError::conflict(format!(
+                "node `{name}` (process {pid} on {host}) uses this database: stop it first"
+            )))
+        }
+    }
 }
 
 async fn server_time(session: &Session) -> Result<Timestamp, StoreError> {

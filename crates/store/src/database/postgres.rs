@@ -58,6 +58,7 @@ impl ToSql for Value {
                 let all: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
                 return all.to_sql(kind, out);
             }
+            Value::List(values) => return values.to_sql(kind, out),
             Value::Ints(values) => {
                 // Element by element, so that each takes the width of the column.
                 let all: Vec<Value> = values.iter().map(|value| Value::Int(*value)).collect();

@@ -5,7 +5,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
@@ -75,6 +75,17 @@ impl Files {
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(name.as_bytes()));
         written.map_err(|error| self.problem(error))?;
         file.try_clone().map_err(|error| self.problem(error))
+    }
+
+    /// Removes the database itself; the lock stays.
+    pub(crate) fn remove(&self) -> Result<(), StoreError> {
+        for path in [self.log(), self.dir.join("windlass.db-shm"), self.database()] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(self.problem(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Sets bytes aside for the day the disk is full. That there is no room for them is no reason not to start.
@@ -206,6 +217,8 @@ impl rusqlite::ToSql for Value {
                 text(serde_json::Value::from(all).to_string())
             }
             Value::Ints(values) => text(serde_json::Value::from(values.as_slice()).to_string()),
+            // Only PostgreSQL has arrays of anything.
+            Value::List(_) => return Err(rusqlite::Error::ToSqlConversionFailure("a list".into())),
         })
     }
 }
@@ -244,13 +257,18 @@ pub(crate) fn run(connection: &Connection, sql: &str, params: &[Value]) -> Resul
     let mut rows = Vec::new();
     let mut found = statement.query(rusqlite::params_from_iter(params)).map_err(refused)?;
     while let Some(row) = found.next().map_err(refused)? {
-        let values: rusqlite::Result<Vec<Value>> = (0..columns).map(|at| row.get_ref(at).map(value_of)).collect();
-        rows.push(Row(values.map_err(refused)?));
+        rows.push(row_of(row, columns)?);
     }
     drop(found);
     drop(statement);
     let count = if reads { rows.len() as u64 } else { connection.changes() };
     Ok(Written { count, rows })
+}
+
+/// A row as values.
+pub(crate) fn row_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Row, StoreError> {
+    let values: rusqlite::Result<Vec<Value>> = (0..columns).map(|at| row.get_ref(at).map(value_of)).collect();
+    values.map(Row).map_err(refused)
 }
 
 /// The writer thread's connection, within a transaction.
@@ -261,6 +279,20 @@ pub struct SqliteTx {
 impl SqliteTx {
     pub(crate) fn run(&mut self, sql: &Sql, params: &[Value]) -> Result<Written, StoreError> {
         run(&self.connection, sql, params)
+    }
+
+    /// Gives up to that many free pages back to the file system; how many.
+    pub(crate) fn free_pages(&mut self, pages_max: i64) -> Result<u64, StoreError> {
+        let free = |connection: &Connection| {
+            connection.query_row("pragma freelist_count", [], |row| row.get::<_, i64>(0)).map_err(refused)
+        };
+        let before = free(&self.connection)?;
+        if before > 0 {
+            // This pragma works page by page as it is stepped, so it has to be run to its end.
+            let sql = format!("pragma incremental_vacuum({pages_max})");
+            self.connection.execute_batch(&sql).map_err(refused)?;
+        }
+        Ok((before - free(&self.connection)?).max(0).unsigned_abs())
     }
 }
 
@@ -337,11 +369,6 @@ fn read_loop(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>) {
         let Ok(job) = job else { return };
         job(connection);
     }
-}
-
-/// The tables of a file, for messages about a place that holds something else.
-pub(crate) fn exists(dir: &Path) -> bool {
-    Files { dir: dir.to_owned() }.database().exists()
 }
 
 #[cfg(test)]

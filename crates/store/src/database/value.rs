@@ -40,6 +40,8 @@ pub enum Value {
     Texts(Vec<Arc<str>>),
     /// For `in`: see [`Dialect::in_ints`](super::Dialect::in_ints).
     Ints(Vec<i64>),
+    /// An array of a batch; PostgreSQL only.
+    List(Vec<Value>),
 }
 
 impl Value {

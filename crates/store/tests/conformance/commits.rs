@@ -3,7 +3,7 @@
 use windlass_engine::status::RunStatus;
 use windlass_store::{CommitError, Committed, IdempotencyKey, RunCommit};
 
-use crate::harness::{Fixture, TENANT, becomes, commit, done, run_id, start, started};
+use crate::harness::{Fixture, becomes, commit, done, run_id, start, started};
 
 crate::on_every_store!(
     a_gap_is_refused,
@@ -65,7 +65,6 @@ async fn one_key_starts_one_run(fixture: Fixture) {
     let other = IdempotencyKey { body_hash: [3; 32], ..key };
     let outcome = done(store.commit(start(store, run_id(), Some(other))).await);
     assert_eq!(outcome, Committed::Duplicate { run: winner, same_body: false });
-    let _ = TENANT;
 }
 
 async fn a_bad_commit_takes_no_other_with_it(fixture: Fixture) {

@@ -1,8 +1,11 @@
 //! One suite, both databases.
 
+mod admin;
 mod commits;
 mod harness;
+mod owning;
 mod reading;
 mod records;
+mod sqlite;
 mod state_values;
 mod tasks;

@@ -1,0 +1,148 @@
+//! The declared schema, read off the migrations: what the live database is compared with and what copies go by.
+//!
+//! Our migrations write one column, constraint or index a line, and this reader knows no more SQL than that.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use crate::{database::Dialect, migrate::MIGRATIONS};
+
+/// A table as the migrations declare it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its columns, in order.
+    pub columns: Vec<Column>,
+    /// The names of its own checks and keys, where they have one.
+    pub constraints: Vec<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the database's own word.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it may be null.
+    pub null: bool,
+}
+
+/// All that is declared for one database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Schema {
+    /// Tables, in the order in which they can be filled.
+    pub tables: Vec<Table>,
+    /// The names of indexes.
+    pub indexes: Vec<String>,
+    /// The names of triggers.
+    pub triggers: Vec<String>,
+}
+
+impl Schema {
+    /// What the migrations declare for a database.
+    pub fn declared(dialect: Dialect) -> &'static Schema {
+        static SQLITE: LazyLock<Schema> = LazyLock::new(|| read(&text(Dialect::Sqlite)));
+        static POSTGRES: LazyLock<Schema> = LazyLock::new(|| read(&text(Dialect::Postgres)));
+        match dialect {
+            Dialect::Sqlite => &SQLITE,
+            Dialect::Postgres => &POSTGRES,
+        }
+    }
+
+    /// A table by its name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+}
+
+/// The statements that make the schema of a database.
+pub fn text(dialect: Dialect) -> String {
+    MIGRATIONS.iter().map(|migration| migration.sql(dialect)).collect::<Vec<_>>().join("\n")
+}
+
+fn read(sql: &str) -> Schema {
+    let mut schema = Schema { tables: Vec::new(), indexes: Vec::new(), triggers: Vec::new() };
+    let mut open: Option<Table> = None;
+    for line in sql.lines() {
+        let words: Vec<&str> = line.trim_end_matches([',', ';']).split_whitespace().collect();
+        match (open.as_mut(), words.as_slice()) {
+            (None, ["create", "table", name, "("]) => {
+                open = Some(Table { name: (*name).to_owned(), columns: Vec::new(), constraints: Vec::new() });
+            }
+            (None, ["create", "index", name, ..]) => schema.indexes.push((*name).to_owned()),
+            (None, ["create", "trigger", name, ..]) => schema.triggers.push((*name).to_owned()),
+            (Some(_), [first, ..]) if first.starts_with(')') => schema.tables.extend(open.take()),
+            (Some(table), ["constraint", name, ..]) => table.constraints.push((*name).to_owned()),
+            (Some(_), ["primary" | "unique" | "foreign" | "check", ..]) => {}
+            (Some(table), [name, kind, rest @ ..]) => table.columns.push(Column {
+                name: (*name).to_owned(),
+                kind: (*kind).to_owned(),
+                // SQLite's integer primary key is never null either.
+                null: !rest.starts_with(&["not", "null"]) && !rest.starts_with(&["primary", "key"]),
+            }),
+            _ => {}
+        }
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_engine::status::{RunStatus, TaskStatus};
+
+    use super::*;
+    use crate::{ApprovalStatus, OriginKind, RunMode, UndoStatus};
+
+    #[test]
+    fn both_databases_have_the_same_tables_and_columns() {
+        let names = |dialect| {
+            let schema = Schema::declared(dialect);
+            let columns =
+                |table: &Table| table.columns.iter().map(|column| (column.name.clone(), column.null)).collect();
+            schema.tables.iter().map(|table| (table.name.clone(), columns(table))).collect::<Vec<(_, Vec<_>)>>()
+        };
+        let (sqlite, postgres) = (names(Dialect::Sqlite), names(Dialect::Postgres));
+        assert_eq!(sqlite.len(), postgres.len());
+        for ((name, sqlite), (_, postgres)) in sqlite.into_iter().zip(postgres) {
+            // The two that differ by design: SQLite's integer key of a run.
+            if name != "journal" && name != "runs" {
+                assert_eq!(sqlite, postgres, "{name}");
+            }
+        }
+        let indexes = |dialect| Schema::declared(dialect).indexes.clone();
+        assert_eq!(indexes(Dialect::Sqlite), indexes(Dialect::Postgres));
+    }
+
+    #[test]
+    fn status_words_are_those_of_the_types() {
+        let list = |words: Vec<&str>| words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+        let words = [
+            ("runs_status", list(RunStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
+            ("tasks_status", list(TaskStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
+            ("approvals_status", list(ApprovalStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
+            ("runs_undo_status", list(UndoStatus::ALL.iter().map(|status| status.as_str()).collect()), "undo_status"),
+            ("runs_mode", list(RunMode::ALL.iter().map(|mode| mode.as_str()).collect()), "mode"),
+            ("runs_origin_kind", list(OriginKind::ALL.iter().map(|kind| kind.as_str()).collect()), "origin_kind"),
+        ];
+        for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+            let text = text(dialect);
+            for (name, list, column) in &words {
+                let check = format!("constraint {name} check ({column} in ({list}))");
+                assert!(text.contains(&check), "{dialect:?} lacks: {check}");
+            }
+            let list = |keep: fn(&&RunStatus) -> bool| {
+                RunStatus::ALL.iter().filter(keep).map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
+            };
+            let ended = list(|status| status.is_final());
+            assert!(
+                text.contains(&format!("when (old.status in ({ended})"))
+                    || text.contains(&format!("when old.status in ({ended})"))
+            );
+            assert!(text.contains(&format!("where status in ({});", list(|status| !status.is_final()))));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `db validate`: the live database beside the declared schema; every difference by its name.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    Store, StoreError,
+    admin::schema::{Column, Schema},
+    database::{Database, Dialect},
+};
+
+const SQLITE_COLUMNS: &str = "select t.name, c.name, lower(c.type), c.\"notnull\" = 0 and c.pk = 0 \
+                              from sqlite_schema t join pragma_table_info(t.name) c \
+                              where t.type = 'table' and t.name not like 'sqlite_%' order by t.name, c.cid";
+const SQLITE_NAMES: &str =
+    "select type, name from sqlite_schema where type in ('index', 'trigger') and sql is not null";
+const POSTGRES_COLUMNS: &str = "select c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), not a.attnotnull \
+                                from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+                                where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') \
+                                and not c.relispartition order by c.relname, a.attnum";
+const POSTGRES_NAMES: &str = "select 'index', indexname::text from pg_indexes where schemaname = current_schema() \
+                              union all select 'trigger', tgname::text from pg_trigger t join pg_class c on c.oid = t.tgrelid \
+                              where not tgisinternal and c.relnamespace = current_schema()::regnamespace \
+                              union all select 'constraint', conname::text from pg_constraint \
+                              where connamespace = current_schema()::regnamespace";
+
+impl Store {
+    /// Every difference between the live database and the declared schema, each as a sentence. None: it is as it should be.
+    ///
+    /// Tables that are not ours are no difference: on PostgreSQL the schema may be shared.
+    pub async fn validate(&self) -> Result<Vec<String>, StoreError> {
+        let dialect = self.database().dialect();
+        let declared = Schema::declared(dialect);
+        let mut differences = Vec::new();
+        let columns = self.database().query(dialect.pick(SQLITE_COLUMNS, POSTGRES_COLUMNS).to_owned(), vec![]).await?;
+        let mut live: std::collections::BTreeMap<String, Vec<Column>> = std::collections::BTreeMap::new();
+        for row in &columns {
+            let kind = row.string(2)?.replace("timestamp with time zone", "timestamptz");
+            live.entry(row.string(0)?).or_default().push(Column { name: row.string(1)?, kind, null: row.bool(3)? });
+        }
+        for table in &declared.tables {
+            match live.get(&table.name) {
+                None => differences.push(format!("table {} is missing", table.name)),
+                Some(there) => compare_columns(&table.name, &table.columns, there, &mut differences),
+            }
+        }
+        let names = self.database().query(dialect.pick(SQLITE_NAMES, POSTGRES_NAMES).to_owned(), vec![]).await?;
+        let names: BTreeSet<(String, String)> =
+            names.iter().map(|row| Ok((row.string(0)?, row.string(1)?))).collect::<Result<_, StoreError>>()?;
+        let wanted = declared.indexes.iter().map(|name| ("index", name));
+        let wanted = wanted.chain(declared.triggers.iter().map(|name| ("trigger", name)));
+        for (kind, name) in wanted {
+            if !names.contains(&(kind.to_owned(), name.clone())) {
+                differences.push(format!("{kind} {name} is missing"));
+            }
+        }
+        match self.database() {
+            Database::Postgres(_) => {
+                for name in declared.tables.iter().flat_map(|table| &table.constraints) {
+                    if !names.contains(&("constraint".to_owned(), name.clone())) {
+                        differences.push(format!("constraint {name} is missing"));
+                    }
+                }
+            }
+            Database::Sqlite(_) => self.compare_statements(&mut differences).await?,
+        }
+        Ok(differences)
+    }
+
+    /// SQLite keeps the statement that made a table: a changed check shows there.
+    async fn compare_statements(&self, differences: &mut Vec<String>) -> Result<(), StoreError> {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let all = words(&super::schema::text(Dialect::Sqlite));
+        let sql = "select name, sql from sqlite_schema where type = 'table' and sql is not null";
+        for row in self.database().query(sql, vec![]).await? {
+            let name = row.string(0)?;
+            let ours = Schema::declared(Dialect::Sqlite).table(&name).is_some();
+            let about_it = |difference: &String| difference.contains(&format!("{name}."));
+            if ours
+                && !all.contains(&words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1)))
+                && !differences.iter().any(about_it)
+            {
+                differences.push(format!("table {name} was made by another statement"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare_columns(table: &str, declared: &[Column], live: &[Column], differences: &mut Vec<String>) {
+    for column in declared {
+        let Some(there) = live.iter().find(|there| there.name == column.name) else {
+            differences.push(format!("column {table}.{} is missing", column.name));
+            continue;
+        };
+        if there.kind != column.kind {
+            differences.push(format!("column {table}.{} is {}, not {}", column.name, there.kind, column.kind));
+        }
+        if there.null != column.null {
+            let word = |null: bool| if null { "may be null" } else { "may not be null" };
+            differences.push(format!(
+                "column {table}.{} {}, but {} by declaration",
+                column.name,
+                word(there.null),
+                word(column.null)
+            ));
+        }
+    }
+    for there in live {
+        if !declared.iter().any(|column| column.name == there.name) {
+            differences.push(format!("column {table}.{} is not declared", there.name));
+        }
+    }
+}

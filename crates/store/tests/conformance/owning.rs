@@ -1,0 +1,117 @@
+//! Who may write: lanes, fences, taking over.
+
+use std::time::Duration;
+
+use windlass_store::{CommitError, RunCommit, Standing, Store, StoreOptions};
+
+use crate::harness::{Fixture, TENANT, commit, done, run_id, start, started};
+
+async fn short_lease() -> (Fixture, StoreOptions) {
+    let fixture = Fixture::postgres().await;
+    fixture.store.close().await;
+    let options = StoreOptions { lease_ms: 1_000, lanes: 2, ..fixture.options.clone() };
+    (fixture, options)
+}
+
+/// Calls until it gives something.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it happens in time")
+}
+
+#[tokio::test]
+async fn a_node_that_left_hands_its_lanes_over() {
+    let (_fixture, options) = short_lease().await;
+    let first = Store::open(options.clone()).await.expect("a store");
+    let run = started(&first).await;
+    let lane = first.lane_for(run);
+    first.close().await;
+    let second = Store::open(options).await.expect("a store");
+    assert!(second.owns(lane), "{:?}", second.lanes());
+    done(second.commit(RunCommit { lane, ..commit(&second, run, 2..=2) }).await);
+    second.close().await;
+}
+
+#[tokio::test]
+async fn a_fence_stops_a_node_whose_lane_was_taken() {
+    let (_fixture, options) = short_lease().await;
+    let store = Store::open(options).await.expect("a store");
+    let run = started(&store).await;
+    let lane = store.lane_for(run);
+    // Somebody took the lane, as after a long pause.
+    let take = "update lanes set epoch = epoch + 1, node_id = null where id = $1";
+    store.database().execute(take, vec![lane.0.into()]).await.expect("a theft");
+    let outcome = store.commit(commit(&store, run, 2..=2)).await;
+    assert!(matches!(outcome, Err(CommitError::Fenced(fenced)) if fenced == lane), "{outcome:?}");
+    assert_eq!(store.journal(TENANT, run, 1, 10).await.expect("a journal").len(), 1);
+    assert!(!store.owns(lane));
+    // The other lane goes on.
+    let other = run_id();
+    let lane = store.lanes()[0];
+    done(store.commit(RunCommit { lane, ..start(&store, other, None) }).await);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_dead_nodes_lanes_are_taken_over_and_it_joins_again() {
+    let (_fixture, options) = short_lease().await;
+    let dead = Store::open(options.clone()).await.expect("a store");
+    let run = started(&dead).await;
+    let lane = dead.lane_for(run);
+    let heir = Store::open(options).await.expect("a store");
+    // Its lease is over by the database's clock, and it cannot renew: as a paused process.
+    let pause = "update nodes set state = 'dead' where id = $1";
+    heir.database().execute(pause, vec![dead.node().into()]).await.expect("a death");
+    let mut adopted = Vec::new();
+    until(async || {
+        adopted.extend(heir.adopt().await.expect("an answer"));
+        adopted.contains(&lane).then_some(())
+    })
+    .await;
+    done(heir.commit(RunCommit { lane, ..commit(&heir, run, 2..=2) }).await);
+    let outcome = dead.commit(RunCommit { lane, ..commit(&dead, run, 2..=2) }).await;
+    assert!(matches!(outcome, Err(CommitError::Fenced(_))), "{outcome:?}");
+    let mut standing = dead.standing();
+    tokio::time::timeout(Duration::from_secs(20), standing.wait_for(|standing| *standing == Standing::Lost))
+        .await
+        .expect("it learns in time")
+        .expect("the store lives");
+    assert!(dead.lanes().is_empty());
+    assert_eq!(dead.rejoin().await.expect("new lanes").len(), 2);
+    started(&dead).await;
+    dead.close().await;
+    heir.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_never_came_is_found_or_written_once() {
+    let (_fixture, options) = short_lease().await;
+    let store = Store::open(StoreOptions { lease_ms: 10_000, ..options }).await.expect("a store");
+    let runs = futures::future::join_all((0..16).map(|_| started(&store))).await;
+    let kill = "select pg_terminate_backend(pid) from pg_stat_activity \
+                where datname = current_database() and pid <> pg_backend_pid() and query not like '%nodes%'";
+    let working = futures::future::join_all(runs.iter().map(|run| async {
+        for seq in 2..=60 {
+            done(store.commit(commit(&store, *run, seq..=seq)).await);
+        }
+    }));
+    let killing = async {
+        for _ in 0..15 {
+            // The killer's own session may be among the killed of the round before.
+            store.database().query(kill, vec![]).await.ok();
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    };
+    futures::join!(working, killing);
+    for run in runs {
+        assert_eq!(store.journal(TENANT, run, 1, 100).await.expect("a journal").len(), 60);
+    }
+    store.close().await;
+}
