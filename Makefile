@@ -47,4 +47,5 @@ bench: setup
 ## Writes the generated pages and examples anew.
 docs:
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-steps --test it reference
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test schema
 	$(CARGO) xtask wfinstances

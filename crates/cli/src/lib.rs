@@ -28,6 +28,10 @@ const STACK_BYTES: usize = 16 << 20;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    // No command of people: a server runs jq programs in processes of this same program.
+    if std::env::args_os().nth(1).is_some_and(|it| it == windlass_steps::jq::helper::ARGUMENT) {
+        return windlass_steps::jq::helper::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let matches = Cli::command().try_get_matches();
     let matches = match matches {
         Ok(matches) => matches,

@@ -81,8 +81,7 @@ impl Step for Emit {
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
         Box::pin(async move {
             let with: EmitWith = schema::read_with("emit", &input)?;
-            let data = input.get("data").cloned().unwrap_or_default();
-            let request = request(context, with, data)?;
+            let request = request(context, with)?;
             let (id, source) = (request.id.clone(), request.source.clone());
             let published = context.events.publish(request).await.map_err(failed)?;
             Ok(schema::to_output(&EmitOutput { id, source, taken: published.taken }))
@@ -90,7 +89,7 @@ impl Step for Emit {
     }
 }
 
-fn request(context: &StepContext, with: EmitWith, data: Value) -> Result<EventRequest, StepFailure> {
+fn request(context: &StepContext, with: EmitWith) -> Result<EventRequest, StepFailure> {
     let id = with.id.unwrap_or_else(|| context.key.to_string());
     let source = with.source.unwrap_or_else(|| format!("/workflows/{}", context.workflow));
     let named = [
@@ -118,7 +117,7 @@ fn request(context: &StepContext, with: EmitWith, data: Value) -> Result<EventRe
         ("type", Value::from(with.event_type.as_str())),
         ("time", Value::from(time.to_string())),
         ("datacontenttype", Value::from("application/json")),
-        ("data", data),
+        ("data", Value::from(with.data)),
     ]);
     if let Some(subject) = &with.subject {
         event = event.with_entry("subject", Value::from(subject.as_str()));

@@ -67,7 +67,7 @@ impl Jq {
         let command = options.helper.clone().unwrap_or_else(|| HelperCommand {
             // The link stays right when the file is replaced by an upgrade while this process runs.
             program: "/proc/self/exe".into(),
-            args: vec!["jq-helper".into()],
+            args: vec![helper::ARGUMENT.into()],
         });
         let processors = || thread::available_parallelism().map_or(2, usize::from);
         let pool = Pool::new(command, options.helpers_max.unwrap_or_else(processors));

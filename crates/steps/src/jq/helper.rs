@@ -18,6 +18,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::program::{Evaluation, ProgramError, Programs};
 
+/// The argument that makes the `windlass` program a helper.
+pub const ARGUMENT: &str = "jq-helper";
+
 /// What a program may use, with what the process itself needs.
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
 /// How deep a program may recurse, in bytes of stack.
