@@ -24,12 +24,15 @@ use crate::{
         postgres::{Address, Session},
         sqlite::host,
     },
+    partitions,
 };
 
 /// How long a node lives without renewing.
 pub const LEASE_MS: i64 = 10_000;
 /// How often it renews, and looks for others that do not.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How often the journal's coming partitions are made.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
 /// How long hints to one node are gathered.
 const HINT_EVERY: Duration = Duration::from_millis(5);
 
@@ -74,11 +77,13 @@ pub(crate) struct Ownership {
 struct Owned {
     node: Uuid,
     epochs: BTreeMap<LaneId, i64>,
+    /// Counts the times that lanes came: what was known of their runs before is old then.
+    gains: u64,
 }
 
 impl Ownership {
     pub(crate) fn new(node: Uuid) -> Ownership {
-        let state = Mutex::new(Owned { node, epochs: BTreeMap::new() });
+        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0 });
         Ownership { state, standing: watch::Sender::new(Standing::Alive) }
     }
 
@@ -92,6 +97,11 @@ impl Ownership {
 
     pub(crate) fn lanes(&self) -> Vec<LaneId> {
         self.owned().epochs.keys().copied().collect()
+    }
+
+    /// Changes whenever lanes come: somebody else may have written their runs meanwhile.
+    pub(crate) fn gains(&self) -> u64 {
+        self.owned().gains
     }
 
     /// The epoch under which a lane is ours.
@@ -111,7 +121,9 @@ impl Ownership {
     }
 
     pub(crate) fn add(&self, lanes: impl IntoIterator<Item = (LaneId, i64)>) {
-        self.owned().epochs.extend(lanes);
+        let mut owned = self.owned();
+        owned.epochs.extend(lanes);
+        owned.gains += 1;
     }
 
     /// What the database says is ours; lanes that it does not name are lost.
@@ -241,10 +253,12 @@ pub(crate) fn keep(keeper: Keeper) -> Result<std::thread::JoinHandle<()>, StoreE
             let renewing = renew_loop(&address, &identity, &clock, &ownership, &answering_since);
             let listening = listen_loop(&address, &ownership, &hints);
             let sending = send_loop(&address, outgoing, &ownership, &hints);
+            let parting = partition_loop(&address, &clock);
             tokio::select! {
                 () = renewing => {}
                 () = listening => {}
                 () = sending => {}
+                () = parting => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }
         });
@@ -309,6 +323,17 @@ async fn renew(
     rows.first().map(|row| row.time(0)).transpose()
 }
 
+/// Makes the journal's partitions ahead of time.
+async fn partition_loop(address: &Address, clock: &Clock) {
+    loop {
+        tokio::time::sleep(PARTITIONS_EVERY).await;
+        let made = async { partitions::make(&address.connect().await?, clock.now()).await };
+        if let Err(error) = made.await {
+            tracing::warn!(%error, "could not make the journal's next partitions; rows go to the default one");
+        }
+    }
+}
+
 /// The channel that hints to a node go through.
 fn channel(node: Uuid) -> String {
     format!("windlass_{}", node.simple())
@@ -317,8 +342,16 @@ fn channel(node: Uuid) -> String {
 /// Listens for hints. They may be lost, so a new session begins with one of each.
 async fn listen_loop(address: &Address, ownership: &Ownership, hints: &broadcast::Sender<Hint>) {
     loop {
-        if let Err(error) = listen(address, ownership.node(), hints).await {
-            tracing::debug!(%error, "listening for hints ended");
+        let node = ownership.node();
+        let mut standing = ownership.standing();
+        tokio::select! {
+            ended = listen(address, node, hints) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "listening for hints ended");
+                }
+            }
+            // A node that joined again has another channel.
+            _ = standing.wait_for(|standing| *standing == Standing::Alive && ownership.node() != node) => {}
         }
         tokio::time::sleep(RENEW_EVERY).await;
     }

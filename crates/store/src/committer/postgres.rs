@@ -71,6 +71,7 @@ pub(crate) fn start(number: usize, start: Start) -> Result<std::thread::JoinHand
                 ownership: start.ownership,
                 session: None,
                 chains: Chains::default(),
+                gains: 0,
                 sql: [Keyed::All, Keyed::Winners].map(|keyed| FORMS.iter().map(|form| form.postgres(keyed)).collect()),
             };
             while let Some(turn) = start.queue.take_async().await {
@@ -99,6 +100,8 @@ struct Writer {
     ownership: Arc<Ownership>,
     session: Option<Session>,
     chains: Chains,
+    /// The gains of lanes that `chains` knows of.
+    gains: u64,
     sql: [Vec<String>; 2],
 }
 
@@ -159,9 +162,15 @@ impl Writer {
     /// One attempt at the whole batch.
     async fn attempt(&mut self, jobs: &[Job], keyed: Keyed) -> Result<Vec<Result<Committed, CommitError>>, Crash> {
         self.connect().await.map_err(not_sent)?;
+        let gains = self.ownership.gains();
+        if self.gains != gains {
+            self.chains.clear();
+            self.gains = gains;
+        }
         self.load_chains(jobs).await.map_err(not_sent)?;
         let batch = batch::build(jobs, &mut self.chains, self.clock.now());
         if batch.refused.len() == jobs.len() {
+            jobs.iter().for_each(|job| self.chains.forget(job.commit.run));
             return Ok(jobs.iter().enumerate().map(|(place, _)| refusal(&batch, place)).collect());
         }
         let mut flown = self.fly(&batch, keyed).await;
@@ -339,6 +348,8 @@ impl Writer {
         for (place, job) in jobs.iter().enumerate() {
             let lost = keyed == Keyed::Winners && !winners.contains(&job.commit.run.uuid());
             outcomes.push(if batch.refused.contains_key(&place) {
+                // Should it be us who are wrong, the next commit reads the journal's end again.
+                self.chains.forget(job.commit.run);
                 refusal(batch, place)
             } else if lost {
                 self.chains.forget(job.commit.run);

@@ -115,3 +115,24 @@ async fn a_commit_whose_answer_never_came_is_found_or_written_once() {
     }
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_lane_that_comes_back_is_read_anew() {
+    let (_fixture, options) = short_lease().await;
+    let first = Store::open(options.clone()).await.expect("a store");
+    let run = started(&first).await;
+    let lane = first.lane_for(run);
+    let take = "update lanes set epoch = epoch + 1, node_id = null where id = $1";
+    first.database().execute(take, vec![lane.0.into()]).await.expect("a theft");
+    let outcome = first.commit(RunCommit { lane, ..commit(&first, run, 2..=2) }).await;
+    assert!(matches!(outcome, Err(CommitError::Fenced(_))), "{outcome:?}");
+    let second = Store::open(options).await.expect("a store");
+    assert!(second.owns(lane));
+    done(second.commit(RunCommit { lane, ..commit(&second, run, 2..=3) }).await);
+    second.close().await;
+    until(async || first.adopt().await.expect("an answer").contains(&lane).then_some(())).await;
+    let outcome = first.commit(RunCommit { lane, ..commit(&first, run, 2..=2) }).await;
+    assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
+    done(first.commit(RunCommit { lane, ..commit(&first, run, 4..=4) }).await);
+    first.close().await;
+}
