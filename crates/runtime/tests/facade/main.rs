@@ -3,6 +3,7 @@
 mod harness;
 mod restarts;
 mod runs;
+mod waits;
 
 /// Each test on each database.
 macro_rules! on_every_database {
@@ -23,5 +24,8 @@ on_every_database! {
         undo_runs_in_reverse, a_fan_out_is_bounded, signals_come_before_and_after_the_wait, cancel_stops_what_runs,
         pause_holds_and_resume_goes_on, large_values_come_back, one_key_starts_one_run,
         a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
+    waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, cancel_takes_tasks_back,
+        people_decide, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
+        full_places_replace, locks_and_rates_hold, runs_come_from_runs, undo_of_a_cancelled_run;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing;
 }
