@@ -27,7 +27,7 @@ use crate::{
     slots::Slots,
     step::Catalogue,
     tasks::Tasks,
-    turner::{Deliver, Message},
+    turner::{Ack, Acks, Deliver, Message},
 };
 
 /// See the module's documentation.
@@ -53,6 +53,7 @@ pub(crate) struct Core {
     draining: AtomicBool,
     damaged: Mutex<HashMap<RunId, String>>,
     turners: Vec<mpsc::Sender<Message>>,
+    acks: Vec<Acks>,
     background: TaskTracker,
     handle: Handle,
 }
@@ -62,6 +63,7 @@ impl Core {
     pub(crate) fn new(store: Store, catalogue: Catalogue, settings: Settings) -> (Core, Vec<mpsc::Receiver<Message>>) {
         let step_types = Arc::new(catalogue.step_types(windlass_definition::step_types::built_in()));
         let (senders, receivers) = (0..settings.turner_count()).map(|_| mpsc::channel()).unzip();
+        let acks = (0..settings.turner_count()).map(|_| Acks::default()).collect();
         let core = Core {
             metrics: Metrics::default(),
             watchers: Watchers::new(settings.live_events),
@@ -77,6 +79,7 @@ impl Core {
             draining: AtomicBool::new(false),
             damaged: Mutex::default(),
             turners: senders,
+            acks,
             background: TaskTracker::new(),
             handle: Handle::current(),
             store,
@@ -99,9 +102,32 @@ impl Core {
 
     /// Tells the turner of that run. After the end nobody listens, and nothing is to be done about it.
     pub(crate) fn send(&self, run: RunId, message: Message) {
+        let _ = self.turners[self.index(run)].send(message);
+    }
+
+    fn index(&self, run: RunId) -> usize {
         let (_, low) = run.uuid().as_u64_pair();
-        let index = usize::try_from(low % self.turners.len() as u64).unwrap_or(0);
-        let _ = self.turners[index].send(message);
+        usize::try_from(low % self.turners.len() as u64).unwrap_or(0)
+    }
+
+    /// What that turner was told of its commits.
+    pub(crate) fn acks(&self, turner: usize) -> &Acks {
+        &self.acks[turner]
+    }
+
+    /// Keeps what a commit came to until its whole batch has been told.
+    pub(crate) fn gather(&self, ack: Ack) {
+        let turner = self.index(ack.run());
+        self.acks[turner].lock().unwrap_or_else(PoisonError::into_inner).push(ack);
+    }
+
+    /// A whole batch has been told: its turners go on.
+    pub(crate) fn batch_told(&self) {
+        for (acks, turner) in self.acks.iter().zip(&self.turners) {
+            if !acks.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                let _ = turner.send(Message::Acked);
+            }
+        }
     }
 
     /// The ways to every turner.

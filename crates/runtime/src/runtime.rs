@@ -50,11 +50,17 @@ impl Runtime {
         let (core, inboxes) = Core::new(store, catalogue, settings);
         let core = Arc::new(core);
         for (number, inbox) in inboxes.into_iter().enumerate() {
-            let turner = Turner::new(Arc::clone(&core), inbox);
+            let turner = Turner::new(Arc::clone(&core), number, inbox);
             let thread = std::thread::Builder::new().name(format!("windlass-turner-{number}"));
             let spawned = thread.stack_size(TURNER_STACK_BYTES).spawn(move || turner.turn());
             spawned.map_err(|error| RuntimeError::unavailable(format!("no thread to turn runs on: {error}")))?;
         }
+        let told = Arc::downgrade(&core);
+        core.store.after_batches(move || {
+            if let Some(core) = told.upgrade() {
+                core.batch_told();
+            }
+        });
         core.spawn(recovery::run(Arc::clone(&core), Recovery::new()));
         core.spawn(crate::retention::run(Arc::clone(&core)));
         Ok(Runtime { _alive: Arc::new(Alive(Arc::clone(&core))), core })

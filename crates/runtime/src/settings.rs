@@ -7,7 +7,7 @@ use windlass_engine::start::Limits;
 /// The bounds of a runtime.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Threads that turn runs; 0 is one per core.
+    /// Threads that turn runs; 0 is one for two cores.
     pub turners: usize,
     /// Attempts that run at once on this node.
     pub attempts_max: usize,
@@ -94,10 +94,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How many turners there are: as set, else one per core.
+    /// How many turners there are. Few are better than many: what one turner does in a batch goes to disk together,
+    /// and the committer, the steps and the server want cores too.
     pub fn turner_count(&self) -> usize {
         match self.turners {
-            0 => std::thread::available_parallelism().map_or(1, usize::from).min(16),
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8)),
             count => count,
         }
     }

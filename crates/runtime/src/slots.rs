@@ -19,6 +19,8 @@ use crate::{core::Core, error::RuntimeError, turner::Deliver};
 /// Queued runs that one freed place looks through.
 const QUEUE_PAGE: i64 = 100;
 const GROUPS_PAGE: i64 = 1_000;
+/// How long a place may wait for its run to begin.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Admissions run one after another in a process, so that the order of the queue is the order of admission.
 #[derive(Debug, Default)]
@@ -120,7 +122,7 @@ impl Core {
 
 /// Frees the places of runs that have ended or never began, and lets in whoever waits for a free one.
 pub(crate) async fn reconcile(core: &Arc<Core>) -> Result<(), RuntimeError> {
-    for (tenant, run) in core.store.stale_slots(GROUPS_PAGE).await? {
+    for (tenant, run) in core.store.stale_slots(PATIENCE, GROUPS_PAGE).await? {
         core.store.release_slots(tenant, run).await?;
     }
     for (tenant, slot) in core.store.queued_groups(&core.store.lanes(), GROUPS_PAGE).await? {

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -51,8 +51,8 @@ pub(crate) enum Message {
     Start(Box<StartRun>),
     /// Something happened to a run.
     Deliver(Box<Deliver>),
-    /// A commit is on disk, or is not.
-    Acked { run: RunId, generation: u64, result: Result<Committed, CommitError> },
+    /// Commits are on disk, or are not: see [`Acks`].
+    Acked,
     /// A run was read from the database, or could not be.
     Loaded { run: RunId, result: Result<Box<Loaded>, LoadError> },
     /// Tell me when the run has ended or answered.
@@ -68,6 +68,17 @@ pub(crate) enum Message {
     /// Stop at once.
     Stop,
 }
+
+/// Whether a commit is on disk.
+pub(crate) struct Ack {
+    run: RunId,
+    generation: u64,
+    result: Result<Committed, CommitError>,
+}
+
+/// What a turner was told of its commits; gathered for one batch of the committer, so that what follows from all of
+/// it goes into the next batch together.
+pub(crate) type Acks = Mutex<Vec<Ack>>;
 
 /// A run to be started.
 pub(crate) struct StartRun {
@@ -89,6 +100,12 @@ pub(crate) struct Deliver {
     pub(crate) reply: Option<Reply>,
     /// The approval that a decision is on, and the decisions known of it.
     pub(crate) decided: Option<(ApprovalId, Vec<serde_json::Value>)>,
+}
+
+impl Ack {
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
 }
 
 impl Deliver {
@@ -115,6 +132,7 @@ pub(crate) struct Look {
 /// See the module's documentation.
 pub(crate) struct Turner {
     core: Arc<Core>,
+    number: usize,
     inbox: mpsc::Receiver<Message>,
     runs: HashMap<RunId, LiveRun>,
     loading: HashMap<RunId, VecDeque<Deliver>>,
@@ -139,9 +157,10 @@ enum Goes {
 }
 
 impl Turner {
-    pub(crate) fn new(core: Arc<Core>, inbox: mpsc::Receiver<Message>) -> Turner {
+    pub(crate) fn new(core: Arc<Core>, number: usize, inbox: mpsc::Receiver<Message>) -> Turner {
         Turner {
             core,
+            number,
             inbox,
             runs: HashMap::new(),
             loading: HashMap::new(),
@@ -204,7 +223,7 @@ impl Turner {
         match message {
             Message::Start(start) => self.start(*start),
             Message::Deliver(deliver) => self.deliver(*deliver),
-            Message::Acked { run, generation, result } => self.acked(run, generation, result),
+            Message::Acked => self.take_acks(),
             Message::Loaded { run, result } => self.loaded(run, result),
             Message::Watch { run, reply } => self.watch(run, reply),
             Message::Look { tenant, run, reply } => {
@@ -227,9 +246,7 @@ impl Turner {
     /// Hands everything that this batch wants written to the store at once.
     fn flush(&mut self) {
         if !self.out.is_empty() {
-            for (commit, done) in self.out.drain(..) {
-                self.core.store.submit(commit, done);
-            }
+            self.core.store.submit_all(std::mem::take(&mut self.out));
         }
     }
 
@@ -237,7 +254,7 @@ impl Turner {
         let (core, run) = (Arc::clone(&self.core), commit.run);
         self.in_flight += 1;
         self.core.metrics.gauges().commits_in_flight.add(1);
-        self.out.push((commit, Box::new(move |result| core.send(run, Message::Acked { run, generation, result }))));
+        self.out.push((commit, Box::new(move |result| core.gather(Ack { run, generation, result }))));
     }
 
     /// Writes rows beside any transition; nobody waits for them.
@@ -403,6 +420,14 @@ impl Turner {
         match live.run.next_timer() {
             Some(due) => self.timers.arm(run, due),
             None => self.timers.forget(run),
+        }
+    }
+
+    fn take_acks(&mut self) {
+        let acks = std::mem::take(&mut *self.core.acks(self.number).lock().unwrap_or_else(PoisonError::into_inner));
+        add(&self.core.metrics.messages, acks.len() as u64);
+        for Ack { run, generation, result } in acks {
+            self.acked(run, generation, result);
         }
     }
 

@@ -3,6 +3,9 @@
 //! Places are taken and given back in transactions of their own, never in a run's commit: rows that many runs share
 //! would make batches wait for each other. Taking one twice for the same run takes it once.
 
+use std::time::Duration;
+
+use windlass_definition::time::Timestamp;
 use windlass_engine::id::{RunId, TenantKey};
 
 use crate::{
@@ -115,12 +118,16 @@ impl Store {
         rows.iter().map(group).collect()
     }
 
-    /// Places of runs of these lanes that are over or gone: a crash came between the run's end and giving them back.
-    pub async fn stale_slots(&self, limit: i64) -> Result<Vec<(TenantKey, RunId)>, StoreError> {
+    /// Places of runs that are over, or that have not begun after `patience`: a crash came between the place and
+    /// the run.
+    pub async fn stale_slots(&self, patience: Duration, limit: i64) -> Result<Vec<(TenantKey, RunId)>, StoreError> {
         let sql = "select distinct s.tenant_key, s.run_id from concurrency_slots s \
                    left join runs r on r.tenant_key = s.tenant_key and r.id = s.run_id \
-                   where r.id is null or r.status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') limit $1";
-        let rows = self.database().query(sql, vec![limit.clamp(1, 10_000).into()]).await?;
+                   where (r.id is null and s.taken_at <= $2) \
+                   or r.status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') limit $1";
+        let long_ago =
+            Timestamp::from_micros(self.now().micros() - i64::try_from(patience.as_micros()).unwrap_or(i64::MAX));
+        let rows = self.database().query(sql, vec![limit.clamp(1, 10_000).into(), long_ago.into()]).await?;
         rows.iter().map(|row| Ok((row.tenant(0)?, row.id(1)?))).collect()
     }
 }

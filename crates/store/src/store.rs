@@ -17,7 +17,7 @@ use crate::{
     committer::{
         self,
         commit::{CommitError, Done, LaneId, RunCommit},
-        queue::{Job, Queue},
+        queue::{Job, Queue, Told},
     },
     database::{
         Database,
@@ -148,6 +148,30 @@ impl Store {
         let queues = &self.inner.queues;
         let place = usize::try_from(commit.lane.0).unwrap_or(0) % queues.len();
         queues[place].push(Job { commit, done });
+    }
+
+    /// Hands over several transitions, in this order; those of one lane go into one batch as far as it goes.
+    pub fn submit_all(&self, commits: Vec<(RunCommit, Done)>) {
+        let queues = &self.inner.queues;
+        let mut jobs: Vec<Vec<Job>> = queues.iter().map(|_| Vec::new()).collect();
+        for (commit, done) in commits {
+            let place = usize::try_from(commit.lane.0).unwrap_or(0) % queues.len();
+            jobs[place].push(Job { commit, done });
+        }
+        for (queue, jobs) in queues.iter().zip(jobs) {
+            if !jobs.is_empty() {
+                queue.push_all(jobs);
+            }
+        }
+    }
+
+    /// Calls this on a committer's thread after every batch, once all of it have been told: who gathers what it was
+    /// told can act on all of it at once. It must not wait. The last one given counts.
+    pub fn after_batches(&self, told: impl Fn() + Send + Sync + 'static) {
+        let told: Told = Arc::new(told);
+        for queue in &self.inner.queues {
+            queue.after_batches(Arc::clone(&told));
+        }
     }
 
     /// The same, as a future.

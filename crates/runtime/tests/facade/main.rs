@@ -3,6 +3,7 @@
 mod harness;
 mod restarts;
 mod runs;
+mod speed;
 mod waits;
 
 /// Each test on each database.
@@ -27,5 +28,6 @@ on_every_database! {
     waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, cancel_takes_tasks_back,
         people_decide, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, locks_and_rates_hold, runs_come_from_runs, undo_of_a_cancelled_run;
+    speed: ten_steps;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing;
 }

@@ -269,7 +269,8 @@ output: '${{ steps.c.output }}'
     let fork = harness.runtime.fork(by(run), "c").await.unwrap().run;
     let view = harness.end(fork).await;
     assert_eq!((view.output.clone(), view.origin.as_ref().unwrap().kind), (Value::Int(3), "fork"), "{view:?}");
-    let ran: Vec<String> = harness.ledger.begun().into_keys().filter(|key| key.starts_with(&fork.to_string())).collect();
+    let ran: Vec<String> =
+        harness.ledger.begun().into_keys().filter(|key| key.starts_with(&fork.to_string())).collect();
     assert_eq!(ran, [format!("{fork}/c")]);
     let undo = harness.runtime.undo(by(run)).await.unwrap().run;
     let undone = harness.end(undo).await;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
@@ -65,7 +65,11 @@ pub(crate) struct Queue {
     filled: Condvar,
     filled_async: Notify,
     room: Notify,
+    told: Mutex<Option<Told>>,
 }
+
+/// Called once all of a batch have been told.
+pub(crate) type Told = Arc<dyn Fn() + Send + Sync>;
 
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,11 +88,36 @@ impl Queue {
         if state.closed {
             drop(state);
             (job.done)(Err(CommitError::Failed(StoreError::Closed)));
-            return;
+            return self.tell_batch();
         }
         state.jobs.push_back(job);
         drop(state);
         self.wake();
+    }
+
+    /// Adds commits that belong into one batch as far as it goes.
+    pub(crate) fn push_all(&self, jobs: Vec<Job>) {
+        let mut state = self.state();
+        if state.closed {
+            drop(state);
+            jobs.into_iter().for_each(|job| (job.done)(Err(CommitError::Failed(StoreError::Closed))));
+            return self.tell_batch();
+        }
+        state.jobs.extend(jobs);
+        drop(state);
+        self.wake();
+    }
+
+    /// Calls this after every batch, once all of it have been told; the last one given counts.
+    pub(crate) fn after_batches(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+
+    fn tell_batch(&self) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(told) = told {
+            told();
+        }
     }
 
     /// Adds a write that is not the engine's.
@@ -144,6 +173,7 @@ impl Queue {
 
     /// Waits for something to write; `None` when the queue is closed and empty.
     pub(crate) fn take_blocking(&self, ordinary_max: usize) -> Option<Turn> {
+        self.tell_batch();
         let mut state = self.state();
         loop {
             let turn = self.take(&mut state, ordinary_max);
@@ -161,6 +191,7 @@ impl Queue {
 
     /// The same for a writer that is a task.
     pub(crate) async fn take_async(&self) -> Option<Turn> {
+        self.tell_batch();
         loop {
             {
                 let mut state = self.state();
