@@ -167,7 +167,7 @@ fn retry() -> BoxedStrategy<Node> {
             "on",
             vec(
                 prop_oneof![words(&["timeout", "5xx", "429", "loop_limit", "http"]), (400i64..500).prop_map(whole)],
-                0..4,
+                1..4,
             )
             .prop_map(Node::list)
             .boxed(),
