@@ -90,7 +90,7 @@ impl Scene {
     }
 
     async fn end_of(&self, run: RunId) -> (String, Value) {
-        ended(&*self.runtime.wait(TENANT, run, PATIENCE).await.unwrap())
+        ended(&self.runtime.wait(TENANT, run, PATIENCE).await.unwrap())
     }
 }
 
