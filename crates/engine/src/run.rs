@@ -203,7 +203,7 @@ pub struct ActiveStep {
     pub type_name: Arc<str>,
     /// `running` or `waiting`.
     pub status: StepStatus,
-    /// The attempt; 0 for control steps.
+    /// The attempt, counted from 1.
     pub attempt: u32,
     /// When the attempt began.
     pub started_at: Option<Timestamp>,
@@ -390,7 +390,7 @@ impl Run {
                 step: step.id.clone(),
                 type_name: step.type_name.clone(),
                 status: slot.status(),
-                attempt: slot.attempt,
+                attempt: slot.attempt.max(1),
                 started_at: slot.started_at,
                 input: slot.input.clone(),
                 waits_for: waits_for(&slot.phase),

@@ -227,8 +227,9 @@ impl<'a> Machine<'a> {
             skipped_by: end.skipped_by,
             unknown: end.unknown,
         };
-        let (path, attempt) = (self.path(at), slot.attempt);
-        match self.note(path, attempt, Record::Step(record)) {
+        // What began and has no attempts of its own, such as a control step, was tried once.
+        let attempt = if end.skipped_by.is_some() { 0 } else { slot.attempt.max(1) };
+        match self.note(self.path(at), attempt, Record::Step(record)) {
             Record::Step(record) => self.step_ended(at, record),
             _ => unreachable!("`note` gives a record of the same kind"),
         }

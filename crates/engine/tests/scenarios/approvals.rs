@@ -16,18 +16,18 @@ fn an_approved_run_goes_on() {
         ONE,
         "start; active; approve ok bob; ok after",
         expect![[r#"
-        > start
-          -> ask ok `Pay?`
-        > active
-          ok waiting #0 for approval
-        > approve ok bob
-          ok completed {"at":"1970-01-01T00:00:00.000000Z","by":"bob","comment":null,"decision":"approved","form":null,"responses":[{"at":"1970-01-01T00:00:00.000000Z","by":"bob","comment":null,"decision":"approved","form":null}]}
-          -> approval approved
-          -> run after #1
-        > ok after
-          after completed
-          run completed
-    "#]],
+            > start
+              -> ask ok `Pay?`
+            > active
+              ok waiting #1 for approval
+            > approve ok bob
+              ok completed {"at":"1970-01-01T00:00:00.000000Z","by":"bob","comment":null,"decision":"approved","form":null,"responses":[{"at":"1970-01-01T00:00:00.000000Z","by":"bob","comment":null,"decision":"approved","form":null}]}
+              -> approval approved
+              -> run after #1
+            > ok after
+              after completed
+              run completed
+        "#]],
     );
 }
 

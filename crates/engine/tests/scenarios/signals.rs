@@ -10,14 +10,14 @@ fn a_delay_ends_when_it_is_due_and_not_before() {
         "steps: [{id: a, type: delay, with: {for: 10s}}]",
         "start; active; +9s; +1s",
         expect![[r#"
-        > start
-        > active
-          a waiting #0 for time
-        > +9s
-        > +1s
-          a completed
-          run completed
-    "#]],
+            > start
+            > active
+              a waiting #1 for time
+            > +9s
+            > +1s
+              a completed
+              run completed
+        "#]],
     );
     check(
         "steps: [{id: a, type: delay, with: {until: '1970-01-01T00:00:03Z'}}]",
