@@ -21,6 +21,8 @@ use windlass_engine::{
     id::{RunId, TenantKey},
 };
 
+use windlass_store::Standing;
+
 use crate::{
     core::Core,
     live::LiveEvent,
@@ -122,6 +124,8 @@ type Ended = (windlass_definition::Timestamp, Result<Value, Failure>);
 /// One attempt; `None` when it did not begin because the node is about to stop.
 async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option<Ended> {
     let waiting = async {
+        // A node that may have lost its lanes starts no effects. The store is gone when nobody can say any more.
+        core.store.standing().wait_for(|standing| *standing == Standing::Alive).await.ok()?;
         let lock = match &order.step.lock {
             Some(name) => Some(core.places.locks.take(core, order, name).await),
             None => None,

@@ -96,7 +96,7 @@ impl From<StoreError> for LoadError {
 /// Reads a run for its turner.
 pub(crate) async fn load(core: Arc<Core>, tenant: TenantKey, run: RunId, recover: Recover) {
     let result = read_for_turner(&core, tenant, run, recover).await.map(Box::new);
-    core.send(run, Message::Loaded { run, result });
+    core.send(run, Message::Loaded { tenant, run, recover, result });
 }
 
 async fn read_for_turner(

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::broadcast::{self, error::RecvError};
 use uuid::Uuid;
 use windlass_definition::Timestamp;
-use windlass_engine::{Event, status::RunStatus};
+use windlass_engine::{Event, id::RunId, status::RunStatus};
 use windlass_store::{Hint, LaneId, Standing};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     error::RuntimeError,
     inbox::Opened,
     letter::Letter,
-    metrics::add,
+    loader::Recover,
     slots,
     turner::{Deliver, Message},
 };
@@ -128,7 +128,7 @@ async fn take_over_lane(core: &Arc<Core>, lane: LaneId, status: RunStatus) -> Re
     loop {
         let page = core.store.open_runs(lane, status, after, PAGE_ROWS).await?;
         for open in &page {
-            core.send(open.run, Message::Adopt { tenant: open.tenant, run: open.run });
+            core.send(open.run, Message::Adopt { tenant: open.tenant, run: open.run, recover: Recover::Yes });
         }
         match page.last() {
             Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some((last.tenant, last.run)),
@@ -137,27 +137,28 @@ async fn take_over_lane(core: &Arc<Core>, lane: LaneId, status: RunStatus) -> Re
     }
 }
 
-/// Wakes runs whose time has come, and loads those whose time is near.
+/// Wakes runs whose time has come, and loads those whose time is near. What is between the two was loaded by a look
+/// before, or has been in memory all the time.
 async fn due_timers(core: &Arc<Core>, lanes: &[LaneId], recovery: &mut Recovery) -> Result<(), RuntimeError> {
     let now = core.now();
     let horizon = now.after(core.settings.timer_near);
-    // What is between the last horizon and now was loaded then, or has been in memory all the time; it is looked at
-    // again all the same, because a row that is overdue is the truth.
-    let mut after: Option<(Timestamp, windlass_engine::id::RunId)> = None;
-    loop {
-        let page = core.store.due_timers(lanes, horizon, after, PAGE_ROWS).await?;
-        for timer in &page {
-            let known = recovery.timers_until.is_some_and(|until| timer.due_at <= until);
-            if timer.due_at <= now {
-                add(&core.metrics.timers_fired, u64::from(!known));
-                core.deliver(Deliver::new(timer.tenant, timer.run, Event::Tick));
-            } else if !known {
-                core.send(timer.run, Message::Adopt { tenant: timer.tenant, run: timer.run });
+    let known = recovery.timers_until.filter(|until| *until > now).unwrap_or(now);
+    for (from, until) in [(None, now), (Some((known, RunId::new(Uuid::nil()))), horizon)] {
+        let mut after = from;
+        loop {
+            let page = core.store.due_timers(lanes, until, after, PAGE_ROWS).await?;
+            for timer in &page {
+                let (tenant, run) = (timer.tenant, timer.run);
+                if timer.due_at <= now {
+                    core.deliver(Deliver::new(tenant, run, Event::Tick));
+                } else {
+                    core.send(run, Message::Adopt { tenant, run, recover: Recover::No });
+                }
             }
-        }
-        match page.last() {
-            Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some((last.due_at, last.run)),
-            _ => break,
+            match page.last() {
+                Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some((last.due_at, last.run)),
+                _ => break,
+            }
         }
     }
     recovery.timers_until = Some(horizon);

@@ -1,12 +1,89 @@
-//! Keeping history within its bounds: by count, by days, by bytes.
+//! Keeping history within its bounds: finished runs go by count, by days and by bytes, and their space comes back.
+//!
+//! A workflow's newest version says how much is kept; what it does not say, the settings do. The store works in small
+//! turns, and between two of them the engine goes first.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use crate::core::Core;
+use windlass_engine::id::TenantKey;
+use windlass_store::{Retain, WorkflowRow};
+
+use crate::{core::Core, error::RuntimeError, metrics::add, newest};
+
+/// Between two turns, so that a sweep never takes a tenth of the writer's time.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAGE_ROWS: i64 = 500;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Sweeps until everything stops.
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.settings.sweep).await;
+        if let Err(error) = tick(&core).await {
+            tracing::warn!(%error, "history was not swept to the end; the next sweep goes on");
+        }
+    }
+}
+
+/// One sweep over all workflows of all tenants.
+pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
+    for tenant in core.store.tenants().await? {
+        sweep_tenant(core, tenant.key).await?;
+    }
+    while !core.store.sweep().await?.is_idle() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
+    let mut after = String::new();
+    loop {
+        let page = core.store.list_workflows(tenant, &after, PAGE_ROWS).await?;
+        for workflow in &page {
+            let keep = keep(core, tenant, workflow).await;
+            sweep_workflow(core, tenant, (&workflow.name, &keep)).await?;
+        }
+        match page.last() {
+            Some(last) if page.len() as i64 >= PAGE_ROWS => after.clone_from(&last.name),
+            _ => break,
+        }
+    }
+    if let Some(days) = core.settings.events_days {
+        let before = core.now().micros() - i64::from(days) * 86_400_000_000;
+        while core.store.expire_events(tenant, windlass_definition::Timestamp::from_micros(before)).await? > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// What is kept of a workflow's finished runs.
+async fn keep(core: &Core, tenant: TenantKey, workflow: &WorkflowRow) -> Retain {
+    let defaults = core.settings.retain;
+    let says = match workflow.published_version {
+        // A version that does not compile any more says nothing.
+        Some(version) => newest::find(core, tenant, &workflow.name, Some(version)).await.ok(),
+        None => None,
+    };
+    let says = says.map(|published| published.plan.plan.retain).unwrap_or_default();
+    Retain {
+        runs: says.runs.or(defaults.runs).map(|runs| i64::try_from(runs).unwrap_or(i64::MAX)),
+        age: says.days.or(defaults.days).map(|days| DAY * days),
+        bytes: defaults.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+    }
+}
+
+async fn sweep_workflow(core: &Core, tenant: TenantKey, (name, keep): (&str, &Retain)) -> Result<(), RuntimeError> {
+    if *keep == Retain::default() {
+        return Ok(());
+    }
+    loop {
+        let gone = core.store.retain(tenant, name, keep).await?;
+        if gone == 0 {
+            return Ok(());
+        }
+        add(&core.metrics.runs_removed, gone);
+        tokio::time::sleep(PAUSE).await;
     }
 }

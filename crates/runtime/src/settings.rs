@@ -49,6 +49,8 @@ pub struct Settings {
     pub failures_max: u32,
     /// Bounds of each run.
     pub limits: Limits,
+    /// Days that events are kept for runs that begin to wait for them; `None` keeps them.
+    pub events_days: Option<u32>,
     /// How much history is kept where a workflow does not say.
     pub retain: RetainDefaults,
 }
@@ -88,6 +90,7 @@ impl Default for Settings {
             newest_version_age: Duration::from_millis(250),
             failures_max: 5,
             limits: Limits::default(),
+            events_days: Some(30),
             retain: RetainDefaults::default(),
         }
     }

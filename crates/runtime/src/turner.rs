@@ -39,6 +39,10 @@ use crate::{
 
 /// Messages that a turner handles before it looks at its timers.
 const BATCH_MAX: usize = 4_096;
+/// Before a run is read again: a database that is away does not come back by being asked all the time.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Children that were cancelled before they began, remembered until they do.
+const UNBORN_MAX: usize = 10_000;
 /// Events that wait for a run to be loaded.
 const WAITING_FOR_LOAD_MAX: usize = 10_000;
 /// Ended runs that a turner remembers for those who ask just after the end.
@@ -54,13 +58,13 @@ pub(crate) enum Message {
     /// Commits are on disk, or are not: see [`Acks`].
     Acked,
     /// A run was read from the database, or could not be.
-    Loaded { run: RunId, result: Result<Box<Loaded>, LoadError> },
+    Loaded { tenant: TenantKey, run: RunId, recover: Recover, result: Result<Box<Loaded>, LoadError> },
     /// Tell me when the run has ended or answered.
     Watch { run: RunId, reply: oneshot::Sender<Arc<RunView>> },
     /// How is the run now, if it is in memory?
     Look { tenant: TenantKey, run: RunId, reply: oneshot::Sender<Option<Look>> },
     /// Take the run over from the database, if it is not here.
-    Adopt { tenant: TenantKey, run: RunId },
+    Adopt { tenant: TenantKey, run: RunId, recover: Recover },
     /// These lanes are somebody else's now.
     Lost(Vec<LaneId>),
     /// Take nothing new; say when nothing is on its way to the disk.
@@ -224,16 +228,20 @@ impl Turner {
             Message::Start(start) => self.start(*start),
             Message::Deliver(deliver) => self.deliver(*deliver),
             Message::Acked => self.take_acks(),
-            Message::Loaded { run, result } => self.loaded(run, result),
+            Message::Loaded { tenant, run, recover, result } => match result {
+                Ok(loaded) => self.loaded(run, *loaded),
+                Err(LoadError::Store(_)) if recover == Recover::Yes => self.load_later(tenant, run),
+                Err(error) => self.not_loaded(run, &error),
+            },
             Message::Watch { run, reply } => self.watch(run, reply),
             Message::Look { tenant, run, reply } => {
                 let live = self.runs.get(&run).filter(|live| live.tenant() == tenant);
                 // Nobody may be waiting for the answer any more.
                 let _ = reply.send(live.map(look));
             }
-            Message::Adopt { tenant, run } => {
+            Message::Adopt { tenant, run, recover } => {
                 if !self.runs.contains_key(&run) && !self.loading.contains_key(&run) {
-                    self.load(tenant, run, Recover::Yes);
+                    self.load(tenant, run, recover);
                 }
             }
             Message::Lost(lanes) => self.lose(&lanes),
@@ -332,6 +340,12 @@ impl Turner {
             return;
         }
         let Some(live) = self.runs.get_mut(&run) else {
+            if let Some(detail) = self.core.damage(run) {
+                if let Some(reply) = deliver.reply {
+                    reply.failed(RuntimeError::Damaged { run, detail });
+                }
+                return;
+            }
             let (tenant, recover) = (deliver.tenant, Recover::No);
             self.loading.insert(run, VecDeque::from([deliver]));
             return self.load(tenant, run, recover);
@@ -675,8 +689,7 @@ impl Turner {
         let core = Arc::clone(&self.core);
         self.loading.entry(run).or_default();
         self.core.spawn(async move {
-            // A database that is away comes back; asking it all the time does not help it.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(AGAIN_AFTER).await;
             crate::loader::load(core, tenant, run, Recover::Yes).await;
         });
     }
@@ -687,12 +700,8 @@ impl Turner {
         self.core.spawn(crate::loader::load(core, tenant, run, recover));
     }
 
-    fn loaded(&mut self, run: RunId, result: Result<Box<Loaded>, LoadError>) {
+    fn loaded(&mut self, run: RunId, loaded: Loaded) {
         let Some(waiting) = self.loading.remove(&run) else { return };
-        let loaded = match result {
-            Ok(loaded) => *loaded,
-            Err(error) => return self.not_loaded(run, &error, waiting),
-        };
         if !self.runs.contains_key(&run) {
             self.take_in(loaded);
         }
@@ -739,10 +748,29 @@ impl Turner {
         }
     }
 
-    fn not_loaded(&mut self, run: RunId, error: &LoadError, waiting: VecDeque<Deliver>) {
+    /// The database is away. A run that was under way has nobody else to bring it back.
+    fn load_later(&mut self, tenant: TenantKey, run: RunId) {
+        let waiting = self.loading.remove(&run).unwrap_or_default();
+        let (answered, kept): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|it| it.reply.is_some());
+        for reply in answered.into_iter().filter_map(|deliver| deliver.reply) {
+            reply.failed(RuntimeError::unavailable("the database does not answer: ask again"));
+        }
+        self.loading.insert(run, kept);
+        let core = Arc::clone(&self.core);
+        self.core.spawn(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            crate::loader::load(core, tenant, run, Recover::Yes).await;
+        });
+    }
+
+    fn not_loaded(&mut self, run: RunId, error: &LoadError) {
+        let waiting = self.loading.remove(&run).unwrap_or_default();
         let cancelled =
             |it: &Deliver| matches!(&it.event, Event::Cancel { .. }) && matches!(it.source, Source::Letter(..));
         if matches!(error, LoadError::NotFound) && waiting.iter().any(cancelled) {
+            if self.unborn.len() >= UNBORN_MAX {
+                self.unborn.clear();
+            }
             self.unborn.insert(run);
         }
         if let LoadError::Damaged(detail) = error {

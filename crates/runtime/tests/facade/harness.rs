@@ -20,7 +20,7 @@ use windlass_engine::{
     start::{Mode, Principal},
 };
 use windlass_runtime::{
-    RunView, Runtime, Settings, SignalRequest, StartRequest, StepView, Target,
+    MetricsSnapshot, RunView, Runtime, Settings, SignalRequest, StartRequest, StepView, Target,
     step::{Boxed, Catalogue, Step, StepContext, StepFailure},
 };
 use windlass_store::{Location, Store, StoreOptions};
@@ -211,6 +211,17 @@ impl Harness {
 
     pub async fn steps(&self, run: RunId) -> Vec<StepView> {
         self.runtime.steps(TENANT, run, None, 1_000).await.unwrap().items
+    }
+
+    /// Waits until something about the runtime is true.
+    pub async fn settled(&self, what: impl Fn(&MetricsSnapshot) -> bool) {
+        for _ in 0..2_000 {
+            if what(&self.runtime.metrics()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it never came to that: {:?}", self.runtime.metrics());
     }
 
     /// Waits until something about a run is true.

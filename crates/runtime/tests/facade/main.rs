@@ -29,5 +29,6 @@ on_every_database! {
         people_decide, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, locks_and_rates_hold, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
-    restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing;
+    restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
+        waiting_runs_cost_nothing, history_is_swept;
 }

@@ -102,3 +102,38 @@ output: '${{ steps.each.output }}'
         assert_eq!(steps.items.len(), 11);
     }
 }
+
+pub async fn waiting_runs_cost_nothing(mut harness: Harness) {
+    let source =
+        "{name: parked, steps: [{id: w, type: wait, with: {signal: go}}, {id: d, type: delay, with: {for: 300s}}]}";
+    let name = harness.publish(source).await;
+    let mut runs = Vec::new();
+    for _ in 0..300 {
+        runs.push(harness.start(&name, "{}").await);
+    }
+    for run in runs.iter().take(5) {
+        harness.signal(*run, "go").await;
+    }
+    harness.settled(|metrics| metrics.runs_in_memory == 0).await;
+    harness.crash().await;
+    assert_eq!(harness.steps(runs[0]).await.last().unwrap().waits_for, Some("time"));
+    assert_eq!(harness.runtime.metrics().runs_in_memory, 0);
+    harness.signal(runs[10], "go").await;
+    assert_eq!(harness.runtime.metrics().runs_loaded, 1);
+}
+
+pub async fn history_is_swept(mut harness: Harness) {
+    harness.settings.sweep = Duration::from_millis(50);
+    harness.crash().await;
+    let source = "{name: kept, retain: {runs: 3}, steps: [{id: a, type: probe, with: {now: 1}}]}";
+    let name = harness.publish(source).await;
+    let mut runs = Vec::new();
+    for _ in 0..10 {
+        let run = harness.start(&name, "{}").await;
+        harness.end(run).await;
+        runs.push(run);
+    }
+    harness.settled(|metrics| metrics.runs_removed == 7).await;
+    assert!(harness.runtime.run(TENANT, runs[0]).await.is_err());
+    assert!(harness.runtime.run(TENANT, runs[9]).await.is_ok());
+}
