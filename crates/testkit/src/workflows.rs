@@ -166,7 +166,7 @@ impl Writer<'_> {
         let count = self.random.between(1, most.min(self.budget.max(1) as usize));
         self.budget = self.budget.saturating_sub(count as u32);
         let ids: Vec<String> = (0..count).map(|_| self.fresh_id()).collect();
-        let order = [Order::List, Order::Needs, Order::Edges][self.random.weighted(&[5, 3, 3])];
+        let order = [Order::List, Order::Needs, Order::Edges][self.random.weighted(&[4, 3, 5])];
         let before = self.sources(count, order);
         let mut steps = Vec::new();
         let mut edges = Vec::new();
@@ -218,7 +218,7 @@ impl Writer<'_> {
         (0..count)
             .map(|at| match order {
                 Order::List => at.checked_sub(1).into_iter().collect(),
-                Order::Needs | Order::Edges => (0..at).filter(|_| self.random.percent(45)).collect(),
+                Order::Needs | Order::Edges => (0..at).filter(|_| self.random.percent(40)).collect(),
             })
             .collect()
     }
@@ -230,7 +230,7 @@ impl Writer<'_> {
     }
 
     fn edge(&mut self, from: &str, to: &str) -> Json {
-        match self.random.weighted(&[50, 35, 15]) {
+        match self.random.weighted(&[30, 50, 20]) {
             0 => json!({ "from": from, "to": to }),
             1 => json!({ "from": from, "to": to, "when": self.edge_condition(from) }),
             _ => json!({ "from": from, "to": to, "otherwise": true }),

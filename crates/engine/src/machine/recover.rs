@@ -20,17 +20,15 @@ impl Machine<'_> {
         // What the losses below lead to is asked for by them: only what was open before is asked for again.
         let undo = self.run.undo.current.as_ref().map(|current| current.phase);
         let open: Vec<(Arc<str>, At)> = self.run.open.iter().map(|(path, at)| (path.clone(), *at)).collect();
+        // First what is out there, so that whatever a loss leads to speaks of children that have been started.
+        for (_, at) in &open {
+            self.ask_again(*at);
+        }
         for (path, at) in open {
             // What a step lost before this one led to may have ended this one.
-            if self.run.open.get(&path) != Some(&at) {
-                continue;
-            }
-            match self.phase(at) {
-                Phase::Running => {
-                    let attempt = self.run.slot(at).attempt;
-                    self.enter(Opening { path, attempt, record: Record::Lost });
-                }
-                _ => self.ask_again(at),
+            if self.run.open.get(&path) == Some(&at) && *self.phase(at) == Phase::Running {
+                let attempt = self.run.slot(at).attempt;
+                self.enter(Opening { path, attempt, record: Record::Lost });
             }
         }
         match undo {

@@ -134,6 +134,13 @@ impl History {
         if self.status() != Some(RunStatus::Paused) || transition.entries.iter().any(resumes) {
             return Ok(());
         }
+        let held = matches!(
+            transition.entries.first().map(|it| &it.record),
+            Some(Record::Signal { .. } | Record::Decided(_) | Record::Event { .. } | Record::Timer)
+        );
+        if held && (transition.entries.len() > 1 || !transition.effects.is_empty()) {
+            return violated("what comes during a pause moves nothing", format!("{transition:?}"));
+        }
         for effect in &transition.effects {
             let repeated = match effect {
                 Effect::StartChild(child) => self.child_attempts.contains_key(&child.child),
