@@ -42,7 +42,8 @@ fn no_retry_is_left_out(history: &History) -> Result<(), Violation> {
         let lost = history.entries.iter().any(|it| it.path == entry.path && matches!(it.record, Record::Lost));
         let settled =
             history.entries.iter().any(|it| it.path == entry.path && matches!(it.record, Record::Settled { .. }));
-        let by_itself = entry.attempt > 0 && (undo || !was_stopped(history, entry)) && !lost && !settled;
+        let tried = entry.attempt > 0 && history.undone.tried.contains(&entry.path);
+        let by_itself = tried && (undo || !was_stopped(history, entry)) && !lost && !settled;
         let wanted = is_wanted(&retry, error, undo) && retry.within.is_none() && entry.attempt < retry.attempts;
         let ended = matches!(record.status, StepStatus::Failed | StepStatus::TimedOut);
         // What cannot be evaluated, or is no undo at all, is not retried.

@@ -26,6 +26,8 @@ pub struct Undone {
     ended: Vec<(Arc<str>, StepStatus)>,
     /// What the registered steps gave; of those that only started, null.
     outputs: BTreeMap<Arc<str>, Value>,
+    /// Paths of which an attempt was asked for: what a `test` stood in for had no effect.
+    pub(super) tried: BTreeSet<Arc<str>>,
     begun: bool,
 }
 
@@ -37,6 +39,12 @@ impl Undone {
             self.note_entry(plan, entry)?;
         }
         for effect in &transition.effects {
+            self.tried.extend(match effect {
+                Effect::RunStep(run) => Some(run.path.clone()),
+                Effect::OfferTask(task) => Some(task.path.clone()),
+                Effect::StartChild(child) => Some(child.path.clone()),
+                _ => None,
+            });
             match effect {
                 Effect::RunStep(run) if is_undo(&run.path) => self.check_told(&run.path, &run.with)?,
                 Effect::StartChild(child) if is_undo(&child.path) => self.check_told(&child.path, &child.input)?,
@@ -57,7 +65,7 @@ impl Undone {
                 self.check_next(&entry.path)?;
                 self.ended.push((entry.path.clone(), record.status));
             }
-            Record::Step(record) if record.status == StepStatus::Completed && entry.attempt > 0 => {
+            Record::Step(record) if record.status == StepStatus::Completed && self.tried.contains(&entry.path) => {
                 self.completed(plan, &entry.path, record);
             }
             _ => {}
