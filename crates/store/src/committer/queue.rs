@@ -148,6 +148,11 @@ impl Queue {
         self.state().jobs.len()
     }
 
+    /// Whether it takes no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
     /// Takes no more; what waits is still written.
     pub(crate) fn close(&self) {
         self.state().closed = true;

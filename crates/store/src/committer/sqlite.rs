@@ -459,6 +459,6 @@ fn refuse_all(turn: Turn, error: &StoreError) {
     for job in turn.jobs {
         (job.done)(Err(CommitError::Failed(error.clone())));
     }
-    // Ordinary writes have no way to be told but to run; dropping them tells their callers that the store is closed.
+    // Ordinary writes have no way to be told but to run; dropping them tells their callers.
     drop(turn.ordinary);
 }

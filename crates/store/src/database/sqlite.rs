@@ -359,7 +359,12 @@ impl Sqlite {
                 }),
             }
         }))?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        // Who drops a script without running it could not even begin a transaction.
+        let dropped = || match self.queue.is_closed() {
+            true => StoreError::Closed,
+            false => StoreError::Unavailable("no transaction could be begun".to_owned()),
+        };
+        answer.await.map_err(|_| dropped())?
     }
 }
 
