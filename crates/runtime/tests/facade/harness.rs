@@ -140,7 +140,7 @@ pub struct Harness {
 
 enum Place {
     Sqlite(tempfile::TempDir),
-    Postgres(windlass_testkit::Postgres),
+    Postgres(Arc<windlass_testkit::Postgres>),
 }
 
 pub fn settings() -> Settings {
@@ -159,7 +159,7 @@ impl Harness {
     }
 
     pub async fn postgres() -> Harness {
-        Harness::open(Place::Postgres(windlass_testkit::postgres().await)).await
+        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await))).await
     }
 
     async fn open(database: Place) -> Harness {
@@ -167,6 +167,21 @@ impl Harness {
         let settings = settings();
         let runtime = open(&database, &ledger, settings.clone()).await;
         Harness { runtime, ledger, database, settings }
+    }
+
+    /// Another server on the same PostgreSQL.
+    pub async fn another(&self) -> Harness {
+        match &self.database {
+            Place::Postgres(postgres) => Harness::open(Place::Postgres(Arc::clone(postgres))).await,
+            Place::Sqlite(_) => panic!("a data directory has one server"),
+        }
+    }
+
+    /// Its lease is over by the database's clock, as after a long pause.
+    pub async fn lose_lease(&self) {
+        let store = self.runtime.store();
+        let sql = "update nodes set state = 'dead' where id = $1";
+        store.database().execute(sql, vec![store.node().into()]).await.unwrap();
     }
 
     /// As if the process had been killed and started again.
@@ -242,7 +257,8 @@ async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings) -> Run
         Place::Sqlite(dir) => Location::Sqlite { data_dir: dir.path().to_owned() },
         Place::Postgres(postgres) => Location::Postgres { url: postgres.url.clone() },
     };
-    let store = Store::open(StoreOptions::new(location)).await.unwrap();
+    let options = StoreOptions { lease_ms: 1_000, ..StoreOptions::new(location) };
+    let store = Store::open(options).await.unwrap();
     let catalogue = Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger)))]);
     Runtime::open(store, catalogue, settings).await.unwrap()
 }

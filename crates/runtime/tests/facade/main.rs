@@ -1,6 +1,7 @@
 //! The runtime through its facade, on every database.
 
 mod harness;
+mod nodes;
 mod restarts;
 mod runs;
 mod speed;

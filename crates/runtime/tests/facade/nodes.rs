@@ -1,0 +1,96 @@
+//! Two servers on one PostgreSQL: each reaches the other's runs, and goes on with them when the other is gone.
+
+use std::time::Duration;
+
+use windlass_definition::Value;
+use windlass_engine::{id::RunId, start::Principal, status::RunStatus};
+use windlass_runtime::{CancelOptions, RunRequest, SignalRequest};
+
+use crate::harness::{Harness, TENANT};
+
+const WAITS: &str = "
+name: waits
+steps:
+  - { id: a, type: probe, with: { value: 1, sleep_ms: 20 } }
+  - { id: w, type: wait, with: { signal: go } }
+  - { id: b, type: probe, with: { value: 2 } }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_and_cancels_reach_the_other_node() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let name = first.publish(WAITS).await;
+    let (run, stopped) = (first.start(&name, "{}").await, first.start(&name, "{}").await);
+    second.until(run, |view| view.status == RunStatus::Waiting).await;
+    let signal = || SignalRequest {
+        tenant: TENANT,
+        run,
+        name: "go".to_owned(),
+        payload: Value::Null,
+        idempotency_key: Some("one".to_owned()),
+    };
+    second.runtime.signal(signal()).await.unwrap();
+    second.runtime.signal(signal()).await.unwrap();
+    let view = second.end(run).await;
+    assert_eq!(view.status, RunStatus::Completed, "{view:?}");
+    let by = RunRequest { tenant: TENANT, run: stopped, by: Principal::System };
+    second.runtime.cancel(by, CancelOptions::default()).await.unwrap();
+    assert_eq!(second.end(stopped).await.status, RunStatus::Cancelled);
+}
+
+const LONG: &str = "
+name: long
+steps:
+  - { id: a, type: probe, with: { value: 1 } }
+  - { id: b, type: probe, with: { sleep_ms: 1500, value: 2 } }
+  - { id: d, type: delay, with: { for: 100ms } }
+";
+
+async fn five_long_runs(harness: &Harness) -> Vec<RunId> {
+    let name = harness.publish(LONG).await;
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(harness.start(&name, "{}").await);
+    }
+    harness.ledger.begun_reaches(10).await;
+    runs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_nodes_runs_go_on_elsewhere() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let runs = five_long_runs(&first).await;
+    first.runtime.abort().await;
+    first.lose_lease().await;
+    for run in runs {
+        assert_eq!(second.end(run).await.status, RunStatus::Completed);
+    }
+    // The first step of each had ended before, and was not run again.
+    let again = second.ledger.begun();
+    assert!(again.keys().all(|key| key.ends_with("/b")) && again.len() == 5, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_paused_forgets_its_runs_and_joins_again() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let runs = five_long_runs(&first).await;
+    let node = first.runtime.store().node();
+    first.lose_lease().await;
+    for run in &runs {
+        let view = second.end(*run).await;
+        assert_eq!(view.status, RunStatus::Completed, "{view:?}");
+        let steps = second.steps(*run).await;
+        assert_eq!(steps.len(), 3, "{steps:?}");
+    }
+    for _ in 0..1_000 {
+        if first.runtime.store().node() != node && !first.runtime.store().lanes().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let view = first.run("{name: anew, steps: [{id: a, type: probe, with: {value: 1}}]}", "{}").await;
+    assert_eq!(view.status, RunStatus::Completed);
+}
