@@ -83,6 +83,14 @@ impl Store {
         written.rows.iter().map(|row| Ok(SlotKey { workflow: row.string(0)?, key: row.string(1)? })).collect()
     }
 
+    /// Gives back a run's place in one group.
+    pub async fn release_slot(&self, tenant: TenantKey, slot: &SlotKey, run: RunId) -> Result<(), StoreError> {
+        let sql =
+            "delete from concurrency_slots where tenant_key = $1 and workflow = $2 and slot_key = $3 and run_id = $4";
+        let params = vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into(), run.into()];
+        self.database().execute(sql, params).await.map(|_| ())
+    }
+
     /// Who has places of a group, oldest first.
     pub async fn slot_holders(&self, tenant: TenantKey, slot: &SlotKey) -> Result<Vec<RunId>, StoreError> {
         let sql = "select run_id from concurrency_slots where tenant_key = $1 and workflow = $2 and slot_key = $3 \

@@ -28,7 +28,7 @@ on_every_database! {
         a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
     waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, cancel_takes_tasks_back,
         people_decide, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
-        full_places_replace, locks_and_rates_hold, runs_come_from_runs, undo_of_a_cancelled_run;
+        full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
         waiting_runs_cost_nothing, history_is_swept;
