@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{
     net::{TcpListener, UnixListener},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -171,15 +172,36 @@ impl SocketServer {
     }
 }
 
-/// Waits for Ctrl-C or the signal by which service managers stop a process.
-pub async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and the signal by which service managers stop a process, heeded from when this is made.
+///
+/// It is made before a server starts: a signal that comes while nobody heeds it ends the process where it stands.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl StopSignals {
+    /// Heeds them from now on.
+    pub fn heed() -> StopSignals {
+        // Where the system cannot tell, the signal keeps its own meaning: it ends the process.
+        StopSignals { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            () = come(&mut self.interrupt) => {}
+            () = come(&mut self.terminate) => {}
+        }
+    }
+}
+
+async fn come(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

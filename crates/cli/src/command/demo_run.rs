@@ -15,7 +15,7 @@ use crate::{
     input::WorkflowFile,
     output,
     place::Allowed,
-    serving::{Server, Serving, asked_to_stop},
+    serving::{Server, Serving, StopSignals},
 };
 
 /// The example that is run.
@@ -47,7 +47,7 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
         announce(&server, &described, stays)?;
     }
     if stays {
-        asked_to_stop().await;
+        StopSignals::heed().next().await;
     }
     server.stop().await;
     shop.task.abort();

@@ -11,7 +11,7 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     output,
     place::Allowed,
-    serving::{Server, Serving, asked_to_stop},
+    serving::{Server, Serving, StopSignals},
 };
 
 /// Serves until it is told to stop.
@@ -29,7 +29,11 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         allowed: Allowed { private_network: args.allow_private_network, exec: args.allow_exec },
         grace: Duration::from_secs(args.grace_seconds),
     };
-    let server = Server::start(serving).await?;
+    let mut signals = StopSignals::heed();
+    let server = tokio::select! {
+        server = Server::start(serving) => server?,
+        () = signals.next() => return Err(Failure::new(Exit::NotCompleted, "stopped", "stopped before it served")),
+    };
     if context.json() {
         let token = server.new_token.as_deref();
         output::json(&json!({ "url": server.url(), "database": described, "token": token }))?;
@@ -41,11 +45,11 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             output::line("         the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
         }
     }
-    asked_to_stop().await;
+    signals.next().await;
     output::note("stopping: open requests and running steps may end; ask again to stop at once");
     tokio::select! {
         () = server.stop() => Ok(Exit::Done),
-        () = asked_to_stop() => Err(Failure::new(Exit::NotCompleted, "stopped", "stopped at once; what was under way goes on at the next start")),
+        () = signals.next() => Err(Failure::new(Exit::NotCompleted, "stopped", "stopped at once; what was under way goes on at the next start")),
     }
 }
 

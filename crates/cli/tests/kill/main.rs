@@ -48,3 +48,12 @@ async fn a_server_on_postgres_may_be_killed_at_any_moment() {
 async fn a_run_of_a_file_may_be_killed_at_any_moment() {
     files::kill_and_resume(kills(2)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_stops_in_peace_from_the_moment_it_is_ready() {
+    let world = World::begin(Database::Sqlite).await;
+    for _ in 0..5 {
+        world.stop();
+        world.start();
+    }
+}

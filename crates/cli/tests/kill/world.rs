@@ -90,6 +90,13 @@ impl World {
         server.expect("a server that runs").kill().unwrap();
     }
 
+    /// Asks it to stop, and takes nothing but peace for an answer.
+    pub fn stop(&self) {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let status = server.expect("a server that runs").stop(Duration::from_secs(30)).unwrap();
+        assert!(status.success(), "the server stopped with {status}\n{}", self.end_of_log());
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
