@@ -5,37 +5,28 @@
 //!
 //! Invariant: effects, answers and announcements of a transition come after its commit's acknowledgement.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    time::{Duration, Instant},
-};
+mod effects;
+mod loading;
+mod resting;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-use windlass_definition::Timestamp;
-use windlass_engine::{
-    Effect, Event, Reject, Run, Start, Transition,
-    effect::RunStep,
-    event::Failure,
-    id::{ApprovalId, RunId, TenantKey},
-    status::RunStatus,
-};
+use windlass_engine::id::{ApprovalId, RunId, TenantKey};
+use windlass_engine::status::RunStatus;
+use windlass_engine::{Event, Reject, Run, Start, Transition};
 use windlass_store::{CommitError, Committed, LaneId, RowChange, RunCommit};
 
-use crate::{
-    core::Core,
-    error::RuntimeError,
-    letter::Letter,
-    live::{LiveEntry, LiveEvent},
-    live_run::{Birth, Extra, LiveRun, OnDisk, OpenAttempt, Pending, Reply, Source, Taken},
-    loader::{LoadError, Loaded, Recover},
-    metrics::add,
-    plans::CompiledPlan,
-    timers::Timers,
-    views::{RunView, StepView},
-};
+use crate::core::Core;
+use crate::error::RuntimeError;
+use crate::live_run::{Birth, Extra, LiveRun, OnDisk, Reply, Source, Taken};
+use crate::loader::{LoadError, Loaded, Recover};
+use crate::metrics::add;
+use crate::plans::CompiledPlan;
+use crate::timers::Timers;
+use crate::views::{RunView, StepView};
 
 /// Messages that a turner handles before it looks at its timers.
 const BATCH_MAX: usize = 4_096;
@@ -429,14 +420,6 @@ impl Turner {
         self.arm(run);
     }
 
-    fn arm(&mut self, run: RunId) {
-        let Some(live) = self.runs.get(&run) else { return };
-        match live.run.next_timer() {
-            Some(due) => self.timers.arm(run, due),
-            None => self.timers.forget(run),
-        }
-    }
-
     fn take_acks(&mut self) {
         let acks = std::mem::take(&mut *self.core.acks(self.number).lock().unwrap_or_else(PoisonError::into_inner));
         add(&self.core.metrics.messages, acks.len() as u64);
@@ -484,404 +467,6 @@ impl Turner {
         }
     }
 
-    /// A transition is on disk: everything that waited for that may happen.
-    fn follow(&mut self, run: RunId, pending: Pending) {
-        let Pending { effects, letters, replies, refusals, announce, status, more, born, .. } = pending;
-        add(&self.core.metrics.runs_started, u64::from(born));
-        for (reply, taken) in replies {
-            reply.done(run, taken);
-        }
-        for (reply, error) in refusals {
-            reply.failed(error);
-        }
-        self.announce(run, announce, status);
-        if let Some(status) = status {
-            self.core.metrics.run_ended(status);
-        }
-        let mut inline = Vec::new();
-        for effect in effects {
-            self.carry_out(run, effect, &mut inline);
-        }
-        self.post(run, letters);
-        for event in inline {
-            let Some(live) = self.runs.get(&run) else { return };
-            self.step(Deliver::new(live.tenant(), run, event));
-        }
-        if more && let Some(live) = self.runs.get(&run) {
-            self.step(Deliver::new(live.tenant(), run, Event::Continue));
-        }
-        self.settle(run);
-    }
-
-    fn announce(&mut self, run: RunId, entries: Vec<windlass_engine::Entry>, status: Option<RunStatus>) {
-        if !self.core.watchers.has(run) {
-            return;
-        }
-        let entries = entries.into_iter().map(|entry| LiveEvent::Entry(LiveEntry::from(entry)));
-        self.core.watchers.tell(run, entries.chain(status.map(|status| LiveEvent::Status { status })));
-    }
-
-    fn carry_out(&mut self, run: RunId, effect: Effect, inline: &mut Vec<Event>) {
-        let Some(live) = self.runs.get_mut(&run) else { return };
-        match effect {
-            Effect::RunStep(step) => self.run_step(run, step, inline),
-            Effect::StopStep { path, attempt } => {
-                if let Some(open) = live.attempts.get(&path).filter(|open| open.attempt == attempt) {
-                    open.stop.cancel();
-                }
-            }
-            Effect::OfferTask(_) => self.core.tasks.offered(live.tenant()),
-            Effect::StopTask { task, path, attempt } => {
-                self.core.withdraw_task(live.tenant(), run, crate::tasks::Withdrawal { task, path, attempt });
-            }
-            Effect::Respond { answer } => {
-                live.response = Some(answer.clone());
-                let view = Arc::new(RunView { response: Some(answer), ..RunView::of_run(&live.run) });
-                for watcher in self.watchers.remove(&run).into_iter().flatten() {
-                    let _ = watcher.send(Arc::clone(&view));
-                }
-            }
-            Effect::Log { path, line } => {
-                tracing::info!(target: "windlass::step", %run, %path, %line);
-                self.core.watchers.tell(run, [LiveEvent::Log { path, line }]);
-            }
-            Effect::Finish(_) => {
-                let info = live.run.info();
-                self.core.free_place(info, &live.plan.plan);
-            }
-            // These are rows or letters of the commit; the letters are posted by whoever calls this.
-            Effect::OpenApproval(_)
-            | Effect::CloseApproval { .. }
-            | Effect::CloseTask { .. }
-            | Effect::WaitForEvent(_)
-            | Effect::ForgetEvent { .. }
-            | Effect::StartChild(_)
-            | Effect::UndoChild { .. }
-            | Effect::CancelChild { .. }
-            | Effect::PauseChild { .. }
-            | Effect::ResumeChild { .. }
-            | Effect::Restart { .. } => {}
-        }
-    }
-
-    fn run_step(&mut self, run: RunId, step: RunStep, inline: &mut Vec<Event>) {
-        let Some(live) = self.runs.get_mut(&run) else { return };
-        let started_at = self.core.now();
-        let Some(code) = self.core.catalogue.get(&step.type_name) else {
-            let error = windlass_definition::Error::new(
-                windlass_definition::Class::NotFound,
-                "step_type",
-                format!("this server has no step type `{}`", step.type_name),
-            );
-            let result = Err(Failure::certain(error));
-            inline.push(Event::StepEnded { path: step.path, attempt: step.attempt, started_at, result });
-            return;
-        };
-        if step.lock.is_none()
-            && step.rate.is_none()
-            && let Some(result) = code.run_now(&step.with)
-        {
-            add(&self.core.metrics.attempts_ended, 1);
-            let result = result.map_err(crate::dispatch::failure);
-            inline.push(Event::StepEnded { path: step.path, attempt: step.attempt, started_at, result });
-            return;
-        }
-        let stop = CancellationToken::new();
-        live.attempts.insert(step.path.clone(), OpenAttempt { attempt: step.attempt, stop: stop.clone() });
-        self.running.push_back((Instant::now(), run));
-        let (tenant, workflow) = (live.tenant(), live.run.info().workflow.clone());
-        let order = crate::dispatch::Order { tenant, run, workflow, step, stop, generation: live.generation };
-        crate::dispatch::dispatch(&self.core, Arc::clone(code), order);
-    }
-
-    fn post(&mut self, run: RunId, letters: Vec<(RunId, Uuid, Letter)>) {
-        let Some(live) = self.runs.get(&run) else { return };
-        let (tenant, lane) = (live.tenant(), live.lane);
-        for (to, id, letter) in letters {
-            self.core.letters.take(id);
-            self.core.open_letter(crate::inbox::Opened { tenant, run: to, lane, id, letter });
-        }
-    }
-
-    /// Decides whether a run that nothing waits for stays in memory.
-    fn settle(&mut self, run: RunId) {
-        let Some(live) = self.runs.get_mut(&run) else { return };
-        if !live.pending.is_empty() {
-            return;
-        }
-        let status = live.run.status();
-        if status.is_final() {
-            let Some(live) = self.remove(run) else { return };
-            return self.end(live);
-        }
-        let rests = matches!(status, RunStatus::Waiting | RunStatus::Paused | RunStatus::Queued);
-        if rests && live.attempts.is_empty() && live.idle_since.is_none() {
-            let now = Instant::now();
-            live.idle_since = Some(now);
-            self.idle.push_back((now, run));
-        }
-    }
-
-    fn end(&mut self, live: LiveRun) {
-        let view = Arc::new(RunView { response: live.response, ..RunView::of_run(&live.run) });
-        for watcher in self.watchers.remove(&view.id).into_iter().flatten() {
-            let _ = watcher.send(Arc::clone(&view));
-        }
-        if self.core.watchers.has(view.id) {
-            self.core.watchers.close(view.id);
-        }
-        if self.ended.len() >= ENDED_MAX {
-            self.ended.pop_front();
-        }
-        let bytes = crate::payload::size(&view.output) + crate::payload::size(&view.input);
-        if bytes <= ENDED_OUTPUT_BYTES_MAX {
-            self.ended.push_back(view);
-        }
-    }
-
-    fn watch(&mut self, run: RunId, reply: oneshot::Sender<Arc<RunView>>) {
-        if let Some(view) = self.ended.iter().rev().find(|view| view.id == run) {
-            let _ = reply.send(Arc::clone(view));
-            return;
-        }
-        if let Some(live) = self.runs.get(&run)
-            && let Some(response) = &live.response
-        {
-            let _ = reply.send(Arc::new(RunView { response: Some(response.clone()), ..RunView::of_run(&live.run) }));
-            return;
-        }
-        let watchers = self.watchers.entry(run).or_default();
-        watchers.retain(|watcher| !watcher.is_closed());
-        watchers.push(reply);
-    }
-
-    fn remove(&mut self, run: RunId) -> Option<LiveRun> {
-        let live = self.runs.remove(&run)?;
-        self.timers.forget(run);
-        self.core.metrics.gauges().runs_in_memory.add(-1);
-        Some(live)
-    }
-
-    /// A commit failed for good: what was ahead of the disk never happened. The journal says what did.
-    fn fall_back(&mut self, run: RunId, error: CommitError) {
-        add(&self.core.metrics.commits_failed, 1);
-        let Some(live) = self.remove(run) else { return };
-        let (tenant, born) = (live.tenant(), live.on_disk_before());
-        for open in live.attempts.values() {
-            open.stop.cancel();
-        }
-        for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
-            reply.failed(commit_error(&error));
-        }
-        tracing::warn!(%run, %error, "a transition was not written; the run is rebuilt from its journal");
-        if let CommitError::Fenced(lane) = error {
-            return self.core.lane_lost(lane);
-        }
-        if born == Born::Never && matches!(error, CommitError::Busy(_) | CommitError::Failed(_)) {
-            return;
-        }
-        let failures = self.failures.entry(run).or_insert(0);
-        *failures += 1;
-        if *failures > self.core.settings.failures_max {
-            self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
-            return;
-        }
-        let core = Arc::clone(&self.core);
-        self.loading.entry(run).or_default();
-        self.core.spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            crate::loader::load(core, tenant, run, Recover::Yes).await;
-        });
-    }
-
-    fn load(&mut self, tenant: TenantKey, run: RunId, recover: Recover) {
-        self.loading.entry(run).or_default();
-        let core = Arc::clone(&self.core);
-        self.core.spawn(crate::loader::load(core, tenant, run, recover));
-    }
-
-    fn loaded(&mut self, run: RunId, loaded: Loaded) {
-        let Some(waiting) = self.loading.remove(&run) else { return };
-        if !self.runs.contains_key(&run) {
-            self.take_in(loaded);
-        }
-        for deliver in waiting {
-            self.deliver(deliver);
-        }
-        self.settle(run);
-    }
-
-    fn take_in(&mut self, loaded: Loaded) {
-        let Loaded { run, plan, lane, timer, visible, snapshot_seq, last_at, recover } = loaded;
-        let id = run.id();
-        add(&self.core.metrics.runs_loaded, 1);
-        self.core.metrics.gauges().runs_in_memory.add(1);
-        self.generation += 1;
-        let on_disk = OnDisk { status: Some(run.status()), timer, started: run.started_at().is_some() };
-        let mut live = LiveRun {
-            run,
-            plan,
-            lane,
-            generation: self.generation,
-            on_disk,
-            pending: VecDeque::new(),
-            attempts: HashMap::new(),
-            visible,
-            responses: HashMap::new(),
-            snapshot_seq,
-            idle_since: None,
-            response: None,
-            last_at,
-        };
-        let asked = match recover {
-            Recover::Yes => Some(live.run.recover(&live.plan.plan, self.core.now().max(last_at))),
-            Recover::No => None,
-        };
-        self.runs.insert(id, live);
-        match asked {
-            Some(transition) => {
-                let lost = transition.entries.iter().filter(|it| it.record == windlass_engine::Record::Lost).count();
-                add(&self.core.metrics.attempts_lost, lost as u64);
-                self.write(id, transition, Extra::default(), None);
-            }
-            None => self.arm(id),
-        }
-    }
-
-    /// The database is away. A run that was under way has nobody else to bring it back.
-    fn load_later(&mut self, tenant: TenantKey, run: RunId) {
-        let waiting = self.loading.remove(&run).unwrap_or_default();
-        let (answered, kept): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|it| it.reply.is_some());
-        for reply in answered.into_iter().filter_map(|deliver| deliver.reply) {
-            reply.failed(RuntimeError::unavailable("the database does not answer: ask again"));
-        }
-        self.loading.insert(run, kept);
-        let core = Arc::clone(&self.core);
-        self.core.spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            crate::loader::load(core, tenant, run, Recover::Yes).await;
-        });
-    }
-
-    fn not_loaded(&mut self, run: RunId, error: &LoadError) {
-        let waiting = self.loading.remove(&run).unwrap_or_default();
-        let cancelled =
-            |it: &Deliver| matches!(&it.event, Event::Cancel { .. }) && matches!(it.source, Source::Letter(..));
-        if matches!(error, LoadError::NotFound) && waiting.iter().any(cancelled) {
-            if self.unborn.len() >= UNBORN_MAX {
-                self.unborn.clear();
-            }
-            self.unborn.insert(run);
-        }
-        if let LoadError::Damaged(detail) = error {
-            self.core.quarantine(run, detail.clone());
-        }
-        for deliver in waiting {
-            if let Some(reply) = deliver.reply {
-                reply.failed(error.answer(run));
-            }
-            // What the run can no longer take is of no use; what could not be read now is read again.
-            let lane = match (error, deliver.source) {
-                (LoadError::Over(_, lane), _) => *lane,
-                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane)) => lane,
-                _ => continue,
-            };
-            if let Some(row) = deliver.source.discard() {
-                self.submit_rows(deliver.tenant, run, lane, vec![row]);
-            }
-        }
-    }
-
-    fn fire_timers(&mut self) {
-        let now = self.core.now();
-        while let Some(run) = self.timers.pop_due(now) {
-            let Some(live) = self.runs.get(&run) else { continue };
-            let tenant = live.tenant();
-            match live.run.next_timer() {
-                Some(due) if due <= now => {
-                    add(&self.core.metrics.timers_fired, 1);
-                    self.step(Deliver::new(tenant, run, Event::Tick));
-                }
-                Some(due) => self.timers.arm(run, due),
-                None => {}
-            }
-        }
-    }
-
-    /// Shows attempts that run for a while, and sends idle runs back to the database.
-    fn sweep(&mut self) {
-        let now = Instant::now();
-        if now.duration_since(self.swept) < Duration::from_millis(50) {
-            return;
-        }
-        self.swept = now;
-        while let Some((since, run)) = self.running.front().copied() {
-            if now.duration_since(since) < self.core.settings.active_after {
-                break;
-            }
-            self.running.pop_front();
-            self.show_active(run);
-        }
-        let keep = self.core.settings.runs_in_memory_max / self.core.turners();
-        while let Some((since, run)) = self.idle.front().copied() {
-            let crowded = self.runs.len() > keep;
-            if !crowded && now.duration_since(since) < self.core.settings.idle {
-                break;
-            }
-            self.idle.pop_front();
-            if self.runs.get(&run).is_some_and(|live| live.idle_since == Some(since)) {
-                self.evict(run);
-            }
-        }
-    }
-
-    fn show_active(&mut self, run: RunId) {
-        let Some(live) = self.runs.get_mut(&run) else { return };
-        let rows = show(live, self.core.now());
-        if !rows.is_empty() {
-            let (tenant, lane) = (live.tenant(), live.lane);
-            self.submit_rows(tenant, run, lane, rows);
-        }
-    }
-
-    /// A run whose next timer is near stays: it would be read again at once.
-    fn evict(&mut self, run: RunId) {
-        let Some(live) = self.runs.get_mut(&run) else { return };
-        let near = self.core.now().after(self.core.settings.timer_near);
-        if live.run.next_timer().is_some_and(|due| due <= near) || !live.pending.is_empty() {
-            let now = Instant::now();
-            live.idle_since = Some(now);
-            self.idle.push_back((now, run));
-            return;
-        }
-        let mut rows = show(live, self.core.now());
-        if live.run.seq() - live.snapshot_seq >= self.core.settings.snapshot_entries {
-            let state = crate::payload::json(&live.run);
-            let engine_version = crate::loader::ENGINE_VERSION;
-            rows.push(RowChange::PutSnapshot { seq: live.run.seq(), engine_version, state });
-        }
-        let (tenant, lane) = (live.tenant(), live.lane);
-        if !rows.is_empty() {
-            self.submit_rows(tenant, run, lane, rows);
-        }
-        add(&self.core.metrics.runs_evicted, 1);
-        self.remove(run);
-    }
-
-    fn lose(&mut self, lanes: &[LaneId]) {
-        let gone: Vec<RunId> =
-            self.runs.iter().filter(|(_, live)| lanes.contains(&live.lane)).map(|(run, _)| *run).collect();
-        for run in gone {
-            let Some(live) = self.remove(run) else { continue };
-            for open in live.attempts.values() {
-                open.stop.cancel();
-            }
-            for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
-                reply.failed(RuntimeError::unavailable("another node has taken the run over: ask again"));
-            }
-        }
-    }
-
     fn report_drained(&mut self) {
         if self.in_flight == 0
             && self.out.is_empty()
@@ -889,20 +474,6 @@ impl Turner {
         {
             let _ = reply.send(());
         }
-    }
-}
-
-/// Whether anything of a run is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Born {
-    Never,
-    Yes,
-}
-
-impl LiveRun {
-    fn on_disk_before(&self) -> Born {
-        let ahead: u64 = self.pending.iter().map(|pending| pending.entries).sum();
-        if self.run.seq() <= i64::try_from(ahead).unwrap_or(i64::MAX) { Born::Never } else { Born::Yes }
     }
 }
 
@@ -918,27 +489,6 @@ impl From<Refusal> for RuntimeError {
             Refusal::Error(error) => error,
         }
     }
-}
-
-fn commit_error(error: &CommitError) -> RuntimeError {
-    match error {
-        CommitError::Failed(windlass_store::StoreError::Invalid(detail)) => RuntimeError::invalid("", detail.clone()),
-        error => RuntimeError::unavailable(error.to_string()),
-    }
-}
-
-/// Rows for the steps that run or wait and have none yet.
-fn show(live: &mut LiveRun, now: Timestamp) -> Vec<RowChange> {
-    let active = live.run.active(&live.plan.plan);
-    let hidden = active.into_iter().filter(|step| live.visible.insert(step.path.clone()));
-    hidden
-        .map(|step| RowChange::PutActiveStep {
-            path: step.path,
-            step: step.step,
-            attempt: i32::try_from(step.attempt).unwrap_or(i32::MAX),
-            started_at: step.started_at.unwrap_or(now),
-        })
-        .collect()
 }
 
 fn look(live: &LiveRun) -> Look {

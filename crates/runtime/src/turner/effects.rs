@@ -1,0 +1,140 @@
+//! What follows from a transition that is on disk: answers, effects, letters.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use windlass_engine::effect::RunStep;
+use windlass_engine::event::Failure;
+use windlass_engine::id::RunId;
+use windlass_engine::status::RunStatus;
+use windlass_engine::{Effect, Event};
+
+use super::{Deliver, Turner};
+use crate::letter::Letter;
+use crate::live::{LiveEntry, LiveEvent};
+use crate::live_run::{OpenAttempt, Pending};
+use crate::metrics::add;
+use crate::views::RunView;
+
+impl Turner {
+    /// A transition is on disk: everything that waited for that may happen.
+    pub(super) fn follow(&mut self, run: RunId, pending: Pending) {
+        let Pending { effects, letters, replies, refusals, announce, status, more, born, .. } = pending;
+        add(&self.core.metrics.runs_started, u64::from(born));
+        for (reply, taken) in replies {
+            reply.done(run, taken);
+        }
+        for (reply, error) in refusals {
+            reply.failed(error);
+        }
+        self.announce(run, announce, status);
+        if let Some(status) = status {
+            self.core.metrics.run_ended(status);
+        }
+        let mut inline = Vec::new();
+        for effect in effects {
+            self.carry_out(run, effect, &mut inline);
+        }
+        self.post(run, letters);
+        for event in inline {
+            let Some(live) = self.runs.get(&run) else { return };
+            self.step(Deliver::new(live.tenant(), run, event));
+        }
+        if more && let Some(live) = self.runs.get(&run) {
+            self.step(Deliver::new(live.tenant(), run, Event::Continue));
+        }
+        self.settle(run);
+    }
+
+    pub(super) fn announce(&mut self, run: RunId, entries: Vec<windlass_engine::Entry>, status: Option<RunStatus>) {
+        if !self.core.watchers.has(run) {
+            return;
+        }
+        let entries = entries.into_iter().map(|entry| LiveEvent::Entry(LiveEntry::from(entry)));
+        self.core.watchers.tell(run, entries.chain(status.map(|status| LiveEvent::Status { status })));
+    }
+
+    pub(super) fn carry_out(&mut self, run: RunId, effect: Effect, inline: &mut Vec<Event>) {
+        let Some(live) = self.runs.get_mut(&run) else { return };
+        match effect {
+            Effect::RunStep(step) => self.run_step(run, step, inline),
+            Effect::StopStep { path, attempt } => {
+                if let Some(open) = live.attempts.get(&path).filter(|open| open.attempt == attempt) {
+                    open.stop.cancel();
+                }
+            }
+            Effect::OfferTask(_) => self.core.tasks.offered(live.tenant()),
+            Effect::StopTask { task, path, attempt } => {
+                self.core.withdraw_task(live.tenant(), run, crate::tasks::Withdrawal { task, path, attempt });
+            }
+            Effect::Respond { answer } => {
+                live.response = Some(answer.clone());
+                let view = Arc::new(RunView { response: Some(answer), ..RunView::of_run(&live.run) });
+                for watcher in self.watchers.remove(&run).into_iter().flatten() {
+                    let _ = watcher.send(Arc::clone(&view));
+                }
+            }
+            Effect::Log { path, line } => {
+                tracing::info!(target: "windlass::step", %run, %path, %line);
+                self.core.watchers.tell(run, [LiveEvent::Log { path, line }]);
+            }
+            Effect::Finish(_) => {
+                let info = live.run.info();
+                self.core.free_place(info, &live.plan.plan);
+            }
+            // These are rows or letters of the commit; the letters are posted by whoever calls this.
+            Effect::OpenApproval(_)
+            | Effect::CloseApproval { .. }
+            | Effect::CloseTask { .. }
+            | Effect::WaitForEvent(_)
+            | Effect::ForgetEvent { .. }
+            | Effect::StartChild(_)
+            | Effect::UndoChild { .. }
+            | Effect::CancelChild { .. }
+            | Effect::PauseChild { .. }
+            | Effect::ResumeChild { .. }
+            | Effect::Restart { .. } => {}
+        }
+    }
+
+    pub(super) fn run_step(&mut self, run: RunId, step: RunStep, inline: &mut Vec<Event>) {
+        let Some(live) = self.runs.get_mut(&run) else { return };
+        let started_at = self.core.now();
+        let Some(code) = self.core.catalogue.get(&step.type_name) else {
+            let error = windlass_definition::Error::new(
+                windlass_definition::Class::NotFound,
+                "step_type",
+                format!("this server has no step type `{}`", step.type_name),
+            );
+            let result = Err(Failure::certain(error));
+            inline.push(Event::StepEnded { path: step.path, attempt: step.attempt, started_at, result });
+            return;
+        };
+        if step.lock.is_none()
+            && step.rate.is_none()
+            && let Some(result) = code.run_now(&step.with)
+        {
+            add(&self.core.metrics.attempts_ended, 1);
+            let result = result.map_err(crate::dispatch::failure);
+            inline.push(Event::StepEnded { path: step.path, attempt: step.attempt, started_at, result });
+            return;
+        }
+        let stop = CancellationToken::new();
+        live.attempts.insert(step.path.clone(), OpenAttempt { attempt: step.attempt, stop: stop.clone() });
+        self.running.push_back((Instant::now(), run));
+        let (tenant, workflow) = (live.tenant(), live.run.info().workflow.clone());
+        let order = crate::dispatch::Order { tenant, run, workflow, step, stop, generation: live.generation };
+        crate::dispatch::dispatch(&self.core, Arc::clone(code), order);
+    }
+
+    pub(super) fn post(&mut self, run: RunId, letters: Vec<(RunId, Uuid, Letter)>) {
+        let Some(live) = self.runs.get(&run) else { return };
+        let (tenant, lane) = (live.tenant(), live.lane);
+        for (to, id, letter) in letters {
+            self.core.letters.take(id);
+            self.core.open_letter(crate::inbox::Opened { tenant, run: to, lane, id, letter });
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Runs that come into memory, and runs whose state in memory is given up.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use windlass_engine::Event;
+use windlass_engine::id::{RunId, TenantKey};
+use windlass_store::{CommitError, LaneId};
+
+use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX};
+use crate::error::RuntimeError;
+use crate::live_run::{Extra, LiveRun, OnDisk, Source};
+use crate::loader::{LoadError, Loaded, Recover};
+use crate::metrics::add;
+
+impl Turner {
+    /// A commit failed for good: what was ahead of the disk never happened. The journal says what did.
+    pub(super) fn fall_back(&mut self, run: RunId, error: CommitError) {
+        add(&self.core.metrics.commits_failed, 1);
+        let Some(live) = self.remove(run) else { return };
+        let (tenant, born) = (live.tenant(), live.on_disk_before());
+        for open in live.attempts.values() {
+            open.stop.cancel();
+        }
+        for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
+            reply.failed(commit_error(&error));
+        }
+        tracing::warn!(%run, %error, "a transition was not written; the run is rebuilt from its journal");
+        if let CommitError::Fenced(lane) = error {
+            return self.core.lane_lost(lane);
+        }
+        if born == Born::Never && matches!(error, CommitError::Busy(_) | CommitError::Failed(_)) {
+            return;
+        }
+        let failures = self.failures.entry(run).or_insert(0);
+        *failures += 1;
+        if *failures > self.core.settings.failures_max {
+            self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
+            return;
+        }
+        let core = Arc::clone(&self.core);
+        self.loading.entry(run).or_default();
+        self.core.spawn(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            crate::loader::load(core, tenant, run, Recover::Yes).await;
+        });
+    }
+
+    pub(super) fn load(&mut self, tenant: TenantKey, run: RunId, recover: Recover) {
+        self.loading.entry(run).or_default();
+        let core = Arc::clone(&self.core);
+        self.core.spawn(crate::loader::load(core, tenant, run, recover));
+    }
+
+    pub(super) fn loaded(&mut self, run: RunId, loaded: Loaded) {
+        let Some(waiting) = self.loading.remove(&run) else { return };
+        if !self.runs.contains_key(&run) {
+            self.take_in(loaded);
+        }
+        for deliver in waiting {
+            self.deliver(deliver);
+        }
+        self.settle(run);
+    }
+
+    pub(super) fn take_in(&mut self, loaded: Loaded) {
+        let Loaded { run, plan, lane, timer, visible, snapshot_seq, last_at, recover } = loaded;
+        let id = run.id();
+        add(&self.core.metrics.runs_loaded, 1);
+        self.core.metrics.gauges().runs_in_memory.add(1);
+        self.generation += 1;
+        let on_disk = OnDisk { status: Some(run.status()), timer, started: run.started_at().is_some() };
+        let mut live = LiveRun {
+            run,
+            plan,
+            lane,
+            generation: self.generation,
+            on_disk,
+            pending: VecDeque::new(),
+            attempts: HashMap::new(),
+            visible,
+            responses: HashMap::new(),
+            snapshot_seq,
+            idle_since: None,
+            response: None,
+            last_at,
+        };
+        let asked = match recover {
+            Recover::Yes => Some(live.run.recover(&live.plan.plan, self.core.now().max(last_at))),
+            Recover::No => None,
+        };
+        self.runs.insert(id, live);
+        match asked {
+            Some(transition) => {
+                let lost = transition.entries.iter().filter(|it| it.record == windlass_engine::Record::Lost).count();
+                add(&self.core.metrics.attempts_lost, lost as u64);
+                self.write(id, transition, Extra::default(), None);
+            }
+            None => self.arm(id),
+        }
+    }
+
+    /// The database is away. A run that was under way has nobody else to bring it back.
+    pub(super) fn load_later(&mut self, tenant: TenantKey, run: RunId) {
+        let waiting = self.loading.remove(&run).unwrap_or_default();
+        let (answered, kept): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|it| it.reply.is_some());
+        for reply in answered.into_iter().filter_map(|deliver| deliver.reply) {
+            reply.failed(RuntimeError::unavailable("the database does not answer: ask again"));
+        }
+        self.loading.insert(run, kept);
+        let core = Arc::clone(&self.core);
+        self.core.spawn(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            crate::loader::load(core, tenant, run, Recover::Yes).await;
+        });
+    }
+
+    pub(super) fn not_loaded(&mut self, run: RunId, error: &LoadError) {
+        let waiting = self.loading.remove(&run).unwrap_or_default();
+        let cancelled =
+            |it: &Deliver| matches!(&it.event, Event::Cancel { .. }) && matches!(it.source, Source::Letter(..));
+        if matches!(error, LoadError::NotFound) && waiting.iter().any(cancelled) {
+            if self.unborn.len() >= UNBORN_MAX {
+                self.unborn.clear();
+            }
+            self.unborn.insert(run);
+        }
+        if let LoadError::Damaged(detail) = error {
+            self.core.quarantine(run, detail.clone());
+        }
+        for deliver in waiting {
+            if let Some(reply) = deliver.reply {
+                reply.failed(error.answer(run));
+            }
+            // What the run can no longer take is of no use; what could not be read now is read again.
+            let lane = match (error, deliver.source) {
+                (LoadError::Over(_, lane), _) => *lane,
+                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane)) => lane,
+                _ => continue,
+            };
+            if let Some(row) = deliver.source.discard() {
+                self.submit_rows(deliver.tenant, run, lane, vec![row]);
+            }
+        }
+    }
+
+    pub(super) fn lose(&mut self, lanes: &[LaneId]) {
+        let gone: Vec<RunId> =
+            self.runs.iter().filter(|(_, live)| lanes.contains(&live.lane)).map(|(run, _)| *run).collect();
+        for run in gone {
+            let Some(live) = self.remove(run) else { continue };
+            for open in live.attempts.values() {
+                open.stop.cancel();
+            }
+            for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
+                reply.failed(RuntimeError::unavailable("another node has taken the run over: ask again"));
+            }
+        }
+    }
+}
+
+/// Whether anything of a run is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Born {
+    Never,
+    Yes,
+}
+
+impl LiveRun {
+    fn on_disk_before(&self) -> Born {
+        let ahead: u64 = self.pending.iter().map(|pending| pending.entries).sum();
+        if self.run.seq() <= i64::try_from(ahead).unwrap_or(i64::MAX) { Born::Never } else { Born::Yes }
+    }
+}
+
+fn commit_error(error: &CommitError) -> RuntimeError {
+    match error {
+        CommitError::Failed(windlass_store::StoreError::Invalid(detail)) => RuntimeError::invalid("", detail.clone()),
+        error => RuntimeError::unavailable(error.to_string()),
+    }
+}
