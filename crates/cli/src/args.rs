@@ -244,7 +244,7 @@ pub enum TasksCommand {
         /// Of this queue alone
         #[arg(long)]
         queue: Option<String>,
-        /// `pending`, `claimed`, `completed`, `failed`; all when left out
+        /// `pending`, `claimed`, `completed`, `failed`; `pending` when left out
         #[arg(long)]
         status: Option<String>,
         /// Which page

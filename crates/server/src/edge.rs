@@ -13,7 +13,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ pub async fn around(State(app): State<App>, request: Request, next: Next) -> Res
     let _in_flight = app.metrics().enter();
     let mut response = match refusal {
         None => next.run(request).await,
-        Some(problem) => problem.render("-"),
+        Some(problem) => problem.into_response(),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         let id = sent_id.clone().unwrap_or_else(new_request_id);
@@ -127,7 +127,7 @@ fn guard(headers: &mut HeaderMap) {
 
 /// The answer to a handler that panicked.
 pub fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
-    axum::response::IntoResponse::into_response(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))
+    Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 #[cfg(test)]

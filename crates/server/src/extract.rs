@@ -10,6 +10,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use windlass_definition::duration;
 
@@ -21,6 +22,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 2 << 20;
 pub const BODY_BYTES_MAX: usize = (16 << 20) + 4096;
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Of a body over its bound, so many times the bound is read on, so that the client gets to the answer.
+const DISCARD_FACTOR: usize = 4;
 /// Characters of names, ids and keys in addresses and headers.
 const NAME_CHARS_MAX: usize = 200;
 
@@ -109,22 +112,11 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// # Errors
 /// 413 over the bound, 408 when it takes too long, 400 when it ends early or is encoded.
 pub async fn read_bounded(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::too_large(format!("the body is over the limit of {bytes_max} bytes"))
-            .with_header(header::CONNECTION, axum::http::HeaderValue::from_static("close"))
-    };
     if request.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported_media_type("encoded", "bodies without Content-Encoding"));
     }
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared > bytes_max) {
-        return Err(too_large());
-    }
-    let read = axum::body::to_bytes(request.into_body(), bytes_max);
-    match tokio::time::timeout(BODY_TIME_MAX, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("body_incomplete", "the body ended before its end")),
+    match tokio::time::timeout(BODY_TIME_MAX, read_frames(request.into_body(), bytes_max)).await {
+        Ok(read) => read,
         Err(_) => {
             let status = axum::http::StatusCode::REQUEST_TIMEOUT;
             Err(Problem::new(status, "body_timeout", "the body did not arrive within 30 s"))
@@ -132,8 +124,40 @@ pub async fn read_bounded(request: Request, bytes_max: usize) -> Result<Bytes, P
     }
 }
 
-fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+async fn read_frames(mut body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut first: Option<Bytes> = None;
+    let mut read = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::bad_request("body_incomplete", "the body ended before its end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > bytes_max {
+            discard(body, bytes_max.saturating_mul(DISCARD_FACTOR)).await;
+            return Err(Problem::too_large(format!("the body is over the limit of {bytes_max} bytes"))
+                .with_header(header::CONNECTION, axum::http::HeaderValue::from_static("close")));
+        }
+        // Nearly every body is one frame: it is given on as it is.
+        match first {
+            None if read.is_empty() => first = Some(data),
+            _ => {
+                read.extend_from_slice(&first.take().unwrap_or_default());
+                read.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| read.into()))
+}
+
+/// Most clients read an answer only once they have sent everything: so much more is read and forgotten for them.
+async fn discard(mut body: axum::body::Body, bytes_max: usize) {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        length += frame.data_ref().map_or(0, Bytes::len);
+        if length > bytes_max {
+            return;
+        }
+    }
 }
 
 /// The query string, read strictly: unknown parameters are refused.

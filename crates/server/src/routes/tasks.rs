@@ -45,7 +45,7 @@ impl PathParts for TaskPath {
 pub struct TasksQuery {
     /// Of this queue.
     queue: Option<String>,
-    /// `pending`, `claimed`, `completed` or `failed`.
+    /// `pending`, `claimed`, `completed` or `failed`; `pending` when left out.
     status: Option<String>,
     /// Rows of a page, 1 to 1,000.
     limit: Option<usize>,

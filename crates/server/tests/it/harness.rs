@@ -1,0 +1,156 @@
+//! A server on a port of its own, and a client for it.
+
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use windlass_runtime::{Runtime, Settings};
+use windlass_server::{
+    App, Gate, Tokens,
+    listen::{self, Bounds},
+    routes,
+};
+use windlass_store::{Location, Store, StoreOptions};
+use windlass_testkit::Postgres;
+
+/// The administrator's token.
+pub const TOKEN: &str = "a-token-for-the-tests";
+
+/// A server and a client for it.
+pub struct Api {
+    pub base: String,
+    pub store: Store,
+    client: reqwest::Client,
+    stop: CancellationToken,
+    _home: Home,
+}
+
+/// What holds the database.
+enum Home {
+    Directory(#[allow(dead_code)] TempDir),
+    Postgres(#[allow(dead_code)] Postgres),
+}
+
+/// An answer.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Api {
+    pub async fn sqlite() -> Api {
+        let home = tempfile::tempdir().unwrap();
+        let location = Location::Sqlite { data_dir: home.path().to_path_buf() };
+        Api::start(location, Home::Directory(home)).await
+    }
+
+    pub async fn postgres() -> Api {
+        let home = windlass_testkit::postgres().await;
+        Api::start(Location::Postgres { url: home.url.clone() }, Home::Postgres(home)).await
+    }
+
+    async fn start(location: Location, home: Home) -> Api {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let store = Store::open(StoreOptions::new(location)).await.unwrap();
+        let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
+        let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
+        let (tokens, _) = Tokens::open(store.clone(), Some(TOKEN)).await.unwrap();
+        let app = App::new(runtime, Gate::Tokens(tokens), routes::document_bytes());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(listen::serve(listener, windlass_server::router(&app), Bounds::default(), stop.clone()));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Api { base, store, client, stop, _home: home }
+    }
+
+    /// A request without a token.
+    pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// A request with the administrator's token; the path is below `/api/v1`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, &format!("/api/v1{path}")).bearer_auth(TOKEN)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Saves a document.
+    pub async fn put(&self, name: &str, yaml: &str) -> Answer {
+        let request = self.request(Method::PUT, &format!("/workflows/{name}"));
+        send(request.header("content-type", "application/yaml").body(yaml.to_owned())).await
+    }
+
+    /// Saves a document and publishes it.
+    pub async fn deploy(&self, name: &str, yaml: &str) {
+        self.put(name, yaml).await.expect(201);
+        self.post(&format!("/workflows/{name}/publish"), serde_json::json!({})).await.expect(200);
+    }
+
+    /// Starts a run of a published workflow and gives its id.
+    pub async fn start_run(&self, name: &str, input: Value) -> String {
+        let answer = self.post(&format!("/workflows/{name}/runs"), serde_json::json!({ "input": input })).await;
+        let run = answer.json();
+        assert!(answer.status.is_success(), "{}", answer.body);
+        run["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks again until the answer is what is waited for.
+    pub async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let answer = self.get(path).await.json();
+            if holds(&answer) {
+                return answer;
+            }
+            assert!(tokio::time::Instant::now() < patience, "{path} stays {answer}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, body: response.text().await.unwrap() }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The JSON, once the status is what it must be.
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The problem, once it is one with that status and code.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!((&problem["code"], &problem["status"]), (&code.into(), &status.into()), "{}", self.body);
+        assert_eq!(problem["request_id"], self.headers["x-request-id"].to_str().unwrap());
+        problem
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}

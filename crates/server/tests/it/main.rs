@@ -1,0 +1,39 @@
+//! The API over real connections, on every database.
+
+mod auth;
+mod conditions;
+mod harness;
+mod hostile;
+mod idempotency;
+mod openapi;
+mod people;
+mod runs;
+mod stream;
+mod workflows;
+
+/// Each test on each database.
+macro_rules! on_every_database {
+    ($($module:ident: $($test:ident),* ;)*) => {
+        mod sqlite { $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() { super::$module::$test(super::harness::Api::sqlite().await).await }
+        )*)* }
+        mod postgres { $($(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() { super::$module::$test(super::harness::Api::postgres().await).await }
+        )*)* }
+    };
+}
+
+on_every_database! {
+    auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
+    conditions: answers_carry_their_headers, preconditions_hold;
+    hostile: what_is_hostile_is_refused_and_writes_nothing;
+    idempotency: one_key_starts_one_run;
+    openapi: answers_are_what_the_document_says;
+    people: an_approval_is_decided, a_task_is_worked, an_event_wakes_a_run;
+    runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
+        a_run_is_rerun_and_forked;
+    stream: a_stream_tells_all_and_ends;
+    workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place;
+}
