@@ -2,6 +2,7 @@
 //!
 //! `docs/cli.md` is written from these sentences.
 
+mod db;
 mod runs;
 mod serve;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use db::{DbCommand, DbPlace};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
 
@@ -95,6 +97,9 @@ pub enum Command {
     /// Look at the work that waits for outside workers
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Look after the database
+    #[command(subcommand)]
+    Db(DbCommand),
     /// The demo: a small shop, and the order saga against it
     #[command(subcommand)]
     Demo(DemoCommand),

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod check;
+mod db;
 mod demo_run;
 mod deploy;
 mod reference;
@@ -79,6 +80,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Workflows(command) => workflows::run(command, &context).await,
         Command::Approvals(command) => approvals::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
+        Command::Db(command) => db::run(command, &context).await,
         Command::Demo(DemoCommand::Shop(shop)) => {
             shop.run().await.map_err(|error| Failure::new(Exit::Unreachable, "shop", format!("{error:#}")))?;
             Ok(Exit::Done)

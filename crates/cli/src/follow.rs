@@ -15,6 +15,8 @@ use crate::{
 
 /// Between two drawings of the tree.
 const FRAME: Duration = Duration::from_millis(100);
+/// After so many drawings without an event, it is quiet.
+const QUIET_FRAMES: u32 = 3;
 /// Between two tries to reach a server that went away.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long a server may be away.
@@ -76,19 +78,26 @@ impl Follow<'_> {
                 Err(failure) => return Err(failure),
             };
             let mut frames = tokio::time::interval(FRAME);
+            let mut quiet_frames = 0;
             loop {
                 tokio::select! {
                     _ = &mut interrupted => {
                         screen.draw(&tree, self.name);
                         return Ok(Ended::Interrupted);
                     }
-                    _ = frames.tick() => screen.draw(&tree, self.name),
+                    _ = frames.tick() => {
+                        quiet_frames += 1;
+                        if quiet_frames == QUIET_FRAMES && self.show == Show::People {
+                            self.say_what_it_waits_for(&mut tree, &mut screen).await;
+                        }
+                        screen.draw(&tree, self.name);
+                    }
                     event = events.next() => match event {
                         Some(Ok(event)) => {
-                            retries = 0;
+                            (retries, quiet_frames) = (0, 0);
                             last_id = event.id.parse().unwrap_or(last_id);
                             let finished = event.event == "finished";
-                            self.take(&mut tree, &mut screen, &event).await;
+                            self.take(&mut tree, &mut screen, &event);
                             if finished {
                                 screen.draw(&tree, self.name);
                                 return Ok(Ended::Finished);
@@ -115,19 +124,20 @@ impl Follow<'_> {
         }
     }
 
-    async fn take(&self, tree: &mut Tree, screen: &mut Screen, event: &ServerEvent) {
+    fn take(&self, tree: &mut Tree, screen: &mut Screen, event: &ServerEvent) {
         let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let changed = tree.apply(&event.event, &data);
         if let Some(line) = changed.and_then(|path| tree.plain(&path)) {
             screen.line(&line);
         }
-        if event.event == "status" && tree.status == "waiting" && self.show == Show::People {
-            self.say_what_it_waits_for(tree, screen).await;
-        }
     }
 
-    /// What the open steps wait for, and how to give it to them.
+    /// What the open steps wait for, and how to give it to them. Events tell what begins and ends; what only waits is
+    /// asked for once it is quiet.
     async fn say_what_it_waits_for(&self, tree: &mut Tree, screen: &mut Screen) {
+        let Ok(answer) = self.client.send(Call::get(format!("/runs/{}", self.run))).await else { return };
+        let run: Value = answer.read().unwrap_or_default();
+        run["status"].as_str().unwrap_or_default().clone_into(&mut tree.status);
         let Ok(answer) = self.client.send(Call::get(format!("/runs/{}/steps?limit=1000", self.run))).await else {
             return;
         };

@@ -1,6 +1,10 @@
 //! `windlass demo run`: what `make run` calls. A server, the demo shop, the examples, and the order saga to its end.
 
-use std::{io::IsTerminal, path::Path, time::Duration};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -14,7 +18,7 @@ use crate::{
     follow::{Ended, Follow, Show},
     input::WorkflowFile,
     output,
-    place::Allowed,
+    place::{Allowed, Database},
     serving::{Server, Serving, StopSignals},
 };
 
@@ -30,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
     let database = context.database()?;
     let described = database.describe();
-    let shop = open_shop(&args).await?;
+    let shop = open_shop(&args, ledger_of(&database)).await?;
     let serving = Serving {
         database,
         listen: args.listen,
@@ -59,13 +63,24 @@ struct Shop {
     task: JoinHandle<()>,
 }
 
-async fn open_shop(args: &DemoRunArgs) -> Result<Shop, Failure> {
+/// The ledger stands beside the data, so that both are kept or thrown away together.
+fn ledger_of(database: &Database) -> PathBuf {
+    match database {
+        Database::Directory(directory) => directory.join("shop-ledger.jsonl"),
+        Database::Postgres(_) => "shop-ledger.jsonl".into(),
+    }
+}
+
+async fn open_shop(args: &DemoRunArgs, ledger: PathBuf) -> Result<Shop, Failure> {
     let unreachable = |what: String| Failure::new(Exit::Unreachable, "shop", what);
     let listener = TcpListener::bind(args.shop).await;
     let listener =
         listener.map_err(|error| unreachable(format!("the shop cannot listen on {}: {error}", args.shop)))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let router = shop::router(shop::ShopOptions { ledger: "shop-ledger.jsonl".into() })
+    if let Some(directory) = ledger.parent().filter(|it| !it.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory)?;
+    }
+    let router = shop::router(shop::ShopOptions { ledger })
         .map_err(|error| unreachable(format!("the shop cannot open its ledger: {error}")))?;
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {

@@ -28,13 +28,14 @@ pub async fn run(command: TasksCommand, context: &Context) -> Outcome {
         return Ok(Exit::Done);
     }
     let page: Value = answer.read()?;
-    let mut table = Table::new(&["TASK", "QUEUE", "STATUS", "ATTEMPT", "RUN", "STEP", "OFFERED"]);
+    let mut table = Table::new(&["TASK", "QUEUE", "STATUS", "LOST", "WORKER", "RUN", "STEP", "OFFERED"]);
     for task in page["items"].as_array().into_iter().flatten() {
         table.row(vec![
             cell(task, "id"),
             cell(task, "queue"),
             table::status(&cell(task, "status")),
-            cell(task, "attempt"),
+            cell(task, "lost"),
+            cell(task, "worker"),
             cell(task, "run_id"),
             cell(task, "path"),
             time_cell(task, "created_at"),

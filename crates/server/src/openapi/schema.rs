@@ -303,10 +303,23 @@ pub struct Task {
     pub run_id: Uuid,
     /// The path of its step.
     pub path: String,
-    /// Counts from 1.
-    pub attempt: u32,
+    /// The step's id.
+    pub name: String,
+    /// Higher is sooner.
+    pub priority: i32,
+    /// Claims of it that ran out.
+    pub lost: i32,
+    /// Who has it.
+    #[schema(required)]
+    pub worker: Option<String>,
+    /// Until when, without a heartbeat.
+    #[schema(required)]
+    pub lease_until: Option<DateTime<Utc>>,
     /// When it was offered.
     pub created_at: DateTime<Utc>,
+    /// When it ended.
+    #[schema(required)]
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// The tasks of a claim.

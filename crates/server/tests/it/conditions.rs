@@ -21,7 +21,9 @@ pub async fn answers_carry_their_headers(api: Api) {
     send(api.request(Method::GET, "/runs").header("accept", "application/xml")).await.problem(406, "not_acceptable");
     let figures = send(api.bare(Method::GET, "/metrics").bearer_auth(crate::harness::TOKEN)).await;
     assert_eq!(figures.status, 200);
-    for name in ["windlass_http_requests_total{class=\"4xx\"}", "windlass_runs_started_total", "windlass_runs_in_memory"] {
+    for name in
+        ["windlass_http_requests_total{class=\"4xx\"}", "windlass_runs_started_total", "windlass_runs_in_memory"]
+    {
         assert!(figures.body.contains(name), "{name} in\n{}", figures.body);
     }
     assert!(send(api.bare(Method::GET, "/readyz")).await.body.contains("ok"));

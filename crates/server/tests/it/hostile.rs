@@ -13,14 +13,21 @@ const ID: &str = "01890000-0000-7000-8000-000000000000";
 /// Method, path, media type (empty for none), body, expected status.
 struct Case(&'static str, String, &'static str, Vec<u8>, u16);
 
-fn case(method: &'static str, path: impl Into<String>, media_type: &'static str, body: impl Into<Vec<u8>>, status: u16) -> Case {
+fn case(
+    method: &'static str,
+    path: impl Into<String>,
+    media_type: &'static str,
+    body: impl Into<Vec<u8>>,
+    status: u16,
+) -> Case {
     Case(method, path.into(), media_type, body.into(), status)
 }
 
 /// Documents that are sent to `PUT /workflows/order`.
 fn documents() -> Vec<Case> {
     let put = |media_type, body: Vec<u8>, status| case("PUT", "/workflows/order", media_type, body, status);
-    let step = |with: &str| format!("name: order\nsteps:\n  - id: a\n    type: transform\n    with: {{ value: {with} }}\n");
+    let step =
+        |with: &str| format!("name: order\nsteps:\n  - id: a\n    type: transform\n    with: {{ value: {with} }}\n");
     let aliases: String = (1..40).map(|n| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1)).collect();
     vec![
         put(YAML, b"".to_vec(), 422),
@@ -32,7 +39,11 @@ fn documents() -> Vec<Case> {
         put(YAML, b"name: other\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n".to_vec(), 422),
         put(YAML, b"name: order\nsteps:\n  - id: a\n    type: nope\n".to_vec(), 422),
         put(YAML, b"name: order\nsteps: 7\n".to_vec(), 422),
-        put(YAML, b"name: order\nsteps:\n  - id: a\n    type: transform\n    needs: [a]\n    with: { value: 1 }\n".to_vec(), 422),
+        put(
+            YAML,
+            b"name: order\nsteps:\n  - id: a\n    type: transform\n    needs: [a]\n    with: { value: 1 }\n".to_vec(),
+            422,
+        ),
         put(YAML, step("\"${{ (((((\"").into_bytes(), 422),
         put(YAML, step(&format!("\"${{{{ {} }}}}\"", "1+".repeat(2_000))).into_bytes(), 422),
         put(YAML, step(&"[".repeat(5_000)).into_bytes(), 422),
@@ -115,7 +126,13 @@ fn others() -> Vec<Case> {
     }
     for verb in ["cancel", "pause", "resume", "rerun", "undo"] {
         cases.push(case("POST", format!("/runs/{ID}/{verb}"), JSON, "{}", 404));
-        cases.push(case("POST", format!("/runs/{ID}/{verb}"), JSON, "{\"nope\":1}", if verb == "cancel" { 422 } else { 400 }));
+        cases.push(case(
+            "POST",
+            format!("/runs/{ID}/{verb}"),
+            JSON,
+            "{\"nope\":1}",
+            if verb == "cancel" { 422 } else { 400 },
+        ));
     }
     cases.extend([
         case("POST", format!("/runs/{ID}/fork"), JSON, "", 400),
@@ -139,7 +156,13 @@ fn others() -> Vec<Case> {
         case("POST", "/tasks/claim", JSON, "{\"queues\":\"q\",\"worker\":\"w\"}", 422),
         case("POST", format!("/tasks/{ID}/complete"), JSON, "{\"token\":\"x\"}", 422),
         case("POST", format!("/tasks/{ID}/fail"), JSON, "{\"token\":\"x\",\"error\":\"boom\"}", 422),
-        case("POST", format!("/tasks/{ID}/fail"), JSON, "{\"token\":\"x\",\"error\":{\"class\":\"nope\",\"message\":\"\"}}", 422),
+        case(
+            "POST",
+            format!("/tasks/{ID}/fail"),
+            JSON,
+            "{\"token\":\"x\",\"error\":{\"class\":\"nope\",\"message\":\"\"}}",
+            422,
+        ),
         case("POST", "/events", EVENT, "", 400),
         case("POST", "/events", EVENT, "[]", 422),
         case("POST", "/events", EVENT, "{\"specversion\":\"1.0\",\"id\":7,\"source\":\"\",\"type\":null}", 422),

@@ -6,7 +6,8 @@ use crate::harness::Api;
 
 const DOUBLE: &str = "name: double\ninput: { type: object, required: [n], properties: { n: { type: integer } } }\nsteps:\n  - id: a\n    \
                       type: transform\n    with: { value: \"${{ input.n * 2 }}\" }\noutput: ${{ steps.a.output }}\n";
-const WAITS: &str = "name: waits\nsteps:\n  - id: go\n    type: wait\n    with: { signal: go }\noutput: ${{ steps.go.output }}\n";
+const WAITS: &str =
+    "name: waits\nsteps:\n  - id: go\n    type: wait\n    with: { signal: go }\noutput: ${{ steps.go.output }}\n";
 
 pub async fn a_run_is_started_and_waited_for(api: Api) {
     api.deploy("double", DOUBLE).await;
@@ -18,7 +19,9 @@ pub async fn a_run_is_started_and_waited_for(api: Api) {
 
     let refused = api.post("/workflows/double/runs?wait=30s", json!({ "input": { "n": "x" } })).await;
     assert_eq!(refused.problem(422, "invalid_input")["errors"][0]["pointer"], "/input/n");
-    api.post("/workflows/double/runs?wait=30s", json!({ "input": { "n": 1 }, "version": 9 })).await.problem(404, "not_found");
+    api.post("/workflows/double/runs?wait=30s", json!({ "input": { "n": 1 }, "version": 9 }))
+        .await
+        .problem(404, "not_found");
 
     let waiting = api.post("/workflows/waits/runs?wait=10ms", json!({})).await;
     let id = waiting.expect(202)["id"].as_str().unwrap().to_owned();

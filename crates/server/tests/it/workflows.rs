@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::harness::{Api, send};
 
-const DOCUMENT: &str = "name: order\ndescription: An order.\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
+const DOCUMENT: &str =
+    "name: order\ndescription: An order.\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
 
 pub async fn a_workflow_is_saved_published_and_read(api: Api) {
     api.get("/workflows/order").await.problem(404, "not_found");

@@ -1,0 +1,102 @@
+//! Straight on a data directory: kills, resumes, a socket, the commands of `db`.
+
+use serde_json::json;
+
+use crate::support::{Folder, Running};
+
+const WAITS: &str = "name: waits\nsteps:\n  - id: first\n    type: transform\n    with: { value: 1 }\n  - id: go\n    type: wait\n    \
+                     with: { signal: go }\noutput: ${{ steps.go.output }}\n";
+
+/// The id of the run in `data`, once it waits.
+fn waiting_run(folder: &Folder) -> String {
+    let list = ["runs", "list", "--data-dir", "data", "--json"];
+    let waits = folder.until(&list, |it| it.stdout.contains("\"status\":\"waiting\""));
+    waits.json()["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+fn start_waiting(folder: &Folder) -> (Running, String) {
+    folder.write("waits.yaml", WAITS);
+    let running = folder.spawn(&["run", "waits.yaml", "--data-dir", "data"]);
+    running.until_printed("first");
+    let run = waiting_run(folder);
+    (running, run)
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    let folder = Folder::new();
+    let (running, run) = start_waiting(&folder);
+    running.kill();
+    // Nobody holds the directory now: the signal goes straight to the database.
+    folder.run(&["runs", "signal", &run, "go", "--payload", "{\"by\":\"ada\"}", "--data-dir", "data"]).expect(0);
+    let resumed = folder.run(&["run", "--resume", "waits.yaml", "--data-dir", "data", "--json"]);
+    let result = resumed.expect(0).json();
+    assert_eq!((&result["run_id"], &result["output"]), (&json!(run), &json!({ "by": "ada" })));
+    let paths: Vec<&str> = result["steps"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["first", "go"]);
+    // Once more changes nothing, by name or by id.
+    folder.run(&["run", "waits.yaml", "--resume", "--data-dir", "data"]).expect(0);
+    folder.run(&["run", "--resume", &run, "--data-dir", "data"]).expect(0);
+    let list = folder.run(&["runs", "list", "--data-dir", "data", "--json"]).json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_run_that_holds_the_directory_is_reached_through_its_socket() {
+    let folder = Folder::new();
+    let (mut running, run) = start_waiting(&folder);
+    running.until_printed("give it: windlass runs signal");
+    let second = folder.run(&["run", "waits.yaml", "--data-dir", "data"]);
+    assert!(second.expect(3).stderr.contains("in use by"), "{}", second.stderr);
+    folder.run(&["runs", "signal", &run, "go", "--payload", "7", "--data-dir", "data"]).expect(0);
+    let printed = running.until_printed("is completed");
+    assert!(printed.contains("completed go"), "{printed}");
+    running = folder.spawn(&["version"]);
+    drop(running);
+}
+
+#[test]
+fn an_interrupted_run_is_kept_and_says_how_to_go_on() {
+    let folder = Folder::new();
+    let (running, run) = start_waiting(&folder);
+    let printed = {
+        let folder_path = folder.path().to_path_buf();
+        assert_eq!(running.signal("INT"), 1);
+        std::fs::read_to_string(folder_path.join("spawned.err")).unwrap()
+    };
+    assert!(printed.contains(&format!("windlass run --resume {run} --data-dir data")), "{printed}");
+    assert_eq!(waiting_run(&folder), run);
+}
+
+#[test]
+fn a_database_is_made_looked_at_copied_and_emptied() {
+    let folder = Folder::new();
+    folder.write("waits.yaml", WAITS);
+    let at = |directory: &'static str, words: &[&str]| {
+        let mut arguments = vec!["db"];
+        arguments.extend(words);
+        arguments.extend(["--data-dir", directory]);
+        folder.run(&arguments)
+    };
+    assert_eq!(at("data", &["status"]).expect(4).stdout, "");
+    assert!(!folder.path().join("data").exists());
+    at("data", &["init"]).expect(0);
+    at("data", &["init"]).expect(2);
+    folder.run(&["deploy", "waits.yaml", "--data-dir", "data"]).expect(0);
+    folder.run(&["start", "waits", "--data-dir", "data"]).expect(0);
+    at("data", &["migrate"]).expect(0);
+    assert_eq!(at("data", &["status", "--json"]).expect(0).json()["database"], "sqlite");
+    assert_eq!(at("data", &["validate", "--json"]).expect(0).json(), json!({ "valid": true, "differences": [] }));
+    assert!(at("data", &["stats"]).expect(0).stdout.contains("workflows"));
+    assert!(at("data", &["check"]).expect(0).stdout.contains("sound: 1 runs"));
+    assert!(at("data", &["schema"]).expect(0).stdout.contains("create table runs"));
+    at("data", &["backup", "copy.windlass"]).expect(0);
+    at("restored", &["restore", "copy.windlass"]).expect(0);
+    at("restored", &["move", "--to-data-dir", "moved"]).expect(0);
+    let runs = folder.run(&["runs", "list", "--data-dir", "moved", "--json"]).expect(0).json();
+    assert_eq!(runs["items"][0]["workflow"], "waits");
+    at("data", &["reset"]).expect(2);
+    at("data", &["reset", "--yes"]).expect(0);
+    at("data", &["status"]).expect(4);
+    at("moved", &["check"]).expect(0);
+}

@@ -1,0 +1,8 @@
+//! The real binary: what it prints, how it ends, and that nothing is lost when it is killed.
+
+mod data;
+mod exits;
+mod reference;
+mod server;
+mod support;
+mod tour;
