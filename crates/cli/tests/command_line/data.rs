@@ -89,7 +89,7 @@ fn a_database_is_made_looked_at_copied_and_emptied() {
     assert_eq!(at("data", &["validate", "--json"]).expect(0).json(), json!({ "valid": true, "differences": [] }));
     assert!(at("data", &["stats"]).expect(0).stdout.contains("workflows"));
     assert!(at("data", &["check"]).expect(0).stdout.contains("sound: 1 runs"));
-    assert!(at("data", &["schema"]).expect(0).stdout.contains("create table runs"));
+    assert!(at("data", &["schema"]).expect(0).stdout.contains(" runs ("));
     at("data", &["backup", "copy.windlass"]).expect(0);
     at("restored", &["restore", "copy.windlass"]).expect(0);
     at("restored", &["move", "--to-data-dir", "moved"]).expect(0);

@@ -280,6 +280,8 @@ pub struct Approval {
     pub title: String,
     /// `{description, to, form, quorum}`.
     pub detail: Json,
+    /// The decisions so far.
+    pub responses: Json,
     /// When it was asked.
     pub created_at: DateTime<Utc>,
     /// When it expires.
