@@ -47,5 +47,7 @@ bench: setup
 ## Writes the generated pages and examples anew.
 docs:
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-steps --test it reference
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-server --test it pinned
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test command_line reference
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test schema
 	$(CARGO) xtask wfinstances

@@ -213,9 +213,12 @@ impl Tree {
     /// Of a loop's items: all that are open or failed, and the last few that are done.
     fn shown(&self, children: &[usize]) -> Vec<usize> {
         let is_item = |index: &usize| self.nodes[*index].label.starts_with('[');
-        if children.len() <= ITEMS_DRAWN || !children.iter().all(is_item) {
+        if !children.iter().all(is_item) {
             return children.to_vec();
         }
+        // In the loop's order, not in that of their ends.
+        let mut children = children.to_vec();
+        children.sort_by_key(|index| self.nodes[*index].label.trim_matches(['[', ']']).parse::<u64>().unwrap_or(0));
         let dull = |index: &usize| self.settled(*index) && !self.has_failed(*index);
         let dull_count = children.iter().filter(|index| dull(index)).count();
         let mut hide = dull_count.saturating_sub(ITEMS_DRAWN);
@@ -365,8 +368,8 @@ mod tests {
             &[
                 ("step_started", json!({ "path": "charge", "type": "http", "attempt": 1, "at": at(0) })),
                 ("step", step("charge", "completed", (0, 120))),
-                ("step", step("reserve[0].hold", "completed", (200, 300))),
                 ("step", step("reserve[1].hold", "skipped", (200, 300))),
+                ("step", step("reserve[0].hold", "completed", (200, 300))),
                 ("step_started", json!({ "path": "ship", "type": "task", "attempt": 2, "at": at(500) })),
             ],
             "├─ ✓ charge t 120 ms\n├─ ⠋ reserve 2/2\n│  ├─ [0]\n│  │  └─ ✓ hold t 100 ms\n│  └─ [1]\n│     └─ – hold t\n\
