@@ -7,6 +7,7 @@ use crate::{
     diagnostic::{DIAGNOSTICS_MAX, Problem, nearest},
     duration,
     error::Class,
+    expression,
     plan::ErrorPattern,
     source::{Entry, Kind, Node, Span, Spanned},
     step_type::StepTypes,
@@ -338,7 +339,7 @@ impl Reader<'_> {
             self.report(Problem::new(node.span, message).note(note));
             return None;
         }
-        if RESERVED.contains(&&*id.value) {
+        if expression::is_reserved(&id.value) {
             let message = format!("{what} `{}` is a reserved word of expressions", id.value);
             self.report(Problem::new(node.span, message).note("choose another name"));
             return None;
@@ -346,31 +347,6 @@ impl Reader<'_> {
         Some(id)
     }
 }
-
-/// Words that CEL reserves: `steps.<word>` could not be written.
-const RESERVED: &[&str] = &[
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "namespace",
-    "null",
-    "package",
-    "return",
-    "true",
-    "var",
-    "void",
-    "while",
-];
 
 /// A text short enough for a sentence.
 pub(crate) fn shortened(text: &str) -> String {
