@@ -33,7 +33,7 @@ tidy:
 
 units:
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace && $(CARGO) test --quiet --workspace --doc; \
+		$(CARGO) test --quiet --workspace --doc && $(CARGO) nextest run --workspace; \
 	else \
 		$(CARGO) test --workspace; \
 	fi

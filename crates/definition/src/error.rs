@@ -133,6 +133,11 @@ impl Error {
         self
     }
 
+    /// Whether nobody answered, so that it may have had its effect all the same; other errors are answers.
+    pub fn leaves_open(&self) -> bool {
+        matches!(self.class, Class::Timeout | Class::Cancelled | Class::WorkerLost | Class::Connect)
+    }
+
     /// The failure as the value that `e` and `steps.<id>.error` show.
     pub fn to_value(&self) -> Value {
         Value::map([

@@ -46,8 +46,9 @@ pub use error::{FieldError, RuntimeError};
 pub use live::{LiveEntry, LiveEvent};
 pub use metrics::MetricsSnapshot;
 pub use request::{
-    ApprovalFilter, CancelOptions, ClaimRequest, DecideRequest, Document, EventRequest, PublishedEvent, RunFilter,
-    RunRequest, SettleRequest, SignalRequest, StartRequest, Started, Target, TaskFilter, TaskRequest, WorkflowFilter,
+    ApprovalFilter, CancelOptions, ClaimRequest, DecideRequest, Document, EventRequest, Proof, PublishedEvent,
+    RunFilter, RunRequest, SettleRequest, SignalRequest, StartRequest, Started, Target, TaskFilter, TaskRequest,
+    WorkflowFilter,
 };
 pub use runtime::Runtime;
 pub use settings::{RetainDefaults, Settings};

@@ -196,8 +196,19 @@ pub struct TaskRequest {
     pub tenant: TenantKey,
     /// Which.
     pub task: TaskId,
-    /// As the claim gave it.
-    pub token: String,
+    /// By whom.
+    pub proof: Proof,
+}
+
+/// How a worker shows that a claim is its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// By the token that the claim gave: the only proof against an earlier claim of the same task.
+    Token(String),
+    /// By the name that it claimed under: enough where each worker has a name of its own.
+    Worker(String),
+    /// By nothing: whoever holds the task is meant.
+    Holder,
 }
 
 /// A claim of tasks.

@@ -12,7 +12,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
-use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp, Value};
 use windlass_engine::{
     Event,
@@ -28,7 +27,7 @@ use crate::{
     live_run::Source,
     metrics::add,
     payload,
-    request::{ClaimRequest, TaskFilter, TaskRequest},
+    request::{ClaimRequest, Proof, TaskFilter, TaskRequest},
     runtime::Runtime,
     turner::Deliver,
     views::{ClaimedTask, Page, TaskView},
@@ -98,13 +97,25 @@ pub struct HeartbeatAnswer {
     pub stop: bool,
 }
 
-impl TaskRequest {
-    fn parse(&self) -> Result<Uuid, RuntimeError> {
-        self.token.parse().map_err(|_| RuntimeError::invalid("/token", "is not what the claim gave"))
-    }
-}
-
 impl Runtime {
+    /// The claim that a worker speaks of.
+    async fn holding(&self, claim: &TaskRequest) -> Result<Holding, RuntimeError> {
+        let task = claim.task;
+        let token = match &claim.proof {
+            Proof::Token(token) => {
+                token.parse().map_err(|_| RuntimeError::invalid("/token", "is not what the claim gave"))?
+            }
+            Proof::Worker(_) | Proof::Holder => {
+                let held = self.core.store.task_lease(claim.tenant, task).await?.ok_or_else(|| not_held(task))?;
+                match &claim.proof {
+                    Proof::Worker(worker) if *worker != held.worker => return Err(not_held(task)),
+                    _ => held.token,
+                }
+            }
+        };
+        Ok(Holding { task, token })
+    }
+
     /// Claims tasks for a worker; waits for the first one for as long as the request says.
     ///
     /// # Errors
@@ -168,8 +179,7 @@ impl Runtime {
     /// # Errors
     /// The claim does not hold any more.
     pub async fn heartbeat(&self, claim: TaskRequest) -> Result<HeartbeatAnswer, RuntimeError> {
-        let token = claim.parse()?;
-        let holding = Holding { task: claim.task, token };
+        let holding = self.holding(&claim).await?;
         let alive = self.core.store.heartbeat_tasks(claim.tenant, vec![holding]).await?;
         let (_, lease_until) = alive.into_iter().next().ok_or_else(|| not_held(claim.task))?;
         let stop = self.core.tasks.unwanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&claim.task);
@@ -198,7 +208,7 @@ impl Runtime {
     }
 
     async fn answer_task(&self, claim: TaskRequest, status: TaskEnd, answer: Answer) -> Result<(), RuntimeError> {
-        let holding = Holding { task: claim.task, token: claim.parse()? };
+        let holding = self.holding(&claim).await?;
         let result = TaskResult { holding, status, output: payload::json(&answer) };
         // The store hints at it, and the run is told by whoever owns it.
         let held = self.core.store.finish_tasks(claim.tenant, vec![result]).await?;

@@ -49,7 +49,7 @@ pub use runs::{Count, OpenRun, RunFilter, RunRow};
 pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
 pub use store::{Fatal, Location, Store, StoreOptions};
-pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskResult, TaskRow};
+pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};
 pub use tenants::Tenant;
 pub use timers::Timer;
 pub use tokens::{NewToken, TokenRow};

@@ -66,6 +66,15 @@ pub struct Holding {
     pub token: Uuid,
 }
 
+/// Who holds a claimed task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLease {
+    /// The token that the claim gave.
+    pub token: Uuid,
+    /// The name that it was claimed under.
+    pub worker: String,
+}
+
 /// What a worker says in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskResult {
@@ -243,6 +252,7 @@ const HEARTBEAT: &str = "update task_leases set lease_until = $4 where tenant_ke
                          and exists (select 1 from tasks t where t.tenant_key = $1 and t.id = $2 and t.status = 'claimed') \
                          returning task_id";
 const LEASE_MS: &str = "select lease_ms from tasks where tenant_key = $1 and id = $2";
+const LEASE: &str = "select claim_token, worker from task_leases where tenant_key = $1 and task_id = $2";
 const END_LEASE: &str = "delete from task_leases where tenant_key = $1 and task_id = $2 and claim_token = $3";
 const FINISH: &str = "update tasks set status = $3, output = $4, finished_at = $5 \
                       where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id";
@@ -311,6 +321,12 @@ impl Store {
                 })
             })
             .await
+    }
+
+    /// Who holds a claimed task.
+    pub async fn task_lease(&self, tenant: TenantKey, task: TaskId) -> Result<Option<TaskLease>, StoreError> {
+        let found = self.database().query(LEASE, vec![tenant.into(), task.into()]).await?;
+        found.first().map(|row| Ok(TaskLease { token: row.uuid(0)?, worker: row.string(1)? })).transpose()
     }
 
     /// Takes what workers say in the end, durably; gives for each whether its claim still held.

@@ -184,6 +184,8 @@ impl Machine<'_> {
         if let Some(next_at) = self.next_attempt(at, step, &error) {
             return Record::Attempt(AttemptRecord { started_at, error, unknown, next_at });
         }
+        // Whoever answers, even with an error, has said what became of it.
+        let unknown = unknown && error.leaves_open();
         let timed_out = self.run.slot(at).stop == Some(SlotStop::Timeout);
         let status = if timed_out { StepStatus::TimedOut } else { StepStatus::Failed };
         self.step_record(at, started_at, Judged { status, output: Value::Null, error: Some(error), unknown })

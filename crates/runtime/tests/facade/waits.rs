@@ -10,8 +10,8 @@ use windlass_engine::{
     status::{RunStatus, StepStatus},
 };
 use windlass_runtime::{
-    ApprovalFilter, CancelOptions, ClaimRequest, ClaimedTask, DecideRequest, EventRequest, RunRequest, RuntimeError,
-    TaskRequest,
+    ApprovalFilter, CancelOptions, ClaimRequest, ClaimedTask, DecideRequest, EventRequest, Proof, RunRequest,
+    RuntimeError, TaskRequest,
 };
 
 use crate::harness::{Harness, TENANT, request};
@@ -30,7 +30,7 @@ async fn claim(harness: &Harness, max: usize) -> Vec<ClaimedTask> {
 }
 
 fn of(task: &ClaimedTask) -> TaskRequest {
-    TaskRequest { tenant: TENANT, task: task.id, token: task.token.clone() }
+    TaskRequest { tenant: TENANT, task: task.id, proof: Proof::Token(task.token.clone()) }
 }
 
 const TASKS: &str = "

@@ -324,6 +324,15 @@ pub struct Task {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// What became of a task by its worker's answer.
+#[derive(Serialize, ToSchema)]
+pub struct TaskAnswered {
+    /// Its id.
+    pub id: Uuid,
+    /// `completed` or `failed`.
+    pub status: String,
+}
+
 /// The tasks of a claim.
 #[derive(Serialize, ToSchema)]
 pub struct Claimed {

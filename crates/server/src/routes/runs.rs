@@ -293,6 +293,11 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
+    /// An error of which only the message is known.
+    pub fn of_text(message: &str) -> ErrorBody {
+        ErrorBody { class: None, code: None, message: message.to_owned(), retryable: false, details: Json::default() }
+    }
+
     /// The failure in the language's terms.
     pub fn into_error(self, code: &str) -> Error {
         Error {

@@ -1,12 +1,15 @@
 //! Tasks: work for outside workers, claimed with a lease and answered.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use axum::{extract::State, http::StatusCode, response::IntoResponse};
-use serde::{Deserialize, Serialize};
+use axum::extract::State;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use utoipa::{IntoParams, ToSchema};
 use windlass_engine::{id::TaskId, status::TaskStatus};
-use windlass_runtime::{ClaimRequest, ClaimedTask, TaskFilter, TaskRequest};
+use windlass_runtime::{ClaimRequest, ClaimedTask, Proof, TaskFilter, TaskRequest};
 
 use super::runs::ErrorBody;
 use crate::{
@@ -119,12 +122,15 @@ pub async fn claim_tasks(caller: Authorized<TasksWork>, State(app): State<App>, 
     reply::ok(&Claimed { tasks: app.runtime().claim(claim).await? })
 }
 
-/// Proof of a claim.
-#[derive(Debug, Deserialize, ToSchema)]
+/// Proof of a claim: its `token` is the best, the `worker`'s name is enough where names are unique; without both,
+/// whoever holds the task is meant.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatBody {
     /// The `token` that the claim gave.
-    token: String,
+    token: Option<String>,
+    /// The name that the task was claimed under.
+    worker: Option<String>,
 }
 
 /// Renew the lease of a claimed task. `stop: true` in the answer asks the worker to stop.
@@ -136,7 +142,14 @@ pub async fn heartbeat_task(
     PathOf(TaskPath(task)): PathOf<TaskPath>,
     Body(body): Body<HeartbeatBody>,
 ) -> Reply {
-    reply::ok(&app.runtime().heartbeat(request(&caller, task, body.token)).await?)
+    reply::ok(&app.runtime().heartbeat(request(&caller, task, (body.token, body.worker))).await?)
+}
+
+/// What became of a task by its worker's answer.
+#[derive(Debug, Serialize)]
+pub struct TaskAnswered {
+    id: TaskId,
+    status: TaskStatus,
 }
 
 /// The output of a task.
@@ -144,7 +157,9 @@ pub async fn heartbeat_task(
 #[serde(deny_unknown_fields)]
 pub struct CompleteBody {
     /// The `token` that the claim gave.
-    token: String,
+    token: Option<String>,
+    /// The name that the task was claimed under.
+    worker: Option<String>,
     /// The output.
     #[serde(default)]
     #[schema(value_type = Option<schema::Json>)]
@@ -153,15 +168,15 @@ pub struct CompleteBody {
 
 /// Answer a task with its output.
 #[utoipa::path(post, path = "/tasks/{id}/complete", tag = "tasks", params(("id" = String, Path)),
-    request_body = CompleteBody, responses((status = 204)))]
+    request_body = CompleteBody, responses((status = 200, body = schema::TaskAnswered)))]
 pub async fn complete_task(
     caller: Authorized<TasksWork>,
     State(app): State<App>,
     PathOf(TaskPath(task)): PathOf<TaskPath>,
     Body(body): Body<CompleteBody>,
 ) -> Reply {
-    app.runtime().complete(request(&caller, task, body.token), body.output.0).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    app.runtime().complete(request(&caller, task, (body.token, body.worker)), body.output.0).await?;
+    reply::ok(&TaskAnswered { id: task, status: TaskStatus::Completed })
 }
 
 /// The failure of a task.
@@ -169,14 +184,39 @@ pub async fn complete_task(
 #[serde(deny_unknown_fields)]
 pub struct FailBody {
     /// The `token` that the claim gave.
-    token: String,
-    /// Why.
+    token: Option<String>,
+    /// The name that the task was claimed under.
+    worker: Option<String>,
+    /// Why: an error, or a text.
+    #[serde(deserialize_with = "text_or_error")]
     error: ErrorBody,
+}
+
+fn text_or_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ErrorBody, D::Error> {
+    struct TextOrError;
+
+    impl<'de> Visitor<'de> for TextOrError {
+        type Value = ErrorBody;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an error with a `message`, or a text")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<ErrorBody, E> {
+            Ok(ErrorBody::of_text(text))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ErrorBody, A::Error> {
+            ErrorBody::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(TextOrError)
 }
 
 /// Answer a task with a failure.
 #[utoipa::path(post, path = "/tasks/{id}/fail", tag = "tasks", params(("id" = String, Path)),
-    request_body = FailBody, responses((status = 204)))]
+    request_body = FailBody, responses((status = 200, body = schema::TaskAnswered)))]
 pub async fn fail_task(
     caller: Authorized<TasksWork>,
     State(app): State<App>,
@@ -184,10 +224,19 @@ pub async fn fail_task(
     Body(body): Body<FailBody>,
 ) -> Reply {
     let error = body.error.into_error("task_failed");
-    app.runtime().fail(request(&caller, task, body.token), error).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    app.runtime().fail(request(&caller, task, (body.token, body.worker)), error).await?;
+    reply::ok(&TaskAnswered { id: task, status: TaskStatus::Failed })
 }
 
-fn request<P: Permission>(caller: &Authorized<P>, task: TaskId, token: String) -> TaskRequest {
-    TaskRequest { tenant: caller.tenant(), task, token }
+fn request<P: Permission>(
+    caller: &Authorized<P>,
+    task: TaskId,
+    proof: (Option<String>, Option<String>),
+) -> TaskRequest {
+    let proof = match proof {
+        (Some(token), _) => Proof::Token(token),
+        (None, Some(worker)) => Proof::Worker(worker),
+        (None, None) => Proof::Holder,
+    };
+    TaskRequest { tenant: caller.tenant(), task, proof }
 }

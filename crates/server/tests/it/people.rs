@@ -47,7 +47,8 @@ pub async fn a_task_is_worked(api: Api) {
     let wrong = json!({ "token": "01890000-0000-7000-8000-000000000000", "output": 1 });
     assert!(api.post(&format!("{path}/complete"), wrong).await.status.is_client_error());
     let answer = json!({ "token": task["token"], "output": { "done": true } });
-    assert_eq!(api.post(&format!("{path}/complete"), answer.clone()).await.status, 204);
+    let answered = api.post(&format!("{path}/complete"), answer.clone()).await.expect(200);
+    assert_eq!(answered, json!({ "id": task["id"], "status": "completed" }));
     let ended = api.until(&format!("/runs/{run}"), |it| it["status"] == "completed").await;
     assert_eq!(ended["output"], json!({ "done": true }));
     assert!(api.post(&format!("{path}/complete"), answer).await.status.is_client_error());
@@ -57,9 +58,19 @@ pub async fn a_task_is_worked(api: Api) {
     let task = &claimed["tasks"][0];
     let path = format!("/tasks/{}", task["id"].as_str().unwrap());
     let answer = json!({ "token": task["token"], "error": { "code": "no_paper", "message": "out of paper" } });
-    assert_eq!(api.post(&format!("{path}/fail"), answer).await.status, 204);
+    api.post(&format!("{path}/fail"), answer).await.expect(200);
     let ended = api.until(&format!("/runs/{run}"), |it| it["status"] == "failed").await;
     assert_eq!((&ended["error"]["class"], &ended["error"]["code"]), (&json!("user"), &json!("no_paper")));
+    // A worker can show its claim by its name, and say what failed in a word.
+    let run = api.start_run("work", json!({})).await;
+    let claimed = api.post("/tasks/claim", json!({ "queues": ["q"], "worker": "w1", "wait": "20s" })).await.expect(200);
+    let path = format!("/tasks/{}", claimed["tasks"][0]["id"].as_str().unwrap());
+    api.post(&format!("{path}/heartbeat"), json!({ "worker": "w1" })).await.expect(200);
+    assert_eq!(api.post(&format!("{path}/complete"), json!({ "worker": "w2", "output": 1 })).await.status, 409);
+    api.post(&format!("{path}/fail"), json!({ "worker": "w1", "error": "out of ink" })).await.expect(200);
+    let ended = api.until(&format!("/runs/{run}"), |it| it["status"] == "failed").await;
+    assert_eq!((&ended["error"]["code"], &ended["error"]["message"]), (&json!("task_failed"), &json!("out of ink")));
+
     let nothing = api.post("/tasks/claim", json!({ "queues": ["empty"], "worker": "w" })).await.expect(200);
     assert_eq!(nothing, json!({ "tasks": [] }));
 }
