@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use windlass_definition::Value;
 use windlass_engine::status::RunStatus;
+use windlass_runtime::{StartRequest, Target};
 
 use crate::harness::{Harness, TENANT};
 
@@ -136,4 +138,35 @@ pub async fn history_is_swept(mut harness: Harness) {
     harness.settled(|metrics| metrics.runs_removed == 7).await;
     assert!(harness.runtime.run(TENANT, runs[0]).await.is_err());
     assert!(harness.runtime.run(TENANT, runs[9]).await.is_ok());
+}
+
+/// A run keeps the version that it started with, whatever is published since, also over a restart; a start may name an
+/// older version.
+pub async fn a_run_keeps_its_version(mut harness: Harness) {
+    let source = |word: &str| {
+        format!(
+            "
+name: edited
+steps:
+  - {{ id: w, type: wait, with: {{ signal: go }} }}
+  - {{ id: say, type: transform, with: {{ value: {word} }} }}
+"
+        )
+    };
+    let name = harness.publish(&source("first")).await;
+    let run = harness.start(&name, "{}").await;
+    harness.until(run, |view| view.status == RunStatus::Waiting).await;
+    harness.publish(&source("second")).await;
+    harness.crash().await;
+    let newer = harness.start(&name, "{}").await;
+    let older = StartRequest {
+        target: Target::Published { name: name.clone(), version: Some(1) },
+        ..crate::harness::request(&name, "{}")
+    };
+    let older = harness.runtime.start(older).await.unwrap().run;
+    for (run, version, word) in [(run, 1, "first"), (newer, 2, "second"), (older, 1, "first")] {
+        harness.signal(run, "go").await;
+        let view = harness.end(run).await;
+        assert_eq!((view.version, &view.output), (Some(version), &Value::from(word)), "{view:?}");
+    }
 }
