@@ -1,6 +1,6 @@
 //! `windlass serve`.
 
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -57,7 +57,8 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
 pub fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::refused(format!("`{filter}` is no filter of the log, such as `info`: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),
