@@ -66,7 +66,7 @@ pub(crate) fn start(number: usize, start: Start) -> Result<std::thread::JoinHand
     let spawned = thread.spawn(move || {
         runtime.block_on(async move {
             let mut writer = Writer {
-                address: start.address,
+                address: start.address.for_commits(),
                 clock: start.clock,
                 ownership: start.ownership,
                 session: None,
