@@ -30,6 +30,9 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
     for tenant in core.store.tenants().await? {
         sweep_tenant(core, tenant.key).await?;
     }
+    while core.store.expire_state().await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
     while !core.store.sweep().await?.is_idle() {
         tokio::time::sleep(PAUSE).await;
     }

@@ -97,7 +97,8 @@ const RENEW: &str = "update state_values set version = 0, expires_at = null \
 const APPLIED: &str = "select result from state_applied where tenant_key = $1 and step_key = $2";
 const APPLY: &str = "insert into state_applied (tenant_key, step_key, run_id, result, applied_at) \
                      values ($1, $2, $3, $4, $5)";
-const EXPIRE: &str = "delete from state_values where expires_at is not null and expires_at <= $1";
+const EXPIRE: &str = "delete from state_values where (tenant_key, scope, namespace, key) in \
+    (select tenant_key, scope, namespace, key from state_values where expires_at <= $1 limit 500)";
 
 impl Store {
     /// A value as it is now.
@@ -119,7 +120,7 @@ impl Store {
         self.database().transact(move |tx| Box::pin(async move { apply(tx, &change, now, decide).await })).await
     }
 
-    /// Removes the values whose time is over; gives how many.
+    /// Removes values whose time is over, some hundreds at once; gives how many, and is called again until that is none.
     pub async fn expire_state(&self) -> Result<u64, StoreError> {
         let params = vec![self.now().into()];
         self.database().execute(EXPIRE, params).await.map(|written| written.count)

@@ -35,5 +35,6 @@ on_every_database! {
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
     stream: a_stream_tells_all_and_ends;
-    workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place;
+    workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place,
+        what_cannot_run_yet_is_not_published;
 }

@@ -36,6 +36,21 @@ pub async fn a_workflow_is_saved_published_and_read(api: Api) {
     assert!(yaml.body.contains("type: transform"), "{}", yaml.body);
 }
 
+pub async fn what_cannot_run_yet_is_not_published(api: Api) {
+    for (name, more, code) in [
+        ("timed", "triggers: [{schedule: {cron: '0 7 * * *'}}]\nsteps: []", "triggers_not_supported"),
+        (
+            "secret",
+            "steps:\n  - {id: a, type: http, with: {url: 'https://a.example', headers: {K: '${{ secrets.k }}'}}}",
+            "secrets_not_supported",
+        ),
+    ] {
+        api.put(name, &format!("name: {name}\n{more}\n")).await.expect(201);
+        api.post(&format!("/workflows/{name}/publish"), json!({})).await.problem(409, code);
+        assert_eq!(api.get(&format!("/workflows/{name}")).await.expect(200)["version"], json!(null));
+    }
+}
+
 pub async fn a_bad_document_is_refused_with_every_place(api: Api) {
     let bad = "name: order\nsteps:\n  - id: a\n    type: htpp\n  - id: a\n    type: transform\n    with: { value: \"${{ inputs.x }}\" }\n";
     let problem = api.put("order", bad).await.problem(422, "invalid_document");
