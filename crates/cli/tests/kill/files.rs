@@ -80,7 +80,11 @@ impl FileRun {
             match process {
                 Process::Ended(Some(REFUSED)) if begun => begun = false,
                 Process::Ended(Some(REFUSED)) => panic!("{}: refused: {}", self.file, self.said()),
-                Process::Ended(_) => break,
+                // It was through before it could be killed: taking it up again shows how it ended.
+                Process::Ended(_) => {
+                    begun = true;
+                    break;
+                }
                 // Whether the start was accepted is not known: the next try says so.
                 Process::Killed => begun = true,
             }

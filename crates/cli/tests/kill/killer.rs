@@ -7,7 +7,7 @@ use std::sync::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     actors::{self, Book},
@@ -19,6 +19,9 @@ use crate::{
 
 /// The server is killed after at most so many answers.
 const ANSWERS_MAX: u64 = 150;
+
+/// Kills of one round: an attempt that is lost more often than that fails, as the language says it must.
+const ROUND_KILLS_MAX: usize = 10;
 
 /// How often and when.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +45,12 @@ pub async fn kill_and_check(world: World, kills: Kills) {
     let mut helpers = JoinSet::new();
     helpers.spawn(actors::approve(Arc::clone(&world)));
     helpers.spawn(actors::work(Arc::clone(&world)));
-    helpers.spawn(kill(Arc::clone(&world), kills, Arc::clone(&killed)));
+    let left = Arc::new(Semaphore::new(0));
+    helpers.spawn(kill(Arc::clone(&world), kills, (Arc::clone(&killed), Arc::clone(&left))));
     let mut round = 0;
     while round == 0 || killed.load(Ordering::Relaxed) < kills.count {
+        left.forget_permits(ROUND_KILLS_MAX);
+        left.add_permits(ROUND_KILLS_MAX);
         run_all(&world, &book, kills.form, round).await;
         // A helper that failed has said why; the others go on for ever.
         while let Some(ended) = helpers.try_join_next() {
@@ -82,10 +88,12 @@ async fn run_all(world: &Arc<World>, book: &Arc<Book>, form: Form, round: u32) {
     }
 }
 
-/// Kills and starts again. The moment is a number of answers: at once after one, or many later.
-async fn kill(world: Arc<World>, kills: Kills, killed: Arc<AtomicU32>) {
+/// Kills and starts again, as often as the round has left. The moment is a number of answers: at once after one, or many
+/// later.
+async fn kill(world: Arc<World>, kills: Kills, (killed, left): (Arc<AtomicU32>, Arc<Semaphore>)) {
     let mut random = Random::new(kills.seed);
     while killed.load(Ordering::Relaxed) < kills.count {
+        left.acquire().await.expect("it is never closed").forget();
         world.after_answers(random.up_to(ANSWERS_MAX)).await;
         let world = Arc::clone(&world);
         let restarted = tokio::task::spawn_blocking(move || {
