@@ -48,8 +48,9 @@ install_packages() {
       echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi ;;
   esac
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@"
+  # What goes wrong is said on standard error; the hundreds of lines of what goes well help nobody.
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
