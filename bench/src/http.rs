@@ -29,13 +29,21 @@ pub struct Target {
 impl Target {
     /// The bytes of a request with a JSON body.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
+        self.request_with(method, path, &[], body)
+    }
+
+    /// The same with more headers; the body is JSON unless one of them says what it is.
+    pub fn request_with(&self, method: &str, path: &str, headers: &[(&str, String)], body: &str) -> Vec<u8> {
         let Target { address, token } = self;
-        format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes()
+        let mut head =
+            format!("{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n");
+        if headers.iter().all(|(name, _)| *name != "content-type") {
+            head.push_str("content-type: application/json\r\n");
+        }
+        for (name, value) in headers {
+            head.extend([name, ": ", value.as_str(), "\r\n"]);
+        }
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
     }
 
     /// Sends one request on a connection of its own and takes the body of its answer.

@@ -1,10 +1,12 @@
 //! The project's own checks and generators: `cargo xtask <name>`.
 
+mod proof;
 mod source;
 mod tidy;
 mod wfinstances;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -18,12 +20,16 @@ enum Command {
     Tidy,
     /// Converts recorded scientific workflows into documents under examples/wfinstances.
     Wfinstances(wfinstances::Options),
+    /// Checks a promise: crash, saga, … [options]; a name that is none lists them all.
+    #[command(external_subcommand)]
+    Proof(Vec<OsString>),
 }
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Tidy => tidy::run(&root()),
         Command::Wfinstances(options) => wfinstances::run(&root(), &options),
+        Command::Proof(arguments) => proof::run(&root(), &arguments),
     };
     if let Err(error) = result {
         eprintln!("xtask: {error:#}");

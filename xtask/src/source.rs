@@ -34,7 +34,7 @@ pub struct Function {
 /// Every Rust file of the repository's crates, by path.
 pub fn files(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut paths = Vec::new();
-    for folder in ["bench", "crates", "xtask"] {
+    for folder in ["bench", "crates", "proof", "xtask"] {
         collect(&root.join(folder), &mut paths)?;
     }
     paths.sort();

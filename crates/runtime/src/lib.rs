@@ -39,6 +39,7 @@ pub mod step;
 mod tasks;
 mod timers;
 mod turner;
+pub mod verify;
 mod views;
 mod workflows;
 

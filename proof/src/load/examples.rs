@@ -2,15 +2,16 @@
 
 use std::{fs, path::PathBuf};
 
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-/// How many runs there are.
+/// How many runs there are at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Size {
     /// A few of each.
-    Short,
-    /// More, and the largest example too.
-    Long,
+    Few,
+    /// Some 200, the largest example among them.
+    Many,
 }
 
 /// What a run is expected to do.
@@ -33,12 +34,13 @@ pub struct Case {
     pub input: Value,
     /// How it ends.
     pub expected: Expected,
+    /// Signals that it is sent.
+    pub signals: &'static [&'static str],
     /// How many of them are started at once.
     pub runs: u32,
 }
 
-/// The files that are deployed, in an order in which children come first.
-pub const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "order-saga",
     "log-fanout",
     "approval",
@@ -52,24 +54,34 @@ pub const FILES: [&str; 13] = [
     "parallel-race",
     "wfinstances/bacass-dirt02-001",
     "wfinstances/srasearch-chameleon-10a-001",
+    "wfinstances/montage-chameleon-2mass-04d-001",
 ];
-/// The largest one, for the long form.
-pub const LARGE_FILE: &str = "wfinstances/montage-chameleon-2mass-04d-001";
+
+/// The files that are deployed, in an order in which children come first.
+pub fn files(size: Size) -> &'static [&'static str] {
+    match size {
+        Size::Few => &FILES[..FILES.len() - 1],
+        Size::Many => &FILES,
+    }
+}
 
 /// Where an example is.
 pub fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(format!("{file}.yaml"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples").join(format!("{file}.yaml"))
 }
 
-/// An example's text, with leases that a test can wait for.
-pub fn text(file: &str) -> String {
-    let text = fs::read_to_string(path(file)).unwrap();
+/// An example's text, with leases that somebody can wait for.
+///
+/// # Errors
+/// There is no such example, or not as it was.
+pub fn text(file: &str) -> Result<String> {
+    let text = fs::read_to_string(path(file)).context(path(file).display().to_string())?;
     if file == "python-task" {
         let short = text.replace("lease: 10s", "lease: 2s");
-        assert_ne!(short, text, "python-task has another lease than the tests think");
-        return short;
+        ensure!(short != text, "python-task has another lease than this check thinks");
+        return Ok(short);
     }
-    text
+    Ok(text)
 }
 
 /// The input of an order over so many pieces of a thing.
@@ -79,27 +91,32 @@ pub fn order(shop: &str, amount: u32, quantities: &[u32]) -> Value {
     json!({ "order_id": "A-1", "amount": amount, "lines": lines, "shop": shop })
 }
 
+/// Runs that complete.
+pub fn case(workflow: &'static str, runs: u32, input: Value) -> Case {
+    Case { workflow, input, expected: Expected::Completed, signals: &[], runs }
+}
+
 /// What is run in one round.
-pub fn cases(shop: &str, form: Form) -> Vec<Case> {
-    let case = |workflow, runs, input| Case { workflow, input, expected: Expected::Completed, runs };
+pub fn cases(shop: &str, size: Size) -> Vec<Case> {
+    let times = if size == Size::Many { 8 } else { 1 };
     let mut cases = vec![
-        Case { expected: Expected::Shipped, ..case("order-saga", 4, order(shop, 42, &[2, 1, 7])) },
+        Case { expected: Expected::Shipped, ..case("order-saga", 4 * times, order(shop, 42, &[2, 1, 7])) },
         // Above 1,000 somebody has to approve.
-        Case { expected: Expected::Shipped, ..case("order-saga", 1, order(shop, 4_200, &[1])) },
+        Case { expected: Expected::Shipped, ..case("order-saga", times, order(shop, 4_200, &[1])) },
         // More than 100 pieces are never there.
-        Case { expected: Expected::Undone, ..case("order-saga", 2, order(shop, 42, &[101])) },
+        Case { expected: Expected::Undone, ..case("order-saga", 2 * times, order(shop, 42, &[101])) },
         case("log-fanout", 1, json!({ "url": format!("{shop}/access.log") })),
-        case("approval", 2, json!({})),
-        case("signal", 2, json!({})),
-        case("subflow-tree", 1, json!({ "branches": 3, "leaves": 4 })),
-        case("try-catch", 1, json!({})),
-        case("shared-counter", 3, json!({})),
-        case("python-task", 2, json!({})),
-        case("parallel-race", 1, json!({})),
+        case("approval", 2 * times, json!({})),
+        Case { signals: &["ready"], ..case("signal", 2 * times, json!({})) },
+        case("subflow-tree", times, json!({ "branches": 3, "leaves": 4 })),
+        case("try-catch", times, json!({})),
+        case("shared-counter", 3 * times, json!({})),
+        case("python-task", 2 * times, json!({})),
+        case("parallel-race", times, json!({})),
         case("bacass-dirt02-001", 2, json!({ "ms_per_second": 0.2 })),
         case("srasearch-chameleon-10a-001", 2, json!({ "ms_per_second": 0.1 })),
     ];
-    if form == Form::Long {
+    if size == Size::Many {
         cases.push(case("montage-chameleon-2mass-04d-001", 1, json!({ "ms_per_second": 1 })));
     }
     cases

@@ -1,0 +1,4 @@
+//! The checks, one file each.
+
+pub mod crash;
+pub mod resume;

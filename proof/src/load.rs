@@ -1,0 +1,110 @@
+//! Runs of every construct of the language, with the clients, people and workers that they need.
+//!
+//! Invariant: a [`Load`] writes into the ledger what it was told before it believes it.
+
+pub mod actors;
+pub mod examples;
+pub mod expected;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use windlass_runtime::verify::ledger::Told;
+
+use crate::{
+    client::Request,
+    load::examples::{Case, Size},
+    world::World,
+};
+
+/// A run that the server has accepted, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The key it was started with.
+    pub key: String,
+    /// Its id.
+    pub run: String,
+    /// What it is.
+    pub case: Case,
+    /// How it ended, as it was told first.
+    pub ended: Value,
+}
+
+/// A load on a world.
+#[derive(Clone)]
+pub struct Load {
+    /// Where.
+    pub world: Arc<World>,
+    accepted: Arc<Mutex<Vec<Accepted>>>,
+}
+
+impl Load {
+    /// On that world; nothing happens yet.
+    pub fn new(world: Arc<World>) -> Load {
+        Load { world, accepted: Arc::default() }
+    }
+
+    /// Stores and publishes the documents of these cases.
+    ///
+    /// # Errors
+    /// One of them is refused.
+    pub async fn deploy(&self, size: Size) -> Result<()> {
+        for file in examples::files(size) {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            self.publish(name, &examples::text(file)?).await.context(file)?;
+        }
+        Ok(())
+    }
+
+    /// Stores and publishes a document.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn publish(&self, name: &str, yaml: &str) -> Result<()> {
+        let path = format!("/workflows/{name}");
+        self.world.client.must(&Request::put_yaml(&path, yaml)).await?;
+        self.world.client.must(&Request::post(format!("{path}/publish"), &json!({}))).await?;
+        Ok(())
+    }
+
+    /// Runs these cases to their ends, all at once; `round` makes their keys.
+    ///
+    /// # Errors
+    /// A client got an answer that it must not get.
+    pub async fn round(&self, cases: Vec<Case>, round: u32) -> Result<()> {
+        let mut runs = JoinSet::new();
+        for (number, case) in cases.into_iter().enumerate() {
+            for nth in 0..case.runs {
+                let key = format!("{}-{number}-{round}-{nth}", case.workflow);
+                runs.spawn(actors::run_to_end(self.clone(), case.clone(), key));
+            }
+        }
+        while let Some(ended) = runs.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// Those who decide and those who work, until they are dropped.
+    pub fn helpers(&self) -> JoinSet<Result<()>> {
+        let mut helpers = JoinSet::new();
+        helpers.spawn(actors::decide(self.clone()));
+        helpers.spawn(actors::work(self.clone()));
+        helpers
+    }
+
+    /// All runs that have ended.
+    pub fn accepted(&self) -> Vec<Accepted> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn told(&self, told: Told) -> Result<()> {
+        self.world.ledger.record(&told).await
+    }
+
+    fn enter(&self, accepted: Accepted) {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).push(accepted);
+    }
+}

@@ -1,0 +1,34 @@
+//! The short form of each check, as `make test` runs it.
+
+use std::process::Command;
+
+/// Runs a check as `cargo xtask` does; what it printed is in the test's output.
+fn passes(check: &str, database: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass-proof"));
+    command.args([check, "--short", "--database", database, "--program", env!("CARGO_BIN_EXE_windlass-checked")]);
+    command.args(["--folder", env!("CARGO_TARGET_TMPDIR")]);
+    let output = command.output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{check} on {database} failed with {}\n{told}\n{said}", output.status);
+}
+
+macro_rules! short {
+    ($($test:ident: $check:literal $database:literal;)*) => {
+        $(#[test] fn $test() { passes($check, $database); })*
+        #[test]
+        fn every_check_has_a_short_form_here() {
+            let here = [$(($check, $database)),*];
+            for check in windlass_proof::CHECKS {
+                for database in check.databases {
+                    assert!(here.contains(&(check.name, database.name())), "{} on {}", check.name, database.name());
+                }
+            }
+        }
+    };
+}
+
+short! {
+    crash_sqlite: "crash" "sqlite";
+    crash_postgres: "crash" "postgres";
+    resume: "resume" "sqlite";
+}
