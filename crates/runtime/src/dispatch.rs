@@ -36,6 +36,9 @@ use crate::{
 /// Entries of a table of places from which unused ones are dropped.
 const PLACES_MAX: usize = 4_096;
 
+/// Between two looks at a lease that was renewed too late.
+const LEASE_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// An attempt to be run.
 pub(crate) struct Order {
     pub(crate) tenant: TenantKey,
@@ -124,8 +127,6 @@ type Ended = (windlass_definition::Timestamp, Result<Value, Failure>);
 /// One attempt; `None` when it did not begin because the node is about to stop.
 async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option<Ended> {
     let waiting = async {
-        // A node that may have lost its lanes starts no effects. The store is gone when nobody can say any more.
-        core.store.standing().wait_for(|standing| *standing == Standing::Alive).await.ok()?;
         let lock = match &order.step.lock {
             Some(name) => Some(core.places.locks.take(core, order, name).await),
             None => None,
@@ -134,6 +135,15 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
             core.places.rates.wait(order, *rate, key).await;
         }
         let places = core.places.take(order).await?;
+        // A node that may have lost its lanes starts no effects. The store is gone when nobody can say any more.
+        while !core.store.lease_holds() {
+            let mut standing = core.store.standing();
+            // A process that was stopped may not know yet how it stands.
+            if standing.wait_for(|standing| *standing == Standing::Alive).await.is_err() {
+                return None;
+            }
+            tokio::time::sleep(LEASE_LOOK).await;
+        }
         Some((lock, places))
     };
     let held = tokio::select! {

@@ -32,11 +32,13 @@ pub(crate) struct Recovery {
     timers_until: Option<Timestamp>,
     reconciled: Instant,
     known_lanes: Vec<LaneId>,
+    /// There are lanes that nobody owns, and this node took its share: who else is there has a moment to take his.
+    orphans: bool,
 }
 
 impl Recovery {
     pub(crate) fn new() -> Recovery {
-        Recovery { timers_until: None, reconciled: Instant::now() - SLOW, known_lanes: Vec::new() }
+        Recovery { timers_until: None, reconciled: Instant::now() - SLOW, known_lanes: Vec::new(), orphans: false }
     }
 }
 
@@ -48,8 +50,9 @@ pub(crate) async fn run(core: Arc<Core>, mut recovery: Recovery) {
         if let Err(error) = tick(&core, &mut recovery).await {
             tracing::warn!(%error, "looking at the database failed; the next look is soon");
         }
+        let pause = if recovery.orphans { core.settings.scan / 10 } else { core.settings.scan };
         tokio::select! {
-            () = tokio::time::sleep(core.settings.scan) => {}
+            () = tokio::time::sleep(pause) => {}
             () = core.look.notified() => {}
             () = hinted(&core, &mut hints) => {}
             changed = standing.changed() => {
@@ -66,6 +69,7 @@ async fn hinted(core: &Arc<Core>, hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
             Ok(Hint::Tasks) => core.tasks.wake_all(),
+            Ok(Hint::Lanes) => return,
             Ok(Hint::Inbox) | Err(RecvError::Lagged(_)) => {
                 // What came in the meantime is seen by the same look.
                 *hints = hints.resubscribe();
@@ -87,9 +91,14 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
     if *core.store.standing().borrow() == Standing::Lost {
         let lost = std::mem::take(&mut recovery.known_lanes);
         core.send_all(|| Message::Lost(lost.clone()));
-        core.store.rejoin().await?;
     }
-    core.store.adopt().await?;
+    // Who is about to leave takes nothing over.
+    if !core.is_draining() {
+        if *core.store.standing().borrow() == Standing::Lost {
+            core.store.rejoin().await?;
+        }
+        recovery.orphans = core.store.adopt().await?.left > 0;
+    }
     let lanes = core.store.lanes();
     let new: Vec<LaneId> = lanes.iter().copied().filter(|lane| !recovery.known_lanes.contains(lane)).collect();
     let gone: Vec<LaneId> = recovery.known_lanes.iter().copied().filter(|lane| !lanes.contains(lane)).collect();
@@ -100,6 +109,8 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
     if !new.is_empty() {
         take_over(core, &new).await?;
         recovery.timers_until = None;
+        // Runs of these lanes may wait for a place that is free.
+        recovery.reconciled = Instant::now() - SLOW;
     }
     due_timers(core, &lanes, recovery).await?;
     open_inbox(core, &lanes).await?;

@@ -5,7 +5,7 @@
 //! `clock_timestamp()`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     committer::commit::LaneId,
     database::{
-        Value,
+        Database, Value,
         postgres::{Address, Session},
         sqlite::host,
     },
@@ -44,7 +44,7 @@ pub(crate) const HINTS_MAX: usize = 4_096;
 pub enum Standing {
     /// It renewed in time.
     Alive,
-    /// It could not renew for seven tenths of its lease: it starts no more effects.
+    /// It could not renew for seven tenths of its lease: it starts no more effects ([`crate::Store::lease_holds`]).
     Shaky,
     /// Its lanes are lost, or may be: it forgets its runs and joins anew (`Store::rejoin`).
     Lost,
@@ -57,15 +57,38 @@ pub enum Hint {
     Inbox,
     /// Tasks that workers wait for.
     Tasks,
+    /// Lanes that nobody owns.
+    Lanes,
 }
 
 impl Hint {
+    const ALL: [Hint; 3] = [Hint::Inbox, Hint::Tasks, Hint::Lanes];
+
     fn word(self) -> &'static str {
         match self {
             Hint::Inbox => "inbox",
             Hint::Tasks => "tasks",
+            Hint::Lanes => "lanes",
         }
     }
+
+    fn parse(word: &str) -> Option<Hint> {
+        Hint::ALL.into_iter().find(|hint| hint.word() == word)
+    }
+
+    /// Whether every node is told, not only the one that owns the lane.
+    fn for_all(self) -> bool {
+        self != Hint::Inbox
+    }
+}
+
+/// Whether nodes tell each other that there is something to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hints {
+    /// They do.
+    On,
+    /// Everything is found by polling alone: for tests of just that, and for connections that carry no `LISTEN`.
+    Off,
 }
 
 /// What this process owns.
@@ -79,11 +102,18 @@ struct Owned {
     epochs: BTreeMap<LaneId, i64>,
     /// Counts the times that lanes came: what was known of their runs before is old then.
     gains: u64,
+    /// When the renewal was sent that the database took last.
+    renewed: Instant,
+}
+
+/// The part of its lease after which a node that could not renew starts no more effects.
+fn shaky_after(lease: Duration) -> Duration {
+    lease * 7 / 10
 }
 
 impl Ownership {
     pub(crate) fn new(node: Uuid) -> Ownership {
-        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0 });
+        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: Instant::now() });
         Ownership { state, standing: watch::Sender::new(Standing::Alive) }
     }
 
@@ -113,6 +143,26 @@ impl Ownership {
         self.standing.subscribe()
     }
 
+    /// Whether the lease was renewed in time, as of now: a process that was stopped knows it before its threads do.
+    pub(crate) fn holds(&self, lease: Duration) -> bool {
+        *self.standing.borrow() == Standing::Alive && self.silence() < shaky_after(lease)
+    }
+
+    /// For how long the database has taken no renewal.
+    fn silence(&self) -> Duration {
+        self.owned().renewed.elapsed()
+    }
+
+    /// The database took a renewal of that node that was sent then; gives how long it had taken none before.
+    fn renewed(&self, node: Uuid, sent: Instant) -> Duration {
+        let mut owned = self.owned();
+        let gap = sent.saturating_duration_since(owned.renewed);
+        if owned.node == node {
+            owned.renewed = owned.renewed.max(sent);
+        }
+        gap
+    }
+
     fn stand(&self, standing: Standing) {
         self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
         if standing == Standing::Lost {
@@ -135,10 +185,11 @@ impl Ownership {
         }
     }
 
-    fn become_node(&self, node: Uuid) {
+    fn become_node(&self, node: Uuid, renewed: Instant) {
         let mut owned = self.owned();
         owned.node = node;
         owned.epochs.clear();
+        owned.renewed = renewed;
     }
 }
 
@@ -148,6 +199,13 @@ pub(crate) struct Identity {
     pub name: String,
     pub lanes: u32,
     pub lease_ms: i64,
+    pub hints: Hints,
+}
+
+impl Identity {
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.unsigned_abs())
+    }
 }
 
 const REGISTER: &str = "insert into nodes (id, name, host, pid, state, lease_until, started_at) values \
@@ -197,33 +255,68 @@ const BURY: &str =
     "update nodes set state = 'dead' where state = 'alive' and lease_until < clock_timestamp() and id <> $1";
 const COUNT: &str = "select (select count(*) from lanes l left join nodes n on n.id = l.node_id \
                      where l.node_id is null or n.state <> 'alive'), (select count(*) from nodes where state = 'alive')";
+// Who is buried takes nothing, and two who take at once take different lanes.
 const TAKE_OVER: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
                          (select l.id from lanes l left join nodes n on n.id = l.node_id \
-                          where l.node_id is null or n.state <> 'alive' order by l.id limit $2) \
+                          where l.node_id is null or n.state <> 'alive' order by l.id limit $2 for update of l skip locked) \
                          and (node_id is null or node_id in (select id from nodes where state <> 'alive')) \
+                         and exists (select 1 from nodes where id = $1 and state = 'alive') \
                          returning id, epoch";
 
-/// Takes this node's share of the lanes whose node is dead or gone.
-pub(crate) async fn take_over(session: &Session, node: Uuid) -> Result<Vec<(LaneId, i64)>, StoreError> {
-    session.run(BURY, &[Value::Uuid(node)]).await?;
-    let counts = session.run(COUNT, &[]).await?.rows;
+/// Whether nodes whose lease is over may be taken for dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bury {
+    /// The database has answered this node for a whole lease: others could have renewed.
+    Expired,
+    /// It has not: only what was given away is taken.
+    Nobody,
+}
+
+/// What taking over came to.
+pub(crate) struct TakenOver {
+    pub lanes: Vec<(LaneId, i64)>,
+    /// Lanes that still have no owner.
+    pub left: i64,
+    /// Whether it was this node that found a dead one: the others do not know yet.
+    pub found: bool,
+}
+
+/// Takes this node's share of the lanes whose node is dead or gone. Each statement is a transaction: what a lane's
+/// runs are is read only after the lane has moved.
+pub(crate) async fn take_over(database: &Database, node: Uuid, bury: Bury) -> Result<TakenOver, StoreError> {
+    let found = match bury {
+        Bury::Expired => database.execute(BURY, vec![Value::Uuid(node)]).await?.count > 0,
+        Bury::Nobody => false,
+    };
+    let counts = database.query(COUNT, vec![]).await?;
     let (orphans, nodes) = counts.first().map_or(Ok((0, 1)), |row| Ok::<_, StoreError>((row.int(0)?, row.int(1)?)))?;
     if orphans == 0 {
-        return Ok(Vec::new());
+        return Ok(TakenOver { lanes: Vec::new(), left: 0, found });
     }
     let nodes = nodes.max(1);
     let share = (orphans + nodes - 1) / nodes;
-    let rows = session.run(TAKE_OVER, &[Value::Uuid(node), share.into()]).await?.rows;
-    rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect()
+    let rows = database.execute(TAKE_OVER, vec![Value::Uuid(node), share.into()]).await?.rows;
+    let lanes: Result<Vec<_>, StoreError> = rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect();
+    let lanes = lanes?;
+    let left = orphans - lanes.len() as i64;
+    Ok(TakenOver { lanes, left, found })
 }
 
-/// Gives the lanes away and says goodbye.
-pub(crate) async fn leave(session: &Session, node: Uuid) -> Result<(), StoreError> {
+/// Gives the lanes away and says goodbye; the others hear of it at once if they listen.
+pub(crate) async fn leave(session: &Session, node: Uuid, hints: Hints) -> Result<(), StoreError> {
     session.batch("begin").await?;
     session.run("update lanes set node_id = null where node_id = $1", &[Value::Uuid(node)]).await?;
     session.run("update nodes set state = 'left' where id = $1 and state = 'alive'", &[Value::Uuid(node)]).await?;
-    session.batch("commit").await
+    session.batch("commit").await?;
+    if hints == Hints::On {
+        session.run(NOTIFY, &[EVERYBODY.into(), Hint::Lanes.word().into()]).await?;
+    }
+    Ok(())
 }
+
+const NOTIFY: &str = "select pg_notify($1, $2)";
+/// The channel that every node listens on.
+const EVERYBODY: &str = "windlass";
 
 const RENEW: &str = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
                      where id = $1 and state = 'alive' returning clock_timestamp()";
@@ -251,11 +344,13 @@ pub(crate) fn keep(keeper: Keeper) -> Result<std::thread::JoinHandle<()>, StoreE
         runtime.block_on(async move {
             let Keeper { address, identity, clock, ownership, hints, answering_since, mut closing, outgoing } = keeper;
             let renewing = renew_loop(&address, &identity, &clock, &ownership, &answering_since);
-            let listening = listen_loop(&address, &ownership, &hints);
-            let sending = send_loop(&address, outgoing, &ownership, &hints);
+            let judging = judge_loop(&ownership, identity.lease());
+            let listening = listen_loop(&address, &ownership, &hints, identity.hints);
+            let sending = send_loop(&address, outgoing, &ownership, &hints, identity.hints);
             let parting = partition_loop(&address, &clock);
             tokio::select! {
                 () = renewing => {}
+                () = judging => {}
                 () = listening => {}
                 () = sending => {}
                 () = parting => {}
@@ -273,39 +368,62 @@ async fn renew_loop(
     ownership: &Ownership,
     answering_since: &watch::Sender<Instant>,
 ) {
-    let lease = Duration::from_millis(identity.lease_ms.unsigned_abs());
+    let lease = identity.lease();
     let every = RENEW_EVERY.min(lease / 5);
     let mut session = None;
-    let mut renewed = Instant::now();
     loop {
-        let before = Instant::now();
-        let asked = tokio::time::timeout(lease / 2, renew(address, &mut session, ownership.node(), identity));
+        let (node, sent) = (ownership.node(), Instant::now());
+        let asked = tokio::time::timeout(lease / 2, renew(address, &mut session, node, identity));
         let answer = asked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
         match answer {
             Ok(Some(now)) => {
-                let round_trip = before.elapsed();
+                let round_trip = sent.elapsed();
                 clock.adjust(now, i64::try_from(round_trip.as_micros()).unwrap_or(0));
-                renewed = before;
-                if *ownership.standing.borrow() != Standing::Lost {
+                if ownership.renewed(node, sent) >= shaky_after(lease) {
+                    // This process was stopped, or cut off: so may others have been, and they want time to renew.
+                    answering_since.send_replace(Instant::now());
+                }
+                if *ownership.standing.borrow() == Standing::Shaky {
                     ownership.stand(Standing::Alive);
                 }
             }
-            // The row is not alive any more: somebody buried this node.
-            Ok(None) => ownership.stand(Standing::Lost),
+            // The row is not alive any more: somebody buried this node. Or it has become another one meanwhile.
+            Ok(None) if ownership.node() == node => ownership.stand(Standing::Lost),
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "could not renew this node's lease");
                 session = None;
                 answering_since.send_replace(Instant::now());
             }
         }
-        let silent = renewed.elapsed();
-        if silent >= lease {
-            ownership.stand(Standing::Lost);
-        } else if silent >= lease * 7 / 10 && *ownership.standing.borrow() == Standing::Alive {
-            ownership.stand(Standing::Shaky);
-        }
         tokio::time::sleep(every).await;
     }
+}
+
+/// Says how the node stands as time passes without a renewal, whatever the renewal itself is waiting for.
+async fn judge_loop(ownership: &Ownership, lease: Duration) {
+    loop {
+        let (standing, next) = judge(ownership.silence(), lease);
+        let was = *ownership.standing.borrow();
+        // Only a renewal makes a node better off, and only joining anew one that is lost.
+        if standing == Standing::Lost || (standing == Standing::Shaky && was == Standing::Alive) {
+            ownership.stand(standing);
+        }
+        tokio::time::sleep(next).await;
+    }
+}
+
+/// How a node stands after that long without a renewal, and when to look again.
+fn judge(silence: Duration, lease: Duration) -> (Standing, Duration) {
+    let shaky = shaky_after(lease);
+    let (standing, next) = if silence >= lease {
+        (Standing::Lost, lease / 10)
+    } else if silence >= shaky {
+        (Standing::Shaky, lease - silence)
+    } else {
+        (Standing::Alive, shaky - silence)
+    };
+    (standing, next.max(Duration::from_millis(1)))
 }
 
 async fn renew(
@@ -340,7 +458,10 @@ fn channel(node: Uuid) -> String {
 }
 
 /// Listens for hints. They may be lost, so a new session begins with one of each.
-async fn listen_loop(address: &Address, ownership: &Ownership, hints: &broadcast::Sender<Hint>) {
+async fn listen_loop(address: &Address, ownership: &Ownership, hints: &broadcast::Sender<Hint>, switch: Hints) {
+    if switch == Hints::Off {
+        return std::future::pending().await;
+    }
     loop {
         let node = ownership.node();
         let mut standing = ownership.standing();
@@ -359,7 +480,7 @@ async fn listen_loop(address: &Address, ownership: &Ownership, hints: &broadcast
 
 async fn listen(address: &Address, node: Uuid, hints: &broadcast::Sender<Hint>) -> Result<(), StoreError> {
     let (client, mut connection) = address.connect_raw().await?;
-    let subscribe = format!("listen {}; listen windlass_tasks", channel(node));
+    let subscribe = format!("listen {}; listen {EVERYBODY}", channel(node));
     let subscribing = client.batch_execute(&subscribe);
     futures::pin_mut!(subscribing);
     let mut subscribed = false;
@@ -367,14 +488,17 @@ async fn listen(address: &Address, node: Uuid, hints: &broadcast::Sender<Hint>) 
         let message = poll_fn(|context| {
             if !subscribed && subscribing.as_mut().poll(context).is_ready() {
                 subscribed = true;
+                for hint in Hint::ALL {
+                    // Nobody listens before the runtime is up.
+                    let _ = hints.send(hint);
+                }
             }
             connection.poll_message(context)
         });
         match message.await {
             Some(Ok(AsyncMessage::Notification(told))) => {
-                let hint = if told.channel() == "windlass_tasks" { Hint::Tasks } else { Hint::Inbox };
-                // Nobody listens before the runtime is up.
-                let _ = hints.send(hint);
+                // Nobody listens before the runtime is up. A newer server may know words that this one does not.
+                let _ = Hint::parse(told.payload()).map(|hint| hints.send(hint));
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(crate::database::postgres::refused(error)),
@@ -389,22 +513,24 @@ async fn send_loop(
     mut outgoing: mpsc::Receiver<(LaneId, Hint)>,
     ownership: &Ownership,
     hints: &broadcast::Sender<Hint>,
+    switch: Hints,
 ) {
     let mut session: Option<Session> = None;
     let mut owners: HashMap<LaneId, Uuid> = HashMap::new();
     let mut asked = Instant::now();
     while let Some(first) = outgoing.recv().await {
         tokio::time::sleep(HINT_EVERY).await;
-        let mut wanted = std::collections::HashSet::from([first]);
+        let mut wanted = HashSet::from([first]);
         while let Ok(next) = outgoing.try_recv() {
             wanted.insert(next);
         }
-        if wanted.iter().any(|(_, hint)| *hint == Hint::Tasks) {
+        let mine = |(lane, hint): &(LaneId, Hint)| hint.for_all() || ownership.epoch(*lane).is_some();
+        for hint in wanted.iter().filter(|it| mine(it)).map(|(_, hint)| *hint).collect::<HashSet<Hint>>() {
             // Nobody listens before the runtime is up.
-            let _ = hints.send(Hint::Tasks);
+            let _ = hints.send(hint);
         }
-        if wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && ownership.epoch(*lane).is_some()) {
-            let _ = hints.send(Hint::Inbox);
+        if switch == Hints::Off {
+            continue;
         }
         let told = tell(address, &mut session, (&mut owners, &mut asked), &wanted, ownership).await;
         if let Err(error) = told {
@@ -420,7 +546,7 @@ async fn tell(
     address: &Address,
     session: &mut Option<Session>,
     (owners, asked): (&mut HashMap<LaneId, Uuid>, &mut Instant),
-    wanted: &std::collections::HashSet<(LaneId, Hint)>,
+    wanted: &HashSet<(LaneId, Hint)>,
     ownership: &Ownership,
 ) -> Result<(), StoreError> {
     let session = match session {
@@ -428,8 +554,7 @@ async fn tell(
         closed => closed.insert(address.connect().await?),
     };
     let foreign = |lane: LaneId| ownership.epoch(lane).is_none();
-    let unknown =
-        wanted.iter().any(|(lane, hint)| *hint == Hint::Inbox && foreign(*lane) && !owners.contains_key(lane));
+    let unknown = wanted.iter().any(|(lane, hint)| !hint.for_all() && foreign(*lane) && !owners.contains_key(lane));
     if unknown || asked.elapsed() > RENEW_EVERY {
         *asked = Instant::now();
         owners.clear();
@@ -437,30 +562,60 @@ async fn tell(
             owners.insert(LaneId(row.int32(0)?), row.uuid(1)?);
         }
     }
-    let mut channels = std::collections::BTreeMap::new();
+    let mut channels = BTreeSet::new();
     for (lane, hint) in wanted {
-        match (hint, owners.get(lane)) {
-            (Hint::Tasks, _) => channels.insert("windlass_tasks".to_owned(), hint.word()),
-            (Hint::Inbox, Some(node)) if foreign(*lane) => channels.insert(channel(*node), hint.word()),
-            (Hint::Inbox, _) => None,
+        match owners.get(lane) {
+            _ if hint.for_all() => channels.insert((EVERYBODY.to_owned(), hint.word())),
+            Some(node) if foreign(*lane) => channels.insert((channel(*node), hint.word())),
+            _ => false,
         };
     }
     for (channel, word) in channels {
-        session.run("select pg_notify($1, $2)", &[channel.into(), word.into()]).await?;
+        session.run(NOTIFY, &[channel.into(), word.into()]).await?;
     }
     Ok(())
 }
 
-/// Registers this process as a new node after it lost its lease.
+/// Registers this process as a new node after it lost its lease. What the old one may still have in the database is
+/// given away: nobody turns those runs here any more.
 pub(crate) async fn rejoin(
     session: &Session,
     ownership: &Ownership,
     identity: &Identity,
 ) -> Result<Vec<LaneId>, StoreError> {
-    let node = Uuid::now_v7();
+    leave(session, ownership.node(), identity.hints).await?;
+    let (node, sent) = (Uuid::now_v7(), Instant::now());
     let lanes = register(session, node, identity).await?;
-    ownership.become_node(node);
+    ownership.become_node(node, sent);
     ownership.add(lanes);
     ownership.stand(Standing::Alive);
     Ok(ownership.lanes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_cannot_renew_stops_effects_at_seven_tenths_and_its_runs_at_the_end_of_its_lease() {
+        let lease = Duration::from_secs(10);
+        for (silent_ms, standing, next_ms) in [
+            (0, Standing::Alive, 7_000),
+            (6_999, Standing::Alive, 1),
+            (7_000, Standing::Shaky, 3_000),
+            (9_999, Standing::Shaky, 1),
+            (10_000, Standing::Lost, 1_000),
+            (60_000, Standing::Lost, 1_000),
+        ] {
+            let found = judge(Duration::from_millis(silent_ms), lease);
+            assert_eq!(found, (standing, Duration::from_millis(next_ms)), "after {silent_ms} ms");
+        }
+    }
+
+    #[test]
+    fn hints_say_what_they_mean() {
+        for hint in Hint::ALL {
+            assert_eq!(Hint::parse(hint.word()), Some(hint));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -25,7 +25,7 @@ use crate::{
         sqlite::{Files, Sqlite, open_writer},
     },
     migrate::{self, Migrate},
-    node::{self, Hint, Identity, Keeper, Ownership, Standing},
+    node::{self, Bury, Hint, Hints, Identity, Keeper, Ownership, Standing},
     partitions, tenants,
 };
 
@@ -59,6 +59,8 @@ pub struct StoreOptions {
     pub migrate: Migrate,
     /// How long this node lives without renewing its lease.
     pub lease_ms: i64,
+    /// Whether nodes tell each other what to look at; without, each finds it at its next look.
+    pub hints: Hints,
     /// How many sessions write for the engine on PostgreSQL.
     pub writers: usize,
     /// Values from that many bytes on belong into blobs.
@@ -76,6 +78,7 @@ impl StoreOptions {
             lanes: 8,
             migrate: Migrate::Apply,
             lease_ms: node::LEASE_MS,
+            hints: Hints::On,
             writers: 2,
             blob_threshold_bytes: 64 << 10,
             fatal: Arc::new(|text| {
@@ -84,6 +87,15 @@ impl StoreOptions {
             }),
         }
     }
+}
+
+/// The lanes that a node took over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Those that it has now.
+    pub lanes: Vec<LaneId>,
+    /// How many still had no owner; others may be about to take them.
+    pub left: i64,
 }
 
 /// A database that this process has open. A cheap handle.
@@ -128,7 +140,7 @@ impl Store {
         if let Database::Postgres(postgres) = &inner.database {
             let left = async {
                 let session = postgres.address().connect().await?;
-                node::leave(&session, inner.ownership.node()).await
+                node::leave(&session, inner.ownership.node(), inner.identity.hints).await
             };
             if let Err(error) = left.await {
                 tracing::warn!(%error, "could not say goodbye; the lease will run out");
@@ -232,19 +244,33 @@ impl Store {
         self.inner.ownership.standing()
     }
 
-    /// Takes over this node's share of the lanes of dead nodes: their runs are to be rebuilt from the journal.
+    /// Whether this node's lease is renewed well in time. If not, it starts nothing that the outside world can see:
+    /// another node may be about to do it too.
+    pub fn lease_holds(&self) -> bool {
+        match &self.inner.database {
+            Database::Sqlite(_) => true,
+            Database::Postgres(_) => self.inner.ownership.holds(self.inner.identity.lease()),
+        }
+    }
+
+    /// Takes over this node's share of the lanes of dead nodes, and of nodes that left: their runs are to be rebuilt
+    /// from the journal.
     ///
     /// Nobody is taken for dead before the database has answered for a whole lease.
-    pub async fn adopt(&self) -> Result<Vec<LaneId>, StoreError> {
-        let Database::Postgres(postgres) = &self.inner.database else { return Ok(Vec::new()) };
-        let lease = Duration::from_millis(self.inner.identity.lease_ms.unsigned_abs());
-        if self.inner.answering_since.borrow().elapsed() < lease {
-            return Ok(Vec::new());
+    pub async fn adopt(&self) -> Result<Adopted, StoreError> {
+        let inner = &self.inner;
+        if matches!(inner.database, Database::Sqlite(_)) || !self.lease_holds() {
+            return Ok(Adopted::default());
         }
-        let session = postgres.address().connect().await?;
-        let lanes = node::take_over(&session, self.inner.ownership.node()).await?;
-        self.inner.ownership.add(lanes.iter().copied());
-        Ok(lanes.into_iter().map(|(lane, _)| lane).collect())
+        let answered = inner.answering_since.borrow().elapsed() >= inner.identity.lease();
+        let bury = if answered { Bury::Expired } else { Bury::Nobody };
+        let taken = node::take_over(&inner.database, inner.ownership.node(), bury).await?;
+        inner.ownership.add(taken.lanes.iter().copied());
+        let lanes: Vec<LaneId> = taken.lanes.into_iter().map(|(lane, _)| lane).collect();
+        if taken.found {
+            self.hint(LaneId(0), Hint::Lanes);
+        }
+        Ok(Adopted { lanes, left: taken.left })
     }
 
     /// Joins again, as a new node with new lanes, after the standing was [`Standing::Lost`].
@@ -333,7 +359,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
 }
 
 fn identity(options: &StoreOptions) -> Identity {
-    Identity { name: options.node_name.clone(), lanes: options.lanes, lease_ms: options.lease_ms }
+    Identity { name: options.node_name.clone(), lanes: options.lanes, lease_ms: options.lease_ms, hints: options.hints }
 }
 
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreError> {

@@ -71,7 +71,7 @@ async fn a_dead_nodes_lanes_are_taken_over_and_it_joins_again() {
     heir.database().execute(pause, vec![dead.node().into()]).await.expect("a death");
     let mut adopted = Vec::new();
     until(async || {
-        adopted.extend(heir.adopt().await.expect("an answer"));
+        adopted.extend(heir.adopt().await.expect("an answer").lanes);
         adopted.contains(&lane).then_some(())
     })
     .await;
@@ -130,9 +130,74 @@ async fn a_lane_that_comes_back_is_read_anew() {
     assert!(second.owns(lane));
     done(second.commit(RunCommit { lane, ..commit(&second, run, 2..=3) }).await);
     second.close().await;
-    until(async || first.adopt().await.expect("an answer").contains(&lane).then_some(())).await;
+    until(async || first.adopt().await.expect("an answer").lanes.contains(&lane).then_some(())).await;
     let outcome = first.commit(RunCommit { lane, ..commit(&first, run, 2..=2) }).await;
     assert!(matches!(outcome, Err(CommitError::Conflict(_))), "{outcome:?}");
     done(first.commit(RunCommit { lane, ..commit(&first, run, 4..=4) }).await);
     first.close().await;
+}
+
+#[tokio::test]
+async fn lanes_that_were_given_away_are_taken_at_once_and_shared() {
+    let (_fixture, options) = short_lease().await;
+    // Nobody could be taken for dead within this test.
+    let options = StoreOptions { lease_ms: 600_000, ..options };
+    let leaving = Store::open(options.clone()).await.expect("a store");
+    let given = leaving.lanes();
+    let heirs = [Store::open(options.clone()).await.expect("a store"), Store::open(options).await.expect("a store")];
+    // What the fixture's own store left.
+    until(async || (heirs[0].adopt().await.expect("an answer").left == 0).then_some(())).await;
+    leaving.close().await;
+    let mut taken = Vec::new();
+    for heir in &heirs {
+        taken.push(heir.adopt().await.expect("an answer").lanes);
+    }
+    assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1], "{taken:?}");
+    let mut taken = taken.concat();
+    taken.sort();
+    assert_eq!(taken, given);
+    for heir in heirs {
+        heir.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_renewal_waits_knows_that_it_is_lost_and_gives_its_lanes_back() {
+    let (_fixture, options) = short_lease().await;
+    let options = StoreOptions { lease_ms: 3_000, ..options };
+    let node = Store::open(options.clone()).await.expect("a store");
+    let visitor = Store::open(StoreOptions { lanes: 0, ..options }).await.expect("a store");
+    let (old, had, mut standing) = (node.node(), node.lanes(), node.standing());
+    let (held, holding) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let lock = visitor.database().transact(move |tx| {
+        Box::pin(async move {
+            tx.query("select 1 from nodes where id = $1 for update", vec![old.into()]).await?;
+            held.send(()).expect("somebody waits");
+            released.await.expect("somebody lets go");
+            Ok(())
+        })
+    });
+    let lost = async {
+        holding.await.expect("the lock");
+        assert!(node.lease_holds());
+        for wanted in [Standing::Shaky, Standing::Lost] {
+            standing.wait_for(|standing| *standing == wanted).await.expect("the store lives");
+            assert!(!node.lease_holds());
+        }
+        assert!(node.lanes().is_empty());
+        release.send(()).expect("somebody waits");
+    };
+    tokio::time::timeout(Duration::from_secs(20), async { futures::join!(lock, lost).0.expect("a lock") })
+        .await
+        .expect("it learns in time");
+    // Nobody has buried it, and nothing of the node that it was stays behind: its lanes are taken with the next epoch.
+    assert_eq!(node.rejoin().await.expect("lanes"), had);
+    assert!(node.lease_holds());
+    let alive = "select id from nodes where state = 'alive'";
+    let alive = node.database().query(alive, vec![]).await.expect("an answer");
+    assert_eq!(alive.len(), 1);
+    assert_eq!(alive[0].id(0).expect("an id"), node.node());
+    started(&node).await;
+    node.close().await;
 }
