@@ -3,6 +3,7 @@
 //! Invariant: nothing here reads a clock, a file, the network or a random source, and nothing depends on the order of
 //! a hash map. The state of a run is the fold of its journal: [`Run::replay`] gives the state that the live run had.
 
+pub mod audit;
 pub mod effect;
 pub mod entry;
 pub mod event;

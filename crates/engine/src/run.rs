@@ -276,13 +276,22 @@ impl Run {
     /// As [`Run::replay`].
     pub fn replay_onto(mut self, plan: &Plan, entries: impl IntoIterator<Item = Entry>) -> Result<Run, ReplayError> {
         let mut entries: VecDeque<Entry> = entries.into_iter().collect();
-        while let Some(opening) = entries.pop_front() {
-            let follows = entries.iter().position(|entry| entry.opens).unwrap_or(entries.len());
-            let rest = entries.split_off(follows);
-            let recorded = std::mem::replace(&mut entries, rest);
-            Machine::new(plan, &mut self, opening.at).replay(opening, recorded)?;
-        }
+        while self.replay_next(plan, &mut entries)?.is_some() {}
         Ok(self)
+    }
+
+    /// Does the first transition of these entries again and takes it from them; gives what it asked for, without its
+    /// entries, or `None` when there is none left.
+    pub(crate) fn replay_next(
+        &mut self,
+        plan: &Plan,
+        entries: &mut VecDeque<Entry>,
+    ) -> Result<Option<Transition>, ReplayError> {
+        let Some(opening) = entries.pop_front() else { return Ok(None) };
+        let follows = entries.iter().position(|entry| entry.opens).unwrap_or(entries.len());
+        let rest = entries.split_off(follows);
+        let recorded = std::mem::replace(entries, rest);
+        Machine::new(plan, self, opening.at).replay(opening, recorded).map(Some)
     }
 
     /// What is to be done again by a process that has just taken the run over: attempts that ran in the process
@@ -291,7 +300,7 @@ impl Run {
         Machine::new(plan, self, now).recover()
     }
 
-    fn new(start: Start) -> Run {
+    pub(crate) fn new(start: Start) -> Run {
         Run {
             info: Arc::new(start),
             status: RunStatus::Queued,

@@ -13,18 +13,14 @@ use serde_json::{Value as Json, json};
 use windlass_definition::{Plan, Timestamp, Value, source::Format, step_type::StepTypes};
 use windlass_engine::{
     Entry, Event, Reject, Run, Start, Transition,
+    audit::{self, History, Violation, violated},
     event::UndoChoice,
     id::{RunId, TenantKey},
     start::{Limits, Mode, Origin, Principal},
     status::RunStatus,
 };
 
-use crate::{
-    properties::{self, History, Violation, violated},
-    random::Random,
-    workflows,
-    world::World,
-};
+use crate::{random::Random, workflows, world::World};
 
 /// Whether what happens is told, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +275,7 @@ impl Driver {
     /// Checks what must hold between transitions.
     fn settle(&mut self, more: bool) -> Result<(), Violation> {
         self.world.agrees_with(&self.run, &self.plan)?;
-        properties::check_status(&self.run, &self.plan, &self.history, more)?;
+        audit::check_status(&self.run, &self.plan, &self.history, more)?;
         if more { self.accepted(Event::Continue) } else { Ok(()) }
     }
 

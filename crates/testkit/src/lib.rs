@@ -4,7 +4,6 @@
 pub mod driver;
 mod postgres;
 mod program;
-pub mod properties;
 pub mod random;
 pub mod workflows;
 pub mod world;

@@ -15,7 +15,7 @@ use windlass_engine::{
     status::{RunStatus, StepStatus},
 };
 
-use crate::properties::{Violation, violated};
+use windlass_engine::audit::{Violation, violated};
 
 /// What was asked for and has not been answered.
 #[derive(Debug, Clone, Default)]

@@ -71,18 +71,18 @@ impl<'a> Machine<'a> {
         self.close()
     }
 
-    /// Does again what a recorded transition did.
-    pub fn replay(mut self, opening: Entry, recorded: VecDeque<Entry>) -> Result<(), ReplayError> {
+    /// Does again what a recorded transition did; gives what it asked for, without its entries.
+    pub fn replay(mut self, opening: Entry, recorded: VecDeque<Entry>) -> Result<Transition, ReplayError> {
         if opening.seq != self.run.seq + 1 {
             return Err(ReplayError::Gap { last: self.run.seq, found: opening.seq });
         }
         self.recorded = Some(recorded);
         self.enter(Opening { path: opening.path, attempt: opening.attempt, record: opening.record });
         let left = self.recorded.take().and_then(|mut rest| rest.pop_front());
-        match (self.diverged, left) {
+        match (self.diverged.take(), left) {
             (Some(error), _) => Err(error),
             (None, Some(entry)) => Err(diverged(&entry, "nothing more")),
-            (None, None) => Ok(()),
+            (None, None) => Ok(self.close()),
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use windlass_definition::{Class, Error, Value};
 use windlass_engine::{
     Event,
+    audit::Violation,
     event::{ChildResult, Decision, Failure, Verdict},
     id::RunId,
     start::Principal,
@@ -13,10 +14,7 @@ use windlass_engine::{
 };
 
 use super::Driver;
-use crate::{
-    properties::Violation,
-    world::{Attempt, Child},
-};
+use crate::world::{Attempt, Child};
 
 /// How willing the world is to do what it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The process dies and another one takes the run over: from the journal, or from the stored state.
 
-use windlass_engine::{Run, Transition};
+use windlass_engine::{
+    Run, Transition,
+    audit::{Violation, violated},
+};
 
 use super::Driver;
-use crate::{
-    properties::{Violation, violated},
-    world::survives_crash,
-};
+use crate::world::survives_crash;
 
 /// When the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use windlass_definition::{Class, Error, Value};
 use windlass_engine::{
     Event,
+    audit::{self, Violation, violated},
     event::{Settlement, UndoChoice, Verdict},
     run::ActiveStep,
     status::RunStatus,
@@ -16,7 +17,6 @@ use super::{
     bob,
     crash::stored_and_read,
 };
-use crate::properties::{self, Violation, violated};
 
 /// Answers after which a run that has not ended never will.
 const ANSWERS_MAX: usize = 5_000;
@@ -130,10 +130,17 @@ impl Driver {
             return violated("a final run takes nothing", format!("recovering it gave {again:?}"));
         }
         stored_and_read(&self.run)?;
-        let replayed = self.history.replayed()?;
-        if replayed != self.run {
-            return violated("the fold of the journal is the state", format!("{replayed:?}\n is not \n{:?}", self.run));
+        audit::check_end(&self.history)?;
+        // The journal alone says the same as what was seen while it was written.
+        let audited = audit::journal(&self.plan, self.history.entries.clone());
+        if let Some(violation) = audited.violations.into_iter().next() {
+            return Err(violation);
         }
-        properties::check_end(&self.history, &self.run)
+        match audited.run {
+            Some(replayed) if replayed == self.run => Ok(()),
+            replayed => {
+                violated("the fold of the journal is the state", format!("{replayed:?}\n is not \n{:?}", self.run))
+            }
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use windlass_definition::{Timestamp, Value};
 use windlass_engine::{
     Event,
+    audit::Violation,
     event::{ChildResult, Settlement, Verdict},
     id::RunId,
     status::RunStatus,
 };
 
 use super::{Driver, answers::decision, bob};
-use crate::{properties::Violation, world::Attempt};
+use crate::world::Attempt;
 
 impl Driver {
     pub(super) fn stale(&mut self) -> Result<(), Violation> {

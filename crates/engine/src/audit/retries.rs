@@ -1,12 +1,12 @@
 //! Attempts: how many, of which errors, and how far apart.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use crate::{Entry, Record, entry::AttemptRecord, event::Settlement, status::StepStatus};
 use windlass_definition::{
     Class, Error,
     plan::{Backoff, ErrorPattern, Retry},
 };
-use windlass_engine::{Entry, Record, entry::AttemptRecord, event::Settlement, status::StepStatus};
 
 use super::{
     History, Violation,
@@ -32,6 +32,17 @@ pub(super) fn retries_keep_their_bounds(history: &History) -> Result<(), Violati
         check_reason(history, asked)?;
     }
     no_retry_is_left_out(history)
+}
+
+/// An attempt that may happen at most once is never asked for twice.
+pub(super) fn at_most_once_is_asked_for_once(history: &History) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
+    for asked in history.asked.iter().filter(|it| !is_undo(&it.path)) {
+        if history.step(&asked.path).at_most_once && !seen.insert((&asked.path, asked.attempt)) {
+            return violated("what may happen at most once is asked for once", format!("{asked:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// A step fails for good only when its attempts are used up or its error is not to be retried, unless it was stopped.

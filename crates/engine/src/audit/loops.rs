@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::{Entry, entry::StepRecord, status::StepStatus};
 use windlass_definition::{
     Value,
     plan::{ItemError, StepKind},
 };
-use windlass_engine::{Entry, entry::StepRecord, start::Mode, status::StepStatus};
 
 use super::{History, Violation, violated};
 
@@ -17,7 +17,7 @@ pub(super) fn every_item_once_and_in_order(history: &History) -> Result<(), Viol
     for (path, (entry, record)) in &records {
         let step = history.step(path);
         let StepKind::ForEach { body, on_error, .. } = &step.kind else { continue };
-        let stands_in = history.start.mode == Mode::Test && step.test.is_some();
+        let stands_in = history.stands_in(path);
         let ran = record.status == StepStatus::Completed && !leaves && !stands_in;
         let count = record.input.get("items").and_then(Value::as_i64).unwrap_or(0);
         let seen = indices(&records, path);

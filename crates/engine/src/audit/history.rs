@@ -1,19 +1,21 @@
 //! What happened so far, as the world outside saw it: the journal and what was asked for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use windlass_definition::{Plan, Timestamp, plan::Step};
-use windlass_engine::{
+use crate::{
     Effect, Entry, Record, Run, Start, Transition,
     entry::{FinishRecord, StepRecord},
     id::RunId,
+    run::ReplayError,
+    start::{Mode, Origin},
     status::RunStatus,
 };
+use windlass_definition::{Plan, Timestamp, plan::Step};
 
-use super::{Violation, undo::Undone, violated};
+use super::{Violation, check_status, undo::Undone, violated};
 
 /// The journal of a run, and when what was asked for.
 pub struct History {
@@ -51,14 +53,37 @@ impl History {
     /// Of a run that is about to begin.
     pub fn new(plan: Arc<Plan>, start: Start) -> History {
         History {
+            undone: Undone::of(&start.origin),
             plan,
             start,
             entries: Vec::new(),
             asked: Vec::new(),
             stopped: BTreeSet::new(),
             child_attempts: BTreeMap::new(),
-            undone: Undone::default(),
             folded: None,
+        }
+    }
+
+    /// Of a stored journal, with the state that it leads to.
+    ///
+    /// # Errors
+    /// Where it does not fold, or what does not hold between two of its transitions.
+    pub(super) fn of_journal(plan: &Arc<Plan>, entries: Vec<Entry>) -> Result<(History, Run), Violation> {
+        let Some(Entry { record: Record::Started(start), .. }) = entries.first() else {
+            return violated("the journal folds", ReplayError::NoStart.to_string());
+        };
+        let mut history = History::new(plan.clone(), (**start).clone());
+        let mut run = Run::new((**start).clone());
+        let mut left: VecDeque<Entry> = entries.into();
+        loop {
+            // The transitions are looked at before they are consumed; most are a few entries.
+            let end = left.iter().skip(1).position(|entry| entry.opens).map_or(left.len(), |at| at + 1);
+            let entries: Vec<Entry> = left.range(..end).cloned().collect();
+            let status = run.status();
+            let asked = run.replay_next(plan, &mut left).map_err(|error| unfoldable(&error))?;
+            let Some(Transition { effects, more, .. }) = asked else { return Ok((history, run)) };
+            history.note(&Transition { entries, effects, more }, status)?;
+            check_status(&run, plan, &history, more)?;
         }
     }
 
@@ -67,8 +92,30 @@ impl History {
     /// # Errors
     /// What does not fit.
     pub fn append(&mut self, transition: &Transition, run: &Run) -> Result<(), Violation> {
+        let before = self.folded.as_ref().map_or(RunStatus::Queued, Run::status);
+        self.note(transition, before)?;
+        let folded = match self.folded.take() {
+            Some(folded) => folded.replay_onto(&self.plan, transition.entries.iter().cloned()),
+            None => Run::replay(&self.plan, transition.entries.iter().cloned()),
+        };
+        match folded {
+            Err(error) => Err(unfoldable(&error)),
+            Ok(folded) if folded != *run => {
+                violated("the fold of the journal is the state", format!("{folded:#?}\n is not \n{run:#?}"))
+            }
+            Ok(folded) => {
+                self.folded = Some(folded);
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&mut self, transition: &Transition, before: RunStatus) -> Result<(), Violation> {
         self.check_order(&transition.entries)?;
-        self.check_pause(transition)?;
+        self.check_places(&transition.entries)?;
+        if before == RunStatus::Paused {
+            self.check_pause(transition)?;
+        }
         self.entries.extend(transition.entries.iter().cloned());
         self.undone.note(&self.plan, transition)?;
         let seq = self.entries.last().map_or(0, |it| it.seq);
@@ -78,20 +125,7 @@ impl History {
         for effect in &transition.effects {
             self.note_stop(effect);
         }
-        let folded = match self.folded.take() {
-            Some(folded) => folded.replay_onto(&self.plan, transition.entries.iter().cloned()),
-            None => Run::replay(&self.plan, transition.entries.iter().cloned()),
-        };
-        match folded {
-            Err(error) => violated("the journal folds", error.to_string()),
-            Ok(folded) if folded != *run => {
-                violated("the fold of the journal is the state", format!("{folded:#?}\n is not \n{run:#?}"))
-            }
-            Ok(folded) => {
-                self.folded = Some(folded);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     fn note_stop(&mut self, effect: &Effect) {
@@ -128,10 +162,19 @@ impl History {
         Ok(())
     }
 
+    /// Entries speak of steps that the plan has.
+    fn check_places(&self, entries: &[Entry]) -> Result<(), Violation> {
+        let stranger = |entry: &&Entry| !entry.path.is_empty() && !self.plan.by_id.contains_key(id_of(&entry.path));
+        match entries.iter().find(stranger) {
+            Some(entry) => violated("only steps of the plan have records", format!("{entry:?}")),
+            None => Ok(()),
+        }
+    }
+
     /// A paused run starts nothing new; what it lost it may repeat.
     fn check_pause(&self, transition: &Transition) -> Result<(), Violation> {
         let resumes = |entry: &Entry| matches!(entry.record, Record::Resumed { .. } | Record::Cancelled { .. });
-        if self.status() != Some(RunStatus::Paused) || transition.entries.iter().any(resumes) {
+        if transition.entries.iter().any(resumes) {
             return Ok(());
         }
         let held = matches!(
@@ -165,10 +208,6 @@ impl History {
         self.asked.iter().any(|it| *it.path == *path && it.attempt == attempt)
     }
 
-    fn status(&self) -> Option<RunStatus> {
-        self.folded.as_ref().map(Run::status)
-    }
-
     /// The time of the last transition.
     pub fn last_at(&self) -> Timestamp {
         self.entries.last().map_or(Timestamp::default(), |it| it.at)
@@ -179,8 +218,16 @@ impl History {
     /// # Errors
     /// Where it does not fold.
     pub fn replayed(&self) -> Result<Run, Violation> {
-        Run::replay(&self.plan, self.entries.iter().cloned())
-            .map_err(|error| Violation { property: "the journal folds", detail: error.to_string() })
+        Run::replay(&self.plan, self.entries.iter().cloned()).map_err(|error| unfoldable(&error))
+    }
+
+    /// Whether a recorded or a made-up output may stand in for what the step at a path does.
+    pub(super) fn stands_in(&self, path: &str) -> bool {
+        let recorded = match &self.start.origin {
+            Origin::Fork { recorded, .. } => recorded.contains_key(path),
+            _ => false,
+        };
+        recorded || (self.start.mode == Mode::Test && self.step(path).test.is_some())
     }
 
     /// The records of steps, in order; those of undo steps too.
@@ -217,6 +264,10 @@ impl History {
     pub(super) fn has_type(&self, name: &str) -> bool {
         self.plan.steps.iter().any(|it| *it.type_name == *name)
     }
+}
+
+fn unfoldable(error: &ReplayError) -> Violation {
+    Violation { property: "the journal folds", detail: error.to_string() }
 }
 
 /// The attempt that an effect asks for.

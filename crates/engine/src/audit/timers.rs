@@ -1,11 +1,11 @@
 //! Nothing that waits for a time comes before it.
 
-use windlass_definition::{Timestamp, Value};
-use windlass_engine::{
+use crate::{
     Entry, Record,
     entry::StepRecord,
     status::{RunStatus, StepStatus},
 };
+use windlass_definition::{Timestamp, Value};
 
 use super::{History, Violation, violated};
 
@@ -33,15 +33,13 @@ pub(super) fn nothing_comes_early(history: &History) -> Result<(), Violation> {
 
 /// When a record could come at the earliest, where that depends on a time.
 fn due(history: &History, entry: &Entry, record: &StepRecord) -> Option<Timestamp> {
-    if entry.path.ends_with(":undo") {
+    if entry.path.ends_with(":undo") || history.stands_in(&entry.path) {
         return None;
     }
     let started_at = record.started_at?;
     let span = |key: &str| record.input.get(key).and_then(Value::as_str).and_then(windlass_definition::duration::parse);
     match (record.status, &*record.type_name) {
-        (StepStatus::Completed, "delay") if history.start.mode == windlass_engine::start::Mode::Production => {
-            Some(started_at.after(span("for")?))
-        }
+        (StepStatus::Completed, "delay") => Some(started_at.after(span("for")?)),
         (StepStatus::TimedOut, _) => Some(started_at.after(history.step(&entry.path).timeout?)),
         (StepStatus::Failed, "approval") => {
             let expired = record.error.as_ref().is_some_and(|error| &*error.code == "approval_expired");

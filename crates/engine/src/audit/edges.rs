@@ -1,17 +1,17 @@
 //! A step starts only after its incoming edges allow it, and is dead only when they forbid it.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
+use crate::{
+    Entry,
+    entry::{SkippedBy, StepRecord},
+    status::StepStatus,
+};
 use uuid::Uuid;
 use windlass_definition::{
     Timestamp, Value,
     expression::Scope,
     plan::{Edge, EdgeWhen, Join, Step},
-};
-use windlass_engine::{
-    Entry,
-    entry::{SkippedBy, StepRecord},
-    status::StepStatus,
 };
 
 use super::{
@@ -78,15 +78,16 @@ impl Edges<'_> {
     fn check(&self, verdict: Verdict, seq: i64) -> Result<(), Violation> {
         let block = self.history.plan.block(self.step.block);
         let incoming: Vec<&Edge> = self.step.incoming.iter().map(|edge| &block.edges[*edge as usize]).collect();
-        let decided: Vec<bool> = incoming.iter().filter_map(|edge| self.taken(edge, seq)).collect();
-        let taken = decided.iter().filter(|it| **it).count() as u32;
-        let open = (incoming.len() - decided.len()) as u32;
+        let seen: Vec<Seen> = incoming.iter().map(|edge| self.seen(edge, seq)).collect();
+        let count = |wanted| seen.iter().filter(|it| **it == wanted).count() as u32;
+        let (taken, open, unclear) = (count(Seen::Taken), count(Seen::Open), count(Seen::Unclear));
+        // What cannot be judged here may have been taken or not.
         let holds = match (verdict, self.step.join) {
             (Verdict::Ready, _) if incoming.is_empty() => true,
             (Verdict::Dead, _) if incoming.is_empty() => false,
-            (Verdict::Ready, Join::All) => open == 0 && taken > 0,
+            (Verdict::Ready, Join::All) => open == 0 && taken + unclear > 0,
             (Verdict::Dead, Join::All) => open == 0 && taken == 0,
-            (Verdict::Ready, Join::AtLeast(n)) => taken >= n,
+            (Verdict::Ready, Join::AtLeast(n)) => taken + unclear >= n,
             (Verdict::Dead, Join::AtLeast(n)) => taken + open < n,
         };
         if holds {
@@ -100,47 +101,79 @@ impl Edges<'_> {
         violated("a step starts only when its edges allow it", detail)
     }
 
-    /// Whether an edge was taken; `None` when it was not decided by then.
-    fn taken(&self, edge: &Edge, seq: i64) -> Option<bool> {
+    /// What became of an edge by an entry.
+    fn seen(&self, edge: &Edge, seq: i64) -> Seen {
         let plan = &self.history.plan;
         let block = plan.block(self.step.block);
         let source = plan.step(block.steps[edge.from as usize]);
         let path = format!("{}{}", self.prefix, source.id);
-        let (_, record) = self.records.get(&*path).filter(|(entry, _)| entry.seq <= seq)?;
-        let passed = match (record.status, record.skipped_by) {
-            (StepStatus::Completed, _) | (StepStatus::Skipped, Some(SkippedBy::If)) => true,
-            (StepStatus::Skipped, _) => return Some(false),
-            _ if source.continue_on_error => true,
-            _ => return None,
+        let Some((_, record)) = self.records.get(&*path).filter(|(entry, _)| entry.seq <= seq) else {
+            return Seen::Open;
         };
-        let scope = OfSource { input: &self.history.start.input, id: &source.id, record };
+        match (record.status, record.skipped_by) {
+            (StepStatus::Completed, _) | (StepStatus::Skipped, Some(SkippedBy::If)) => {}
+            (StepStatus::Skipped, _) => return Seen::Passed,
+            _ if source.continue_on_error => {}
+            _ => return Seen::Open,
+        }
         let holds = |edge: &Edge| match &edge.when {
-            EdgeWhen::Always => Some(true),
-            EdgeWhen::Expression(when) => when.evaluate_bool(&scope).ok(),
-            EdgeWhen::Otherwise => Some(false),
+            EdgeWhen::Always => Seen::Taken,
+            EdgeWhen::Otherwise => Seen::Passed,
+            EdgeWhen::Expression(when) => {
+                let input = &self.history.start.input;
+                let scope = OfSource { input, id: &source.id, record, further: Cell::new(false) };
+                match (when.evaluate_bool(&scope), scope.further.get()) {
+                    (_, true) => Seen::Unclear,
+                    (Ok(true), _) => Seen::Taken,
+                    (Ok(false), _) => Seen::Passed,
+                    // A condition that fails fails its block.
+                    (Err(_), _) => Seen::Open,
+                }
+            }
         };
-        let siblings = source.outgoing.iter().map(|it| &block.edges[*it as usize]);
-        match &edge.when {
-            EdgeWhen::Otherwise => siblings.map(holds).collect::<Option<Vec<bool>>>().map(|it| !it.contains(&true)),
-            _ => holds(edge).map(|holds| holds && passed),
+        if !matches!(edge.when, EdgeWhen::Otherwise) {
+            return holds(edge);
+        }
+        let siblings: Vec<Seen> = source.outgoing.iter().map(|it| holds(&block.edges[*it as usize])).collect();
+        match () {
+            () if siblings.contains(&Seen::Open) => Seen::Open,
+            () if siblings.contains(&Seen::Taken) => Seen::Passed,
+            () if siblings.contains(&Seen::Unclear) => Seen::Unclear,
+            () => Seen::Taken,
         }
     }
 }
 
-/// What the condition of an edge may refer to: its source and the input.
+/// What became of an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Taken,
+    /// Decided, and not taken.
+    Passed,
+    /// Decided, but its condition looks at what the journal alone does not show.
+    Unclear,
+    /// Not decided.
+    Open,
+}
+
+/// What the condition of an edge may refer to here: its source and the input.
 struct OfSource<'h> {
     input: &'h Value,
     id: &'h str,
     record: &'h StepRecord,
+    /// Whether it looked at something else.
+    further: Cell<bool>,
 }
 
 impl Scope for OfSource<'_> {
     fn variable(&self, name: &str) -> Option<Value> {
+        self.further.set(self.further.get() || name != "input");
         (name == "input").then(|| self.input.clone())
     }
 
     fn step(&self, id: &str) -> Option<Value> {
         let error = self.record.error.as_ref().map_or(Value::Null, |error| error.to_value());
+        self.further.set(self.further.get() || id != self.id);
         (id == self.id).then(|| {
             Value::map([
                 ("status", Value::from(self.record.status.as_str())),
@@ -151,10 +184,12 @@ impl Scope for OfSource<'_> {
     }
 
     fn now(&self) -> Timestamp {
+        self.further.set(true);
         Timestamp::default()
     }
 
     fn uuid(&self, _: u32) -> Uuid {
+        self.further.set(true);
         Uuid::nil()
     }
 }

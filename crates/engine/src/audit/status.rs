@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use windlass_definition::{Plan, plan::StepKind};
-use windlass_engine::{
+use crate::{
     Run,
     status::{RunStatus, StepStatus},
 };
+use windlass_definition::{Plan, plan::StepKind};
 
 use super::{History, Violation, history::is_undo, violated};
 

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use crate::{Effect, Entry, Record, Transition, entry::StepRecord, start::Origin, status::StepStatus};
 use windlass_definition::{
-    Plan, Value,
+    Plan, Template, Value,
     plan::{StepKind, UndoAfter},
 };
-use windlass_engine::{Effect, Entry, Record, Transition, entry::StepRecord, status::StepStatus};
 
 use super::{
     History, Violation,
@@ -32,6 +32,18 @@ pub struct Undone {
 }
 
 impl Undone {
+    /// A run that only takes back what another one left begins with that.
+    pub(super) fn of(origin: &Origin) -> Undone {
+        match origin {
+            Origin::Undo { items, .. } => Undone {
+                registered: items.iter().map(|it| it.path.clone()).collect(),
+                begun: true,
+                ..Undone::default()
+            },
+            _ => Undone::default(),
+        }
+    }
+
     /// Takes note of what a transition completed, began and took back.
     pub(super) fn note(&mut self, plan: &Plan, transition: &Transition) -> Result<(), Violation> {
         // What is taken back was registered before: the records come first.
@@ -46,8 +58,8 @@ impl Undone {
                 _ => None,
             });
             match effect {
-                Effect::RunStep(run) if is_undo(&run.path) => self.check_told(&run.path, &run.with)?,
-                Effect::StartChild(child) if is_undo(&child.path) => self.check_told(&child.path, &child.input)?,
+                Effect::RunStep(run) if is_undo(&run.path) => self.check_told(plan, &run.path, &run.with)?,
+                Effect::StartChild(child) if is_undo(&child.path) => self.check_next(&child.path)?,
                 Effect::UndoChild { path, .. } => self.check_next(path)?,
                 Effect::RunStep(run) if run.attempt == 1 => self.started(plan, &run.path),
                 Effect::OfferTask(task) if task.attempt == 1 => self.started(plan, &task.path),
@@ -109,12 +121,20 @@ impl Undone {
         Ok(())
     }
 
-    /// An undo is told what its step gave: random documents always ask for it as `of`.
-    fn check_told(&self, path: &str, with: &Value) -> Result<(), Violation> {
+    /// An undo is told what its step gave, where it asks for that as it is.
+    fn check_told(&self, plan: &Plan, path: &str, with: &Value) -> Result<(), Violation> {
         self.check_next(path)?;
-        let gave = path.strip_suffix(":undo").and_then(|path| self.outputs.get(path)).cloned().unwrap_or_default();
-        if with.get("of") != Some(&gave) {
-            return violated("an undo sees what its step gave", format!("`{path}` was told {with}, not {gave}"));
+        let Some(gave) = path.strip_suffix(":undo").and_then(|path| self.outputs.get(path)) else { return Ok(()) };
+        let step = plan.step(plan.by_id[id_of(path)]);
+        let Some(StepKind::Action { with: Template::Map(asks) }) = step.undo.as_ref().map(|undo| &undo.kind) else {
+            return Ok(());
+        };
+        let output = format!("steps.{}.output", step.id);
+        for (key, asked) in asks {
+            if matches!(asked, Template::Expression(it) if it.source().trim() == output) && with.get(key) != Some(gave)
+            {
+                return violated("an undo sees what its step gave", format!("`{path}` was told {with}, not {gave}"));
+            }
         }
         Ok(())
     }
