@@ -7,6 +7,7 @@
 //! Invariant: a property that a journal alone cannot judge (a condition that looks further than its step, an output
 //! that was made anew) is passed over, never guessed: a violation is one.
 
+mod choices;
 mod edges;
 mod ends;
 mod history;
@@ -88,9 +89,16 @@ const SO_FAR: &[Check] = &[
     timers::nothing_comes_early,
     loops::every_item_once_and_in_order,
     loops::rounds_follow_each_other,
+    choices::one_branch_runs,
+    choices::each_person_decides_once,
+    choices::each_signal_key_counts_once,
     ends::finally_always_runs,
     ends::signals_are_taken_once_and_in_order,
 ];
 
 /// What holds of a run that has ended.
-const AT_THE_END: &[Check] = &[ends::the_final_status_says_what_happened, undo::undo_is_complete];
+const AT_THE_END: &[Check] = &[
+    ends::nothing_is_cancelled_while_it_is_taken_back,
+    ends::the_final_status_says_what_happened,
+    undo::undo_is_complete,
+];

@@ -10,6 +10,7 @@ pub mod event;
 mod frame;
 pub mod id;
 mod machine;
+pub mod planted;
 pub mod run;
 pub mod start;
 pub mod status;

@@ -15,6 +15,7 @@ use crate::{
     frame::{At, Frame, FrameId, Phase, Slot, Timer, Try, Wait, Work},
     id::RunId,
     machine::{Machine, Opening},
+    planted::{Bug, planted},
     start::Start,
     status::{RunStatus, StepStatus},
 };
@@ -381,6 +382,19 @@ impl Run {
             Some(_) => None,
             None => self.timers.first().map(|(at, _)| *at),
         }
+    }
+
+    /// When it wants to be woken while it is not in memory, which is what its timer row says: only a run that rests may
+    /// leave memory, so one that is under way needs none.
+    pub fn resting_timer(&self) -> Option<Timestamp> {
+        let rests = matches!(self.status, RunStatus::Waiting | RunStatus::Paused);
+        if rests && !planted(Bug::TimerNotWritten) { self.next_timer() } else { None }
+    }
+
+    /// Whether something of it was under way, so that a process that loads it has to ask for that again.
+    pub fn is_under_way(&self) -> bool {
+        let moves = matches!(self.status, RunStatus::Running | RunStatus::Compensating);
+        (self.has_running_steps() || moves) && !planted(Bug::LoadedNotRecovered)
     }
 
     /// Whether an attempt of a step runs outside, so that the run has to stay in memory.

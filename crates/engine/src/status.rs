@@ -67,6 +67,12 @@ status! {
     }
 }
 
+impl RunStatus {
+    /// Those of which something may have been under way when their process ended: whoever takes a lane over loads them.
+    /// The others wait for a timer, a letter or a place, which are rows.
+    pub const TAKEN_OVER: [RunStatus; 3] = [RunStatus::Running, RunStatus::Compensating, RunStatus::Paused];
+}
+
 status! {
     /// Where a step stands.
     StepStatus {

@@ -426,8 +426,7 @@ impl LiveRun {
 
     /// A run has a timer row only while it may leave memory: a running one is loaded after a crash anyway.
     fn write_timer(&mut self, commit: &mut RunCommit) {
-        let rests = matches!(self.run.status(), RunStatus::Waiting | RunStatus::Paused);
-        let new = if rests { self.run.next_timer() } else { None };
+        let new = self.run.resting_timer();
         let old = self.on_disk.timer;
         if new != old {
             commit.timer = Some(TimerChange { old, new });

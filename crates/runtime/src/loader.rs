@@ -116,8 +116,7 @@ async fn read_for_turner(
     let Folded { run, plan, snapshot_seq, last_at } = fold(core, &row).await?;
     // What was open may have a row that shows it: deleting one that is not there is nothing.
     let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();
-    let running = run.has_running_steps() || matches!(run.status(), RunStatus::Running | RunStatus::Compensating);
-    let recover = if running { Recover::Yes } else { recover };
+    let recover = if run.is_under_way() { Recover::Yes } else { recover };
     Ok(Loaded { run, plan, lane: row.lane, timer, visible, snapshot_seq, last_at, recover })
 }
 

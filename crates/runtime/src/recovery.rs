@@ -127,7 +127,7 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
 /// Takes the runs of these lanes over that were running when their process ended.
 async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
     for lane in lanes {
-        for status in [RunStatus::Running, RunStatus::Compensating, RunStatus::Paused] {
+        for status in RunStatus::TAKEN_OVER {
             take_over_lane(core, *lane, status).await?;
         }
     }

@@ -36,6 +36,8 @@ pub struct World {
     pub lost: BTreeSet<Arc<str>>,
     /// What the run ended with.
     pub finished: Option<Finish>,
+    /// The idempotency key that each path was given.
+    keys: BTreeMap<Arc<str>, Arc<str>>,
     /// The last attempt that was asked for, by path.
     asked: BTreeMap<Arc<str>, u32>,
     /// Approvals that were closed.
@@ -99,6 +101,11 @@ impl World {
             Effect::RunStep(run) => {
                 let attempt = Attempt { path: run.path.clone(), number: run.attempt, since: now, stopping: false };
                 self.count_attempt(&run.path, run.attempt, Repeat::Allowed)?;
+                if let Some(before) = self.keys.insert(run.path.clone(), run.key.clone())
+                    && before != run.key
+                {
+                    return violated("a step has one key", format!("{run:?} had `{before}`"));
+                }
                 self.lost.remove(&run.path);
                 if let Some(other) = self.attempts.insert(run.path.clone(), attempt) {
                     return violated("one attempt of a path at a time", format!("{run:?} beside {other:?}"));

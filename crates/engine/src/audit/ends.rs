@@ -65,6 +65,16 @@ fn time_for_finally_was_over(history: &History) -> bool {
     }
 }
 
+/// Once a run takes back what it did, nobody stops that.
+pub(super) fn nothing_is_cancelled_while_it_is_taken_back(history: &History) -> Result<(), Violation> {
+    let since = history.entries.iter().position(|it| matches!(it.record, Record::Compensating { .. }));
+    let later = since.map_or(&[][..], |since| &history.entries[since..]);
+    match later.iter().find(|it| matches!(it.record, Record::Cancelled { .. })) {
+        Some(entry) => violated("undo runs to the end", format!("{entry:?}")),
+        None => Ok(()),
+    }
+}
+
 /// The final status follows from what is in the journal.
 pub(super) fn the_final_status_says_what_happened(history: &History) -> Result<(), Violation> {
     let Some(finish) = history.finish() else { return violated("a run ends with its record", "there is none") };

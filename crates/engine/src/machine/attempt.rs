@@ -16,6 +16,7 @@ use crate::{
     event::{Failure, Settlement},
     frame::{At, Control, Owner, Part, Phase, SlotStop, TimerKind, Wait},
     id::Id,
+    planted::{Bug, planted},
     run::Held,
     status::StepStatus,
 };
@@ -94,7 +95,10 @@ impl Machine<'_> {
             type_name: step.type_name.clone(),
             with: slot.input.clone(),
             attempt: slot.attempt,
-            key: self.key(&self.path(at)),
+            key: match planted(Bug::KeyOfAttempt) {
+                true => self.key(&format!("{}/{}", self.path(at), slot.attempt)),
+                false => self.key(&self.path(at)),
+            },
             now: slot.ready_at,
             lock,
             rate,
@@ -313,7 +317,7 @@ impl Machine<'_> {
             let record = self.judge(at, started_at, Err(Failure { error: gone, unknown: true }));
             return self.note_judged(at, record);
         }
-        if step.at_most_once {
+        if step.at_most_once && !planted(Bug::AtMostOnceAgain) {
             let record = self.judge(at, started_at, Err(Failure { error, unknown: true }));
             return self.note_judged(at, record);
         }
@@ -392,7 +396,8 @@ pub(super) struct Tried {
 
 /// When the next attempt begins; `None` when the error is not to be retried or the attempts are used up.
 pub(super) fn next_attempt(retry: &Retry, error: &Error, tried: Tried) -> Option<Timestamp> {
-    if tried.attempts >= retry.attempts {
+    let attempts = retry.attempts + u32::from(planted(Bug::RetryOneMore)) - u32::from(planted(Bug::RetryOneFewer));
+    if tried.attempts >= attempts {
         return None;
     }
     if matches!(error.class, Class::Expression | Class::Validation | Class::Cancelled) {
@@ -402,25 +407,29 @@ pub(super) fn next_attempt(retry: &Retry, error: &Error, tried: Tried) -> Option
         None => error.retryable,
         Some(patterns) => patterns.iter().any(|pattern| pattern.matches(error)),
     };
-    if !wanted {
+    if !wanted && !planted(Bug::RetryAnything) {
         return None;
     }
     let growth = match retry.backoff {
         Backoff::Fixed => 1,
+        Backoff::Exponential if planted(Bug::BackoffFlat) => 1,
         Backoff::Linear => tried.attempts.max(1),
         Backoff::Exponential => 1u32.checked_shl(tried.attempts.saturating_sub(1)).unwrap_or(u32::MAX),
     };
     let mut delay = retry.delay.saturating_mul(growth).min(retry.max_delay);
     if retry.jitter {
-        delay = delay.mul_f64(1.0 - tried.jitter / 2.0);
+        let sign = if planted(Bug::JitterLonger) { -1.0 } else { 1.0 };
+        delay = delay.mul_f64(1.0 - sign * tried.jitter / 2.0);
     }
-    if let Some(asked_ms) = error.details.get("retry_after_ms").and_then(Value::as_i64) {
+    if let Some(asked_ms) = error.details.get("retry_after_ms").and_then(Value::as_i64)
+        && !planted(Bug::RetryAfterIgnored)
+    {
         let asked = Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0));
         delay = delay.max(asked.min(retry.max_delay));
     }
     let next_at = tried.now.after(delay);
     match retry.within {
-        Some(within) if next_at > tried.first_at.after(within) => None,
+        Some(within) if !planted(Bug::WithinIgnored) && next_at > tried.first_at.after(within) => None,
         _ => Some(next_at),
     }
 }

@@ -10,6 +10,7 @@ use windlass_definition::{
 use super::{End, Machine};
 use crate::{
     frame::{At, Control, FrameId, FrameStop, Outcome, Owner, Part, Phase, Role, SlotStop, Try, Work},
+    planted::{Bug, planted},
     status::StepStatus,
 };
 
@@ -30,9 +31,10 @@ impl Machine<'_> {
     ) -> Result<(Value, Option<BlockIndex>), Error> {
         let scope = self.scope(at);
         let on = on.evaluate(&scope)?;
-        for (is, block) in cases {
+        for (place, (is, block)) in cases.iter().enumerate() {
             if super::scope::equal(&is.evaluate(&scope)?, &on) {
-                return Ok((on, Some(*block)));
+                let next = cases.get(place + 1).filter(|_| planted(Bug::SwitchNextCase));
+                return Ok((on, Some(next.map_or(*block, |it| it.1))));
             }
         }
         Ok((on, None))
@@ -120,7 +122,12 @@ impl Machine<'_> {
             let stopping = self.run.slot(at).stop.is_some();
             let Control::ForEach(state) = self.control_mut(at) else { return };
             let items = state.items.as_list().unwrap_or_default();
-            if stopping || state.closing || state.open.len() >= parallel as usize || state.next as usize >= items.len()
+            let room = parallel as usize + usize::from(planted(Bug::ForEachOneMore));
+            if stopping
+                || state.closing
+                || state.open.len() >= room
+                || state.next as usize
+                    >= items.len() - usize::from(planted(Bug::ForEachLastLeftOut) && items.len() == 3)
             {
                 break;
             }
@@ -165,7 +172,11 @@ impl Machine<'_> {
             close = true;
             state.error.get_or_insert_with(|| error.clone().with_detail("index", Value::from(index)));
         }
-        state.outputs[index as usize] = match on_error {
+        let place = match planted(Bug::ForEachOutputsByEnd) {
+            true => state.outputs.len() - state.open.len() - 1,
+            false => index as usize,
+        };
+        state.outputs[place] = match on_error {
             ItemError::Stop | ItemError::Continue => output,
             ItemError::Collect => Value::map([
                 ("status", Value::from(status.as_str())),
@@ -202,7 +213,7 @@ impl Machine<'_> {
         if !holds {
             return self.end_control(at, last);
         }
-        if index >= *max {
+        if index >= *max + u32::from(planted(Bug::WhileOneMore)) {
             let message = format!("the loop's condition still holds after {max} rounds, the most it may have (`max`)");
             return self.fail(at, Error::new(Class::Limit, "loop_limit", message));
         }
@@ -221,7 +232,7 @@ impl Machine<'_> {
                 state.last = output;
             }
             Outcome::Next => {
-                state.index += 1;
+                state.index += u32::from(!planted(Bug::WhileNextNotCounted));
                 state.last = Value::Null;
             }
             Outcome::Break | Outcome::Stopped => state.closing = true,
@@ -256,7 +267,7 @@ impl Machine<'_> {
         if stopping {
             return self.end_stopped(at);
         }
-        let needed = needed(*join, branches.len());
+        let needed = needed(*join, branches.len()) - u32::from(planted(Bug::ParallelOneFewer));
         if state.completed >= needed {
             let outputs = std::mem::take(&mut state.outputs);
             let output = Value::map(branches.iter().map(|(name, _)| name).zip(outputs));
@@ -374,7 +385,8 @@ pub(super) fn next_part(state: &mut Try, outcome: Outcome, stopping: bool, block
             return NextPart::End(state.outcome.clone());
         }
     }
-    match blocks.finally {
+    let failed = matches!(state.outcome, Outcome::Failed(_));
+    match blocks.finally.filter(|_| !(failed && planted(Bug::FinallyLeftOut))) {
         Some(block) => {
             state.part = Part::Finally;
             NextPart::Open(block, Role::Finally)
@@ -384,7 +396,7 @@ pub(super) fn next_part(state: &mut Try, outcome: Outcome, stopping: bool, block
 }
 
 fn catches(catch: &Catch, error: &Error) -> bool {
-    catch.on.is_empty() || catch.on.iter().any(|pattern| pattern.matches(error))
+    planted(Bug::CatchTakesAll) || catch.on.is_empty() || catch.on.iter().any(|pattern| pattern.matches(error))
 }
 
 /// The error of a `catch` block, with the one that it caught; raising the same again changes nothing.

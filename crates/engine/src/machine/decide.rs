@@ -10,6 +10,7 @@ use crate::{
     event::{Event, Reject},
     frame::{At, Phase, Wait},
     id::RunId,
+    planted::{Bug, planted},
     run::{Held, UndoPhase},
     start::Principal,
     status::RunStatus,
@@ -19,7 +20,7 @@ impl Machine<'_> {
     /// What opens the transition that the event makes. Reads the state and leaves it as it is.
     pub fn decide(&self, event: Event) -> Result<Opening, Reject> {
         let status = self.run.status;
-        if status.is_final() {
+        if status.is_final() && !(planted(Bug::FinalStatusChanges) && matches!(event, Event::Cancel { .. })) {
             return Err(Reject::NotNow(status));
         }
         match event {
@@ -45,6 +46,9 @@ impl Machine<'_> {
             }
             Event::Tick => match self.run.next_timer() {
                 Some(due) if due <= self.now => Ok(of_run(Record::Timer)),
+                Some(due) if planted(Bug::TimerEarly) && due.micros() - 1 <= self.now.micros() => {
+                    Ok(of_run(Record::Timer))
+                }
                 _ => Err(Reject::NoMatch),
             },
             Event::Continue if self.run.work.is_empty() || self.run.paused.is_some() => Err(Reject::NoMatch),
@@ -71,7 +75,7 @@ impl Machine<'_> {
                 Ok(Opening { path, attempt, record: Record::Settled { settlement, by } })
             }
             Event::Cancel { by, reason, undo } => match status {
-                RunStatus::Compensating => Err(Reject::NotNow(status)),
+                RunStatus::Compensating if !planted(Bug::CancelDuringUndo) => Err(Reject::NotNow(status)),
                 _ if self.run.ending.is_some() => Err(Reject::Duplicate),
                 _ => Ok(of_run(Record::Cancelled { by, reason, undo })),
             },
@@ -118,7 +122,7 @@ impl Machine<'_> {
         if self.run.status == RunStatus::Compensating {
             return Err(Reject::NotNow(self.run.status));
         }
-        if key.as_ref().is_some_and(|key| self.run.signal_keys.contains(key)) {
+        if key.as_ref().is_some_and(|key| self.run.signal_keys.contains(key)) && !planted(Bug::SignalKeyIgnored) {
             return Err(Reject::Duplicate);
         }
         let max = self.run.info.limits.signals_max;
@@ -147,14 +151,15 @@ impl Machine<'_> {
             return Err(Reject::NotWaiting { path: self.path(at), status: self.run.slot(at).status() });
         };
         let person = matches!(by, Principal::Person(_));
-        if person && *by == self.run.info.by {
+        if person && *by == self.run.info.by && !planted(Bug::RequesterDecides) {
             return Err(Reject::Denied("who started the run may not decide on it".into()));
         }
         let held = self.run.paused.iter().flat_map(|paused| &paused.held).filter_map(|(_, held)| match held {
             Held::Decision(decision) if self.run.open.get(&decision.path) == Some(&at) => Some(&decision.by),
             _ => None,
         });
-        if wait.need > 1 && wait.responses.iter().map(|(_, it)| &it.by).chain(held).any(|other| other == by) {
+        let twice = planted(Bug::DecidesTwice);
+        if !twice && wait.need > 1 && wait.responses.iter().map(|(_, it)| &it.by).chain(held).any(|other| other == by) {
             return Err(Reject::Duplicate);
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::{
     Effect,
     entry::{SkippedBy, StepRecord},
     frame::{At, FrameStop, Phase, Wait, Work},
+    planted::{Bug, planted},
     status::StepStatus,
 };
 
@@ -73,9 +74,12 @@ impl Machine<'_> {
             }
             _ if self.is_stopping(at.frame) => {}
             StepStatus::Completed => self.decide_edges(at, Source::Passed),
-            StepStatus::Skipped if skipped_by == Some(SkippedBy::If) => self.decide_edges(at, Source::Passed),
+            StepStatus::Skipped if planted(Bug::DeadPathLives) => self.decide_edges(at, Source::Passed),
+            StepStatus::Skipped if skipped_by == Some(SkippedBy::If) && !planted(Bug::SkippedIsDead) => {
+                self.decide_edges(at, Source::Passed)
+            }
             StepStatus::Skipped => self.decide_edges(at, Source::Dead),
-            _ if continues => self.decide_edges(at, Source::Passed),
+            _ if continues && !planted(Bug::ContinueStops) => self.decide_edges(at, Source::Passed),
             _ => {
                 let error = error.map_or_else(cancelled, |error| (*error).clone());
                 self.frame_fails(at, error);
@@ -113,7 +117,7 @@ impl Machine<'_> {
         }
         for edge in self.step(at).outgoing.iter().map(|index| &block.edges[*index as usize]) {
             if matches!(edge.when, EdgeWhen::Otherwise) {
-                let taken = source == Source::Passed && !any_taken;
+                let taken = source == Source::Passed && (!any_taken || planted(Bug::OtherwiseAlways));
                 self.decide_edge(At { frame: at.frame, position: edge.to }, taken);
             }
         }
@@ -126,13 +130,13 @@ impl Machine<'_> {
         let slot = self.slot_mut(target);
         slot.decided += 1;
         slot.taken += u32::from(taken);
-        if slot.phase != Phase::Pending {
+        if slot.phase != Phase::Pending && !planted(Bug::JoinTwice) {
             return;
         }
         let (taken, open) = (slot.taken, incoming - slot.decided);
         let (ready, dead) = match step.join {
-            Join::All => (open == 0 && taken > 0, open == 0 && taken == 0),
-            Join::AtLeast(n) => (taken >= n, taken + open < n),
+            Join::All => ((open == 0 || planted(Bug::JoinAllAtFirst)) && taken > 0, open == 0 && taken == 0),
+            Join::AtLeast(n) => (taken + u32::from(planted(Bug::JoinOneTooFew)) >= n, taken + open < n),
         };
         if ready {
             self.make_ready(target);

@@ -23,6 +23,7 @@ mod undo;
 mod waiting;
 
 pub use pure::apply_state;
+pub(crate) use scope::equal;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -32,6 +33,7 @@ use crate::{
     effect::Effect,
     entry::{Entry, Record, SkippedBy, StepRecord},
     frame::{At, FrameId, Phase, Slot, Work},
+    planted::{Bug, planted},
     run::{Held, ReplayError, Run, Transition},
     status::{RunStatus, StepStatus},
 };
@@ -90,7 +92,7 @@ impl<'a> Machine<'a> {
         self.run.last_at = self.now;
         let step = step_of_path(&opening.path);
         self.push(Entry {
-            seq: self.run.seq + 1,
+            seq: self.run.seq + 1 + i64::from(planted(Bug::SeqGap) && opening.record == Record::Lost),
             at: self.now,
             opens: true,
             path: opening.path.clone(),
@@ -110,7 +112,7 @@ impl<'a> Machine<'a> {
     /// Works through the queue, as far as one transition goes.
     fn follow_up(&mut self) {
         let start = self.run.seq;
-        while self.run.paused.is_none()
+        while (self.run.paused.is_none() || planted(Bug::PauseIgnored))
             && self.diverged.is_none()
             && ((self.run.seq - start) as usize) < TRANSITION_ENTRIES_MAX
             && let Some(work) = self.run.work.pop_front()
@@ -170,6 +172,9 @@ impl<'a> Machine<'a> {
     /// What moves a run unless it is paused; then it moves it when it is resumed.
     fn take(&mut self, held: Held) {
         if let Some(paused) = &mut self.run.paused {
+            if planted(Bug::PauseDropsSignal) && matches!(held, Held::Signal(..)) {
+                return;
+            }
             paused.held.push((self.now, held));
             return;
         }

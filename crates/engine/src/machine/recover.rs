@@ -8,6 +8,7 @@ use crate::{
     entry::Record,
     frame::{At, Phase, Wait},
     id::RunId,
+    planted::{Bug, planted},
     run::{Transition, UndoPhase},
 };
 
@@ -26,7 +27,8 @@ impl Machine<'_> {
         }
         for (path, at) in open {
             // What a step lost before this one led to may have ended this one.
-            if self.run.open.get(&path) == Some(&at) && *self.phase(at) == Phase::Running {
+            let runs = self.run.open.get(&path) == Some(&at) && *self.phase(at) == Phase::Running;
+            if runs && !planted(Bug::RecoverForgetsAttempts) {
                 let attempt = self.run.slot(at).attempt;
                 self.enter(Opening { path, attempt, record: Record::Lost });
             }
@@ -49,7 +51,9 @@ impl Machine<'_> {
         let (attempt, stop) = (slot.attempt, slot.stop);
         match slot.phase {
             Phase::Waiting(Wait::Child(child)) => {
-                self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
+                if !planted(Bug::RecoverForgetsChildren) {
+                    self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
+                }
                 self.effects.extend(self.said_to_child(at, child));
             }
             Phase::Waiting(Wait::Task(task)) if stop.is_some() => {

@@ -268,7 +268,7 @@ impl Scope for UndoScope<'_> {
 }
 
 /// Whether two values are equal to the language: numbers by what they count, whatever their kind.
-pub(super) fn equal(left: &Value, right: &Value) -> bool {
+pub(crate) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Int(whole), Value::Double(number)) | (Value::Double(number), Value::Int(whole)) => {
             *number == *whole as f64

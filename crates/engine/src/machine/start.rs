@@ -11,6 +11,7 @@ use super::{End, Machine};
 use crate::{
     entry::SkippedBy,
     frame::{At, Control, ForEach, Owner, Parallel, Phase, Role, TimerKind, Try, While, Work},
+    planted::{Bug, planted},
     start::{Mode, Origin},
 };
 
@@ -62,6 +63,7 @@ impl Machine<'_> {
         match &step.kind {
             StepKind::If { when, then, otherwise } => match super::scope::holds(when, &self.scope(at)) {
                 Err(error) => self.fail(at, error),
+                Ok(true) if planted(Bug::IfInverted) => self.choose(at, Value::Bool(true), *otherwise),
                 Ok(true) => self.choose(at, Value::Bool(true), Some(*then)),
                 Ok(false) => self.choose(at, Value::Bool(false), *otherwise),
             },

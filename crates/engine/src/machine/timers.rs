@@ -7,11 +7,14 @@ use crate::{
     Effect,
     event::Failure,
     frame::{At, FrameStop, Phase, SlotStop, Timer, TimerKind, Wait},
+    planted::{Bug, planted},
     status::StepStatus,
 };
 
 impl Machine<'_> {
     pub(super) fn set_timer(&mut self, at: At, kind: TimerKind, due: Timestamp) {
+        let early = kind == TimerKind::Timeout && planted(Bug::TimeoutEarly);
+        let due = if early { Timestamp::from_micros(due.micros() - 1_000_000) } else { due };
         self.slot_mut(at).timers.push((due, kind));
         self.run.timers.insert((due, Timer::Step(at, kind)));
     }
@@ -25,6 +28,7 @@ impl Machine<'_> {
     /// Fires everything that is due by then, in the order of the due times: what one timer leads to comes before the
     /// next one fires.
     pub(super) fn fire_timers(&mut self, by: Timestamp) {
+        let by = if planted(Bug::TimerEarly) { Timestamp::from_micros(by.micros() + 1) } else { by };
         while let Some((due, timer)) = self.run.timers.first().copied()
             && due <= by
         {

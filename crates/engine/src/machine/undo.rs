@@ -21,6 +21,7 @@ use crate::{
     event::{ChildResult, Failure},
     frame::{At, Timer, Work},
     id::RunId,
+    planted::{Bug, planted},
     run::{UndoAttempt, UndoItem, UndoPhase, undo_path},
     status::StepStatus,
 };
@@ -39,7 +40,9 @@ impl Machine<'_> {
                 if undo.after == UndoAfter::Started {
                     self.run.undo.items.retain(|other| other.path != item.path);
                 }
-                self.run.undo.items.push(item);
+                if !(planted(Bug::UndoForgotten) && self.run.undo.items.len() == 1) {
+                    self.run.undo.items.push(item);
+                }
             }
             (None, StepStatus::Completed) => {
                 if let Some(child) = self.waits_for_child(at) {
@@ -57,7 +60,8 @@ impl Machine<'_> {
 
     /// Registers, at the first attempt, the undo of a step whose effect may happen from then on.
     pub(super) fn register_started(&mut self, at: At, step: &Step) {
-        if step.undo.as_ref().is_some_and(|undo| undo.after == UndoAfter::Started) {
+        let at_start = step.undo.as_ref().is_some_and(|undo| undo.after == UndoAfter::Started);
+        if at_start && !planted(Bug::UndoStartedLate) {
             let item = self.undo_item(at, step, &Value::Null);
             self.run.undo.items.push(item);
         }
@@ -94,7 +98,13 @@ impl Machine<'_> {
         if self.run.undo.current.is_some() {
             return;
         }
+        if planted(Bug::UndoForward) {
+            self.run.undo.items.reverse();
+        }
         let Some(item) = self.run.undo.items.pop() else { return self.undo_over() };
+        if planted(Bug::UndoForward) {
+            self.run.undo.items.reverse();
+        }
         let now = self.now;
         self.run.undo.current = Some(UndoAttempt {
             item,
@@ -322,9 +332,14 @@ impl Machine<'_> {
             }
             Record::Step(record) => {
                 let Some(current) = self.run.undo.current.take() else { return };
+                if planted(Bug::UndoTwice) && self.run.undo.items.is_empty() {
+                    self.run.undo.items.push(current.item.clone());
+                }
                 if record.status != StepStatus::Completed {
                     self.run.undo.failure = record.error;
-                    self.run.undo.left.push(current.item);
+                    if !planted(Bug::UndoFailureHidden) {
+                        self.run.undo.left.push(current.item);
+                    }
                 }
                 self.run.work.push_back(Work::Undo);
             }

@@ -14,6 +14,7 @@ use crate::{
     entry::StepRecord,
     event::{Decision, Verdict},
     frame::{ApprovalWait, At, Phase, TimerKind, Wait},
+    planted::{Bug, planted},
     start::Principal,
     status::StepStatus,
 };
@@ -53,8 +54,16 @@ impl Machine<'_> {
     /// Takes a signal that came before, or waits for one.
     fn start_wait(&mut self, at: At, with: &Value) -> Result<(), Error> {
         let name = text(with, "signal").ok_or_else(|| invalid("`signal` must be a text"))?;
-        let earlier = self.run.signals.iter().position(|(signal, _)| *signal == name);
-        match earlier.and_then(|position| self.run.signals.remove(position)) {
+        let mut earlier = self.run.signals.iter().position(|(signal, _)| *signal == name);
+        if planted(Bug::SignalLastFirst) {
+            earlier = self.run.signals.iter().rposition(|(signal, _)| *signal == name);
+        }
+        let taken = match earlier {
+            Some(position) if planted(Bug::SignalTakenTwice) => self.run.signals.get(position).cloned(),
+            Some(position) => self.run.signals.remove(position),
+            None => None,
+        };
+        match taken {
             Some((_, payload)) => self.complete(at, payload),
             None => {
                 self.wait_for(at, Wait::Signal(name));
@@ -70,6 +79,7 @@ impl Machine<'_> {
         let first = waiting.into_iter().find(|at| *self.phase(*at) == Phase::Waiting(Wait::Signal(name.clone())));
         match first {
             Some(at) => self.complete(at, payload),
+            None if planted(Bug::SignalBeforeWaitLost) => {}
             None => self.run.signals.push_back((name, payload)),
         }
     }
