@@ -114,7 +114,7 @@ bugs! {
     RecoverForgetsAttempts = "recover-forgets-attempts",
     /// A process that takes a run over does not ask for its children again.
     RecoverForgetsChildren = "recover-forgets-children",
-    /// The state that is stored forgets when a pause ended.
+    /// The state that is stored forgets the keys of signals.
     ReplayDiffers = "replay-differs",
 
     /// The database takes a commit under an epoch that is over.

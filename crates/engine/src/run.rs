@@ -59,8 +59,6 @@ pub struct Run {
     pub(crate) whole: Try,
     pub(crate) undo: UndoState,
     pub(crate) paused: Option<Paused>,
-    /// When the last pause ended.
-    pub(crate) resumed_at: Option<Timestamp>,
     pub(crate) ending: Option<Ending>,
     /// The `finally` blocks had their time: no more of them begin.
     pub(crate) finally_over: bool,
@@ -322,7 +320,6 @@ impl Run {
             whole: Try::new(),
             undo: UndoState::default(),
             paused: None,
-            resumed_at: None,
             ending: None,
             finally_over: false,
             children: 0,

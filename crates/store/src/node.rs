@@ -377,8 +377,7 @@ async fn renew_loop(
         let answer = asked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
         match answer {
             Ok(Some(now)) => {
-                let round_trip = sent.elapsed();
-                clock.adjust(now, i64::try_from(round_trip.as_micros()).unwrap_or(0));
+                clock.adjust(now, Instant::now());
                 if ownership.renewed(node, sent) >= shaky_after(lease) {
                     // This process was stopped, or cut off: so may others have been, and they want time to renew.
                     answering_since.send_replace(Instant::now());

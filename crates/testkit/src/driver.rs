@@ -183,6 +183,11 @@ impl Driver {
     /// Now and then the clock goes back: a run's own time must not.
     fn pass_time(&mut self) {
         let millis = self.random.below(3_000) as u64;
+        // Times that lie a microsecond apart: what is due at the later one must not come with the earlier one.
+        if self.random.percent(10) {
+            self.now = self.now.after(Duration::from_micros(1));
+            return;
+        }
         if self.random.percent(3) {
             self.now = Timestamp::from_micros(self.now.micros() - 5_000_000);
         } else if self.random.percent(50) {

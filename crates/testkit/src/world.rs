@@ -266,15 +266,9 @@ enum Repeat {
     Refused,
 }
 
-/// Whether an effect outlives a crash between its commit and itself. Rows in the database do; attempts are lost with
-/// the process, begun or not; what is said to children is not said.
+/// Whether an effect outlives a crash between its commit and itself. Rows in the database do, and the letters that
+/// pause and resume children; attempts are lost with the process, begun or not; to start and to stop a child is asked
+/// for again, so here it is lost.
 pub fn survives_crash(effect: &Effect) -> bool {
-    !matches!(
-        effect,
-        Effect::StartChild(_)
-            | Effect::UndoChild { .. }
-            | Effect::CancelChild { .. }
-            | Effect::PauseChild { .. }
-            | Effect::ResumeChild { .. }
-    )
+    !matches!(effect, Effect::StartChild(_) | Effect::UndoChild { .. } | Effect::CancelChild { .. })
 }

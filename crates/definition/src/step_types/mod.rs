@@ -27,7 +27,7 @@ pub use respond::Respond;
 pub use restart::Restart;
 pub use shape::{Moment, Span, Text, schema_of};
 pub use state::{State, StateOperation, StateScope, step_type as state_step_type};
-pub use task::Task;
+pub use task::{PRIORITY_MAX, Task};
 pub use transform::Transform;
 pub use wait::Wait;
 pub use workflow::Workflow;

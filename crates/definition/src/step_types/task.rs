@@ -11,6 +11,9 @@ use crate::{
     step_type::{Family, StepType},
 };
 
+/// How far the priority of a task goes from 0, in both directions.
+pub const PRIORITY_MAX: i32 = 100;
+
 /// The `with` of a `task`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +26,7 @@ pub struct Task {
     pub input: Value,
     /// Higher is claimed first.
     #[serde(default)]
-    #[schemars(range(min = -100, max = 100))]
+    #[schemars(range(min = -PRIORITY_MAX, max = PRIORITY_MAX))]
     pub priority: i32,
     /// How long a claim lasts without a heartbeat; then the task goes back to the queue.
     #[serde(default = "lease")]

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use windlass_definition::{
     Class, Error, Timestamp, Value,
     plan::{Backoff, Catch, Retry, Step, StepKind},
+    step_types::PRIORITY_MAX,
 };
 
 use super::{End, Machine, frames::around};
@@ -118,7 +119,16 @@ impl Machine<'_> {
             None | Some(Value::Null) => TASK_LEASE,
             Some(lease) => super::waiting::duration(lease)?.clamp(Duration::from_secs(1), Duration::from_secs(86_400)),
         };
-        let priority = with.get("priority").and_then(Value::as_i64).unwrap_or(0).clamp(-1_000_000, 1_000_000) as i32;
+        let priority = match with.get("priority") {
+            None | Some(Value::Null) => 0,
+            Some(priority) => {
+                let priority = priority.as_i64().and_then(|it| i32::try_from(it).ok());
+                let allowed = priority.filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it));
+                let what =
+                    || invalid(format!("`priority` must be a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}"));
+                allowed.ok_or_else(what)?
+            }
+        };
         Ok(OfferTask {
             task: self.derived_id(&path, slot.attempt, "task"),
             step: step.id.clone(),

@@ -16,7 +16,6 @@ use crate::{
     entry::{FinishRecord, Record},
     event::UndoChoice,
     frame::{FrameStop, Outcome, Owner, Part, Role, Timer, Work},
-    planted::{Bug, planted},
     run::{Ending, Paused, UndoStatus},
     start::{Origin, Principal, Start},
     status::RunStatus,
@@ -217,10 +216,6 @@ impl Machine<'_> {
     }
 
     fn end_pause(&mut self, paused: Paused) {
-        // Only the live run would set it.
-        if !(planted(Bug::ReplayDiffers) && self.recorded.is_some()) {
-            self.run.resumed_at = Some(self.now);
-        }
         for child in self.run.waited_children() {
             self.effects.push(Effect::ResumeChild { child });
         }

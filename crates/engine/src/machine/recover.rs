@@ -7,7 +7,6 @@ use crate::{
     Effect,
     entry::Record,
     frame::{At, Phase, Wait},
-    id::RunId,
     planted::{Bug, planted},
     run::{Transition, UndoPhase},
 };
@@ -54,7 +53,11 @@ impl Machine<'_> {
                 if !planted(Bug::RecoverForgetsChildren) {
                     self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
                 }
-                self.effects.extend(self.said_to_child(at, child));
+                // A cancel is asked for again, which changes nothing where it arrived. A pause and its end are not: they
+                // outlive a crash as letters, and said again they would undo what somebody told the child since.
+                if stop.is_some() {
+                    self.effects.push(Effect::CancelChild { child });
+                }
             }
             Phase::Waiting(Wait::Task(task)) if stop.is_some() => {
                 self.effects.push(Effect::StopTask { task, path, attempt });
@@ -64,17 +67,5 @@ impl Machine<'_> {
             }
             _ => {}
         }
-    }
-    /// What a child was told last: the process may have gone before it said so.
-    fn said_to_child(&self, at: At, child: RunId) -> Option<Effect> {
-        let slot = self.run.slot(at);
-        if slot.stop.is_some() {
-            return Some(Effect::CancelChild { child });
-        }
-        if self.run.paused.is_some() {
-            return Some(Effect::PauseChild { child });
-        }
-        let was_paused = self.run.resumed_at.is_some_and(|at| slot.started_at.is_some_and(|since| since <= at));
-        was_paused.then_some(Effect::ResumeChild { child })
     }
 }

@@ -209,7 +209,7 @@ fn another_attempt_that_a_person_asks_for_waits_for_the_end_of_the_pause() {
 }
 
 #[test]
-fn a_child_is_told_again_what_it_may_not_have_been_told() {
+fn a_recovery_tells_a_child_again_to_stop_and_nothing_else() {
     check(
         "steps: [{id: c, type: workflow, with: {name: other}}]",
         "start; pause; recover; resume; recover; cancel; recover; child_fail c cancelled/cancelled",
@@ -220,12 +220,10 @@ fn a_child_is_told_again_what_it_may_not_have_been_told() {
               -> pause child
             > recover
               -> child c of other {}
-              -> pause child
             > resume
               -> resume child
             > recover
               -> child c of other {}
-              -> resume child
             > cancel
               -> cancel child
             > recover
@@ -234,6 +232,26 @@ fn a_child_is_told_again_what_it_may_not_have_been_told() {
             > child_fail c cancelled/cancelled
               c cancelled
               run cancelled cancelled/cancelled
+        "#]],
+    );
+}
+
+#[test]
+fn a_timer_does_not_come_with_one_that_is_due_a_microsecond_before() {
+    check(
+        "
+steps:
+  - {id: a, type: delay, needs: [], with: {until: '1970-01-01T00:00:01Z'}}
+  - {id: b, type: delay, needs: [], with: {until: '1970-01-01T00:00:01.000001Z'}}
+",
+        "start; +1s; +1ms",
+        expect![[r#"
+            > start
+            > +1s
+              a completed
+            > +1ms
+              b completed
+              run completed
         "#]],
     );
 }
