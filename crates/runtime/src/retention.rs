@@ -1,12 +1,13 @@
 //! Keeping history within its bounds: finished runs go by count, by days and by bytes, and their space comes back.
 //!
-//! A workflow's newest version says how much is kept; what it does not say, the settings do. The store works in small
-//! turns, and between two of them the engine goes first.
+//! A workflow's newest version says how much is kept, and the newest run where nothing is published: runs of plain
+//! files and of drafts are swept too. What neither says, the settings do. The store works in small turns, and between
+//! two of them the engine goes first.
 
 use std::{sync::Arc, time::Duration};
 
 use windlass_engine::id::TenantKey;
-use windlass_store::{Retain, WorkflowRow};
+use windlass_store::{Retain, RunFilter};
 
 use crate::{core::Core, error::RuntimeError, metrics::add, newest};
 
@@ -42,13 +43,13 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
 async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
     let mut after = String::new();
     loop {
-        let page = core.store.list_workflows(tenant, &after, PAGE_ROWS).await?;
+        let page = core.store.run_workflows(tenant, &after, PAGE_ROWS).await?;
         for workflow in &page {
-            let keep = keep(core, tenant, workflow).await;
-            sweep_workflow(core, tenant, (&workflow.name, &keep)).await?;
+            let keep = keep(core, tenant, workflow).await?;
+            sweep_workflow(core, tenant, (workflow, &keep)).await?;
         }
         match page.last() {
-            Some(last) if page.len() as i64 >= PAGE_ROWS => after.clone_from(&last.name),
+            Some(last) if page.len() as i64 >= PAGE_ROWS => after.clone_from(last),
             _ => break,
         }
     }
@@ -62,19 +63,27 @@ async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError
 }
 
 /// What is kept of a workflow's finished runs.
-async fn keep(core: &Core, tenant: TenantKey, workflow: &WorkflowRow) -> Retain {
+async fn keep(core: &Core, tenant: TenantKey, workflow: &str) -> Result<Retain, RuntimeError> {
     let defaults = core.settings.retain;
-    let says = match workflow.published_version {
+    let newest = RunFilter { workflow: Some(workflow.to_owned()), ..RunFilter::default() };
+    let plan = match newest::find(core, tenant, workflow, None).await {
+        Ok(published) => Some(published.plan),
+        Err(RuntimeError::NotFound { .. } | RuntimeError::Conflict { .. }) => {
+            match core.store.list_runs(tenant, &newest, 1).await?.first() {
+                Some(run) => core.plans.find(&core.store, tenant, run.definition_hash).await.ok(),
+                None => None,
+            }
+        }
+        Err(RuntimeError::Store(error)) => return Err(error.into()),
         // A version that does not compile any more says nothing.
-        Some(version) => newest::find(core, tenant, &workflow.name, Some(version)).await.ok(),
-        None => None,
+        Err(_) => None,
     };
-    let says = says.map(|published| published.plan.plan.retain).unwrap_or_default();
-    Retain {
+    let says = plan.map(|plan| plan.plan.retain).unwrap_or_default();
+    Ok(Retain {
         runs: says.runs.or(defaults.runs).map(|runs| i64::try_from(runs).unwrap_or(i64::MAX)),
         age: says.days.or(defaults.days).map(|days| DAY * days),
         bytes: defaults.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-    }
+    })
 }
 
 async fn sweep_workflow(core: &Core, tenant: TenantKey, (name, keep): (&str, &Retain)) -> Result<(), RuntimeError> {

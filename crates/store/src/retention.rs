@@ -100,6 +100,18 @@ impl Store {
         self.database().transact(move |tx| Box::pin(delete_run(tx, tenant, run))).await
     }
 
+    /// The names of the workflows that have runs, published or not, in order after a name.
+    pub async fn run_workflows(&self, tenant: TenantKey, after: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+        // From name to name by the index: what lies between two of them is not read.
+        let sql = "with recursive names(name) as ( \
+                   select min(workflow) from runs where tenant_key = $1 and workflow > $2 union all \
+                   select (select min(workflow) from runs where tenant_key = $1 and workflow > names.name) \
+                   from names where names.name is not null) \
+                   select name from names where name is not null limit $3";
+        let params = vec![tenant.into(), after.into(), limit.clamp(1, 1_000).into()];
+        self.database().query(sql, params).await?.iter().map(|row| row.string(0)).collect()
+    }
+
     /// One turn at the finished runs of a workflow that are past what is to be kept; how many went. None: all is well.
     pub async fn retain(&self, tenant: TenantKey, workflow: &str, keep: &Retain) -> Result<u64, StoreError> {
         let mut doomed = Vec::new();

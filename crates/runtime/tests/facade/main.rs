@@ -31,5 +31,5 @@ on_every_database! {
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
-        waiting_runs_cost_nothing, history_is_swept, a_run_keeps_its_version;
+        waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use windlass_definition::Value;
+use windlass_definition::{Value, source::Format};
 use windlass_engine::status::RunStatus;
 use windlass_runtime::{StartRequest, Target};
 
@@ -138,6 +138,30 @@ pub async fn history_is_swept(mut harness: Harness) {
     harness.settled(|metrics| metrics.runs_removed == 7).await;
     assert!(harness.runtime.run(TENANT, runs[0]).await.is_err());
     assert!(harness.runtime.run(TENANT, runs[9]).await.is_ok());
+}
+
+/// Runs of files that are no workflow of the tenant: the file says how much is kept, and what it does not, the settings.
+pub async fn history_of_files_is_swept(mut harness: Harness) {
+    harness.settings.sweep = Duration::from_millis(50);
+    harness.settings.retain.runs = Some(4);
+    harness.crash().await;
+    let mut runs = Vec::new();
+    for retain in ["", "retain: {runs: 3},"] {
+        let name = format!("file-{}", retain.len());
+        let source = format!("{{name: {name}, {retain} steps: [{{id: a, type: probe, with: {{now: 1}}}}]}}");
+        for _ in 0..10 {
+            let document = harness.runtime.compile(&source, Format::Yaml).unwrap();
+            let start = StartRequest { target: Target::Document(document), ..crate::harness::request(&name, "{}") };
+            let run = harness.runtime.start(start).await.unwrap().run;
+            harness.end(run).await;
+            runs.push(run);
+        }
+    }
+    harness.settled(|metrics| metrics.runs_removed == 6 + 7).await;
+    for (place, run) in runs.into_iter().enumerate() {
+        let kept = [6, 7, 8, 9, 17, 18, 19].contains(&place);
+        assert_eq!(harness.runtime.run(TENANT, run).await.is_ok(), kept, "{place}");
+    }
 }
 
 /// A run keeps the version that it started with, whatever is published since, also over a restart; a start may name an
