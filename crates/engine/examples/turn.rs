@@ -84,6 +84,7 @@ fn turn(plan: &Plan, seed: u8) -> usize {
         depth: 0,
         origin: Origin::Fresh,
         queued: false,
+        refused: None,
         limits: Limits::default(),
     };
     let now = Timestamp::default();

@@ -81,6 +81,13 @@ pub enum Record {
         /// Its version.
         version: i32,
     },
+    /// A child ended by `restart`, and another run takes its place.
+    ChildRestarted {
+        /// The child.
+        child: RunId,
+        /// The fresh one.
+        run: RunId,
+    },
     /// A CloudEvent was taken.
     Event {
         /// Source and id.
@@ -140,6 +147,7 @@ impl Record {
             Record::Decided(_) => "decided",
             Record::Child { .. } => "child",
             Record::ChildStarted { .. } => "child_started",
+            Record::ChildRestarted { .. } => "child_restarted",
             Record::Event { .. } => "event",
             Record::Settled { .. } => "settled",
             Record::Cancelled { .. } => "cancelled",

@@ -69,6 +69,15 @@ pub enum Event {
         /// The version that was chosen.
         version: i32,
     },
+    /// A child that is waited for ended by `restart`: another run takes its place.
+    ChildRestarted {
+        /// The path of the step that waits for it.
+        path: Arc<str>,
+        /// The child that ended.
+        child: RunId,
+        /// The fresh one.
+        run: RunId,
+    },
     /// A CloudEvent came that an `event` step may be waiting for.
     CloudEvent {
         /// The path of the step that waits.
@@ -203,6 +212,9 @@ pub enum Reject {
     /// It already counted.
     #[error("this was already taken")]
     Duplicate,
+    /// Something else came under the same idempotency key.
+    #[error("this idempotency key was used for another signal of this run")]
+    KeyReused,
     /// A bound of the run.
     #[error("{0}")]
     Limit(String),
@@ -222,6 +234,7 @@ impl Reject {
             Reject::NoSuchStep(_) => "no_such_step",
             Reject::NotWaiting { .. } => "not_waiting",
             Reject::Duplicate => "duplicate",
+            Reject::KeyReused => "idempotency_key_reused",
             Reject::Limit(_) => "limit",
             Reject::Denied(_) => "denied",
             Reject::NoMatch => "no_match",

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use windlass_definition::{Error, Plan, Timestamp, Value, plan::StepIndex};
 
 use crate::{
@@ -51,7 +52,8 @@ pub struct Run {
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     /// Signals that no step has taken.
     pub(crate) signals: VecDeque<(Arc<str>, Value)>,
-    pub(crate) signal_keys: BTreeSet<Arc<str>>,
+    /// The idempotency keys of the signals that came, and what came under each.
+    pub(crate) signal_keys: BTreeMap<Arc<str>, SignalMark>,
     /// The steps that wait for a signal, in the order in which they began.
     pub(crate) signal_waits: VecDeque<At>,
     /// The run's own state, as `state` shows it.
@@ -65,6 +67,23 @@ pub struct Run {
     pub(crate) children: u32,
     pub(crate) output: Value,
     pub(crate) error: Option<Error>,
+}
+
+/// Tells a signal from another one under the same key: the beginning of the SHA-256 of its name and payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignalMark([u8; 16]);
+
+impl SignalMark {
+    pub(crate) fn of(name: &str, payload: &Value) -> SignalMark {
+        let digest = Sha256::new()
+            .chain_update(name)
+            .chain_update([0])
+            .chain_update(serde_json::to_vec(payload).unwrap_or_default())
+            .finalize();
+        let mut mark = [0; 16];
+        mark.copy_from_slice(&digest[..16]);
+        SignalMark(mark)
+    }
 }
 
 /// A pause, and what came during it.
@@ -91,8 +110,11 @@ pub(crate) enum Held {
 pub(crate) enum Ending {
     Cancel(UndoChoice, Error),
     TimedOut(Error),
-    /// By `restart`: a fresh run takes this one's place.
-    Restart(RunId),
+    /// By `restart`: a fresh run with this input takes this one's place.
+    Restart {
+        run: RunId,
+        input: Value,
+    },
 }
 
 /// What the run can take back, and how far it is with it.
@@ -314,7 +336,7 @@ impl Run {
             work: VecDeque::new(),
             timers: BTreeSet::new(),
             signals: VecDeque::new(),
-            signal_keys: BTreeSet::new(),
+            signal_keys: BTreeMap::new(),
             signal_waits: VecDeque::new(),
             state: Value::map::<&str>([]),
             whole: Try::new(),
@@ -361,6 +383,14 @@ impl Run {
     /// Why it did not complete.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
+    }
+
+    /// The fresh run that takes its place.
+    pub fn restarted_as(&self) -> Option<RunId> {
+        match &self.ending {
+            Some(Ending::Restart { run, .. }) => Some(*run),
+            _ => None,
+        }
     }
 
     /// The number of its last journal entry.

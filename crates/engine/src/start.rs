@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use windlass_definition::{Timestamp, Value};
+use windlass_definition::{Error, Timestamp, Value};
 
 use crate::id::{RunId, TenantKey};
 
@@ -46,6 +46,9 @@ pub struct Start {
     /// Whether it waits for a place first: it begins with [`crate::Event::Admit`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub queued: bool,
+    /// Why it cannot run: then it fails with this as soon as it is started, so that everybody sees why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Error>,
     /// The bounds of this run.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,

@@ -11,6 +11,7 @@ use windlass_store::{ApprovalRow, ApprovalStatus};
 
 use crate::{
     error::RuntimeError,
+    live_run::Taken,
     request::{ApprovalFilter, DecideRequest},
     runtime::Runtime,
     turner::Deliver,
@@ -52,7 +53,8 @@ impl Runtime {
         row.map(view).ok_or_else(|| RuntimeError::not_found("approval", approval))
     }
 
-    /// Decides an approval, and shows it as it is then.
+    /// Decides an approval, and shows it as it is then. The same decision of the same person given again is a success
+    /// as well.
     ///
     /// # Errors
     /// There is no such approval, it is decided, the form does not match, or this person may not decide.
@@ -60,18 +62,46 @@ impl Runtime {
         let DecideRequest { tenant, approval, verdict, by, form, comment } = request;
         let row = self.core.store.approval(tenant, approval).await?;
         let row = row.ok_or_else(|| RuntimeError::not_found("approval", approval))?;
-        if row.status != ApprovalStatus::Pending {
-            let detail = format!("the approval is {}", row.status.as_str());
-            return Err(RuntimeError::conflict("approval_decided", detail));
+        let path = row.path.as_str().into();
+        let decision = Decision { path, verdict, by, form, comment: comment.map(Into::into) };
+        if let Some(answer) = said_before(&row, &decision) {
+            return answer.map(|()| view(row));
         }
-        check_decision(&row.detail, &by, &form)?;
+        if row.status != ApprovalStatus::Pending {
+            return Err(decided(&row));
+        }
+        check_decision(&row.detail, &decision.by, &decision.form)?;
         let known = row.responses.as_array().cloned().unwrap_or_default();
-        let decision = Decision { path: row.path.into(), verdict, by, form, comment: comment.map(Into::into) };
-        let mut deliver = Deliver::new(tenant, row.run, Event::Decide(decision));
+        let mut deliver = Deliver::new(tenant, row.run, Event::Decide(decision.clone()));
         deliver.decided = Some((approval, known));
-        self.core.tell(deliver).await?;
-        self.approval(tenant, approval).await
+        let told = self.core.tell(deliver).await;
+        let row = self.core.store.approval(tenant, approval).await?;
+        let row = row.ok_or_else(|| RuntimeError::not_found("approval", approval))?;
+        match (told, said_before(&row, &decision)) {
+            // It was there before, or the same was said at the same time.
+            (Ok(Taken::Before) | Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }), Some(answer)) => {
+                answer.map(|()| view(row))
+            }
+            (told, _) => told.map(|_| view(row)),
+        }
     }
+}
+
+/// What an approval says of a decision of the same person: that it is there, or that it is another one. Nothing when
+/// that person has not decided.
+fn said_before(row: &ApprovalRow, decision: &Decision) -> Option<Result<(), RuntimeError>> {
+    let responses = row.responses.as_array()?;
+    let said = responses.iter().filter_map(|it| serde_json::from_value::<Decision>(it.clone()).ok());
+    let said = said.filter(|it| it.by == decision.by).next_back()?;
+    Some(if said == *decision { Ok(()) } else { Err(decided(row)) })
+}
+
+fn decided(row: &ApprovalRow) -> RuntimeError {
+    let detail = match row.status {
+        ApprovalStatus::Pending => "this person has decided otherwise before".to_owned(),
+        status => format!("the approval is {}", status.as_str()),
+    };
+    RuntimeError::conflict("approval_decided", detail)
 }
 
 fn unknown_status(word: &str) -> RuntimeError {

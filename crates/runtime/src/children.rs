@@ -22,6 +22,7 @@ use crate::{
     letter::{ChildOrder, Letter, not_started},
     live_run::Source,
     newest::{self, Published},
+    plans::CompiledPlan,
     starts::{self, Draft, NewStart},
     turner::Deliver,
 };
@@ -138,16 +139,16 @@ async fn prepare_child(
     start.start.depth = order.depth;
     start.lane = here.lane;
     start.source = here.source();
-    start.shares_place = shares_place(core, here.tenant, order).await?;
+    start.shares_place = shares_place(core, here.tenant, (order.parent, &order.workflow)).await?;
     Ok(start)
 }
 
 /// Whether an ancestor is a run of the same workflow: then the child shares its place.
-async fn shares_place(core: &Core, tenant: TenantKey, order: &ChildOrder) -> Result<bool, RuntimeError> {
-    let mut next = Some(order.parent);
+async fn shares_place(core: &Core, tenant: TenantKey, (parent, workflow): (RunId, &str)) -> Result<bool, RuntimeError> {
+    let mut next = Some(parent);
     while let Some(run) = next {
         let Some(row) = core.store.run(tenant, run).await? else { return Ok(false) };
-        if *row.workflow == *order.workflow {
+        if *row.workflow == *workflow {
             return Ok(true);
         }
         next = row.parent.map(|(parent, _)| parent);
@@ -178,41 +179,102 @@ async fn undo_child(
     }
 }
 
-/// A fresh run takes the place of one that ended with `restart`.
+/// A fresh run takes the place of one that ended with `restart`. Whoever waits for that one waits for this one from
+/// before it begins, so that its end is not missed.
 async fn restart(core: &Arc<Core>, here: &Here, of: RunId, input: Value) -> Result<(), RuntimeError> {
     if core.store.run(here.tenant, here.run).await?.is_some() {
         here.discard(core, RunChange::None);
         return Ok(());
     }
-    let started = restarted(core, here, of, input).await;
-    match started {
-        Ok(start) => starts::launch(core, start).await.map(drop),
-        Err(error) if refusal(&error).is_some() => {
-            tracing::error!(run = %of, %error, "the run could not be restarted");
-            here.discard(core, RunChange::None);
-            Ok(())
+    let old: Start = starts::start_of(core, here.tenant, of).await?;
+    let mut refused = None;
+    if let Some(parent) = old.parent.as_ref().filter(|parent| parent.waits) {
+        let event = Event::ChildRestarted { path: parent.path.clone(), child: of, run: here.run };
+        match core.tell(Deliver::new(here.tenant, parent.run, event)).await {
+            Ok(_) => {}
+            Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => {
+                let message = format!("nobody waits any more for the run {of} that this one takes the place of");
+                refused = Some(Error::new(Class::Cancelled, "parent_gone", message));
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    if refused.is_none() {
+        let launched = match restarted(core, here, &old, input.clone()).await {
+            Ok(start) => starts::launch(core, start).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let Err(error) = launched else { return Ok(()) };
+        // What passes is tried again, with the letter.
+        refused = Some(refusal(&error).ok_or(error)?);
+    }
+    let Some(why) = refused else { return Ok(()) };
+    let start = refused_restart(core, here, &old, (input, why)).await?;
+    starts::launch(core, start).await.map(drop)
 }
 
-async fn restarted(core: &Arc<Core>, here: &Here, of: RunId, input: Value) -> Result<NewStart, RuntimeError> {
-    let old: Start = starts::start_of(core, here.tenant, of).await?;
+async fn restarted(core: &Arc<Core>, here: &Here, old: &Start, input: Value) -> Result<NewStart, RuntimeError> {
     let (version, plan) = if old.version > 0 && old.mode == Mode::Production {
         let newest = newest::find(core, here.tenant, &old.workflow, None).await?;
         (newest.version, newest.plan)
     } else {
-        let row = core.store.run(here.tenant, of).await?.ok_or_else(|| RuntimeError::not_found("run", of))?;
-        (old.version, core.plans.find(&core.store, here.tenant, row.definition_hash).await?)
+        (old.version, plan_of(core, here.tenant, old.run).await?)
     };
-    let draft = Draft { tenant: here.tenant, run: here.run, plan, version, mode: old.mode, by: old.by, input };
-    let mut start = starts::prepare(core, draft)?;
-    start.start.origin = Origin::Restart { of };
-    start.lane = here.lane;
-    start.source = here.source();
-    // It takes the other's place: it waits for it if it has to, whatever a new start would do.
-    start.when_full = Some(WhenFull::Queue);
-    Ok(start)
+    let (run, mode, by) = (here.run, old.mode, old.by.clone());
+    let draft = Draft { tenant: here.tenant, run, plan, version, mode, by, input };
+    let mut new = starts::prepare(core, draft)?;
+    // What the caller said about the run stays, where the document says nothing.
+    new.start.key = new.start.key.or_else(|| old.key.clone());
+    for (name, value) in &old.labels {
+        new.start.labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    in_place(core, here, old, new).await
+}
+
+/// A run that takes the other's place and fails at once, so that everybody sees why.
+async fn refused_restart(
+    core: &Arc<Core>,
+    here: &Here,
+    old: &Start,
+    (input, why): (Value, Error),
+) -> Result<NewStart, RuntimeError> {
+    let plan = plan_of(core, here.tenant, old.run).await?;
+    let start = Start {
+        run: here.run,
+        input,
+        created_at: core.now(),
+        queued: false,
+        refused: Some(why),
+        limits: core.settings.limits,
+        ..old.clone()
+    };
+    let lane = here.lane;
+    let source = here.source();
+    let new =
+        NewStart { start, plan, lane, source, idempotency: None, shares_place: true, when_full: None, watch: None };
+    Ok(NewStart { shares_place: true, ..in_place(core, here, old, new).await? })
+}
+
+async fn plan_of(core: &Core, tenant: TenantKey, run: RunId) -> Result<Arc<CompiledPlan>, RuntimeError> {
+    let row = core.store.run(tenant, run).await?.ok_or_else(|| RuntimeError::not_found("run", run))?;
+    core.plans.find(&core.store, tenant, row.definition_hash).await
+}
+
+/// What a run has from the one whose place it takes.
+async fn in_place(core: &Core, here: &Here, old: &Start, mut new: NewStart) -> Result<NewStart, RuntimeError> {
+    new.start.origin = Origin::Restart { of: old.run };
+    new.start.depth = old.depth;
+    // Nothing connects a run with a parent that does not wait.
+    new.start.parent = old.parent.clone().filter(|parent| parent.waits);
+    new.shares_place = match &new.start.parent {
+        Some(parent) => shares_place(core, here.tenant, (parent.run, &old.workflow)).await?,
+        None => false,
+    };
+    new.lane = here.lane;
+    new.source = here.source();
+    // It waits for its place if it has to, whatever a new start would do.
+    new.when_full = Some(WhenFull::Queue);
+    Ok(new)
 }
 
 /// Events that came since the run started count for a wait that begins now.

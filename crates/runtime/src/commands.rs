@@ -1,18 +1,31 @@
 //! What people and programs do to a run that is under way: signal, settle, cancel, pause, resume.
 //!
-//! Each is answered once it is on disk: in the run's journal, or in its inbox when another node owns it.
+//! Each is answered once it is on disk: in the run's journal, or in its inbox when another node owns it. Who did not
+//! hear the answer asks again and gets the same one, also when the run has ended since: the journal knows.
 
-use windlass_engine::Event;
+use std::sync::Arc;
+
+use windlass_engine::{
+    Event, Record, Reject,
+    id::{RunId, TenantKey},
+};
 
 use crate::{
     error::RuntimeError,
     live_run::Taken,
+    loader,
     request::{CancelOptions, RunRequest, SettleRequest, SignalRequest},
     runtime::Runtime,
     turner::Deliver,
 };
 
 const NAME_CHARS_MAX: usize = 200;
+const PAGE_ROWS: i64 = 1_000;
+
+/// Whether the run takes no more of this: then the journal knows if it is a repetition.
+fn is_over(answer: &Result<Taken, RuntimeError>) -> bool {
+    matches!(answer, Err(RuntimeError::Conflict { code: "run_not_open", .. }))
+}
 
 impl Runtime {
     /// Sends a signal to a run; answers whether it was there already, by its idempotency key.
@@ -29,19 +42,65 @@ impl Runtime {
             let detail = format!("the payload has more than {max} bytes (setting `value_bytes_max`)");
             return Err(RuntimeError::Limit { code: "value_too_large", detail });
         }
-        let event = Event::Signal { name: name.into(), payload, key: idempotency_key.map(Into::into) };
-        Ok(self.core.tell(Deliver::new(tenant, run, event)).await? == Taken::Before)
+        let (name, key): (Arc<str>, Option<Arc<str>>) = (name.into(), idempotency_key.map(Into::into));
+        let event = Event::Signal { name: name.clone(), payload: payload.clone(), key: key.clone() };
+        let answer = self.core.tell(Deliver::new(tenant, run, event)).await;
+        let (Some(key), true) = (key, is_over(&answer)) else { return answer.map(|it| it == Taken::Before) };
+        // The run that knew its keys is gone; its journal still has them.
+        let same_key = |record: &Record| matches!(record, Record::Signal { key: Some(it), .. } if *it == key);
+        match self.recorded(tenant, run, "signal", same_key).await? {
+            None => answer.map(|it| it == Taken::Before),
+            Some(Record::Signal { name: first_name, payload: first, .. })
+                if (&first_name, &first) == (&name, &payload) =>
+            {
+                Ok(true)
+            }
+            Some(_) => Err(Reject::KeyReused.into()),
+        }
     }
 
-    /// Cancels a run: it stops, and takes back what it did unless told otherwise. A second cancel changes nothing.
+    /// The first entry of that kind in a run's journal that is the one.
+    async fn recorded(
+        &self,
+        tenant: TenantKey,
+        run: RunId,
+        kind: &str,
+        is_it: impl Fn(&Record) -> bool,
+    ) -> Result<Option<Record>, RuntimeError> {
+        let mut after = 0;
+        loop {
+            let rows = self.core.store.journal_of_kind(tenant, run, kind, (after, PAGE_ROWS)).await?;
+            let (full, last) = (rows.len() as i64 >= PAGE_ROWS, rows.last().map(|row| row.seq));
+            let entries = loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))?;
+            let found = entries.into_iter().map(|entry| entry.record).find(&is_it);
+            match last {
+                Some(last) if found.is_none() && full => after = last,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Cancels a run: it stops, and takes back what it did unless told otherwise. A second cancel changes nothing: it
+    /// is a success, also when the run has ended since, unless it says otherwise about taking back.
     ///
     /// # Errors
-    /// There is no such run, or it has ended or takes back what it did.
+    /// There is no such run, or it has ended or takes back what it did, and not because it was cancelled.
     pub async fn cancel(&self, request: RunRequest, options: CancelOptions) -> Result<(), RuntimeError> {
         let RunRequest { tenant, run, by } = request;
         let CancelOptions { reason, undo } = options;
-        self.core.tell(Deliver::new(tenant, run, Event::Cancel { by, reason: reason.map(Into::into), undo })).await?;
-        Ok(())
+        let event = Event::Cancel { by, reason: reason.map(Into::into), undo };
+        let answer = self.core.tell(Deliver::new(tenant, run, event)).await;
+        if !is_over(&answer) && !matches!(answer, Ok(Taken::Before)) {
+            return answer.map(drop);
+        }
+        match self.recorded(tenant, run, "cancelled", |_| true).await? {
+            Some(Record::Cancelled { undo: first, .. }) if first == undo => Ok(()),
+            Some(_) => Err(RuntimeError::conflict(
+                "cancelled_otherwise",
+                format!("run {run} was cancelled before, and that cancel said otherwise about `undo`"),
+            )),
+            None => answer.map(drop),
+        }
     }
 
     /// Pauses a run: nothing new starts until it is resumed.

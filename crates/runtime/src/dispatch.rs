@@ -46,8 +46,23 @@ pub(crate) struct Order {
     pub(crate) workflow: Arc<str>,
     pub(crate) step: RunStep,
     pub(crate) stop: CancellationToken,
+    pub(crate) waits_for: WaitsFor,
     /// Of the run's state that asked for it.
     pub(crate) generation: u64,
+}
+
+/// What an attempt waits for before it begins, in a word; nothing once it has begun.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WaitsFor(Arc<Mutex<Option<&'static str>>>);
+
+impl WaitsFor {
+    fn set(&self, what: Option<&'static str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    pub(crate) fn get(&self) -> Option<&'static str> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Places for attempts.
@@ -128,12 +143,17 @@ type Ended = (windlass_definition::Timestamp, Result<Value, Failure>);
 async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option<Ended> {
     let waiting = async {
         let lock = match &order.step.lock {
-            Some(name) => Some(core.places.locks.take(core, order, name).await),
+            Some(name) => {
+                order.waits_for.set(Some("lock"));
+                Some(core.places.locks.take(core, order, name).await)
+            }
             None => None,
         };
-        if let Some((rate, key)) = &order.step.rate {
-            core.places.rates.wait(order, *rate, key).await;
+        if let Some((rate, name)) = &order.step.rate {
+            order.waits_for.set(Some("rate"));
+            core.places.rates.wait(core, (order.tenant, name), *rate).await;
         }
+        order.waits_for.set(Some("place"));
         let places = core.places.take(order).await?;
         // A node that may have lost its lanes starts no effects. The store is gone when nobody can say any more.
         while !core.store.lease_holds() {
@@ -151,6 +171,7 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
         () = order.stop.cancelled() => return Some((core.now(), Err(Failure::certain(stopped())))),
         held = waiting => held?,
     };
+    order.waits_for.set(None);
     let started_at = core.now();
     core.watchers.tell(
         order.run,

@@ -83,6 +83,7 @@ impl Runtime {
             depth: 0,
             origin,
             queued: false,
+            refused: None,
             limits,
             ..info
         }

@@ -81,9 +81,16 @@ impl Core {
             Letter::Signal { key: Some(key), .. } | Letter::CloudEvent { key, .. } => key.to_string(),
             _ => Uuid::now_v7().to_string(),
         };
-        match self.store.put_inbox(tenant, letter.row(run, *lane, name)).await? {
+        let row = letter.row(run, *lane, name);
+        let (kind, dedup) = (row.kind.clone(), row.dedup.clone());
+        match self.store.put_inbox(tenant, row).await? {
             Received::New => Ok(Taken::Now),
-            Received::Duplicate => Ok(Taken::Before),
+            Received::Duplicate => {
+                let first = self.store.inbox_payload(tenant, run, (&kind, &dedup)).await?;
+                let another = first.is_some_and(|first| Letter::read(&first).is_ok_and(|first| first != letter));
+                let signal = matches!(letter, Letter::Signal { .. });
+                if another && signal { Err(windlass_engine::Reject::KeyReused.into()) } else { Ok(Taken::Before) }
+            }
         }
     }
 

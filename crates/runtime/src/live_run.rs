@@ -29,6 +29,7 @@ use windlass_store::{
 };
 
 use crate::{
+    dispatch::WaitsFor,
     error::RuntimeError,
     letter::{ChildOrder, Letter},
     payload,
@@ -123,6 +124,7 @@ pub(crate) struct Pending {
 pub(crate) struct OpenAttempt {
     pub(crate) attempt: u32,
     pub(crate) stop: CancellationToken,
+    pub(crate) waits_for: WaitsFor,
 }
 
 /// What the rows beside the journal say, as of the last transition that was submitted.
@@ -303,7 +305,9 @@ impl LiveRun {
             Effect::Restart { run, input } => send(*run, Letter::Restart { of: parent, input: input.clone() }),
             Effect::Finish(finish) => {
                 let info = self.run.info();
-                if let Some(waiting) = info.parent.as_ref().filter(|parent| parent.waits) {
+                // A parent waits on for the run that takes this one's place: see `children::restart`.
+                let restarted = self.run.restarted_as().is_some();
+                if let Some(waiting) = info.parent.as_ref().filter(|parent| parent.waits && !restarted) {
                     let result = match finish.status {
                         RunStatus::Completed => ChildResult::Completed(finish.output.clone()),
                         status => ChildResult::Failed(Some(status), finish.error.clone().unwrap_or_else(cancelled)),

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Snapshots of another version of the engine's state are not read: the journal is.
-pub(crate) const ENGINE_VERSION: i32 = 1;
+pub(crate) const ENGINE_VERSION: i32 = 2;
 
 const PAGE_ROWS: i64 = 5_000;
 const STACK_BYTES: usize = 64 << 20;

@@ -1,4 +1,8 @@
-//! `rate: {limit, per, key}` on steps: at most so many starts in any window of that length, on this node.
+//! `rate: {limit, per, key}` on steps: at most so many starts in any window of that length, over all servers.
+//!
+//! The starts are counted by the store, in transactions of their own. The attempts of this node that wait for one rate
+//! stand in a line, and one task takes permits for all of them at once and sleeps until there are more. What waits
+//! holds no place, and an attempt that is given up leaves the line.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,73 +10,94 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 use windlass_engine::{effect::StepRate, id::TenantKey};
+use windlass_store::{Permits, Rate};
 
-use crate::dispatch::Order;
+use crate::core::Core;
 
-/// Rates from which those that nobody used for a window are dropped.
-const RATES_MAX: usize = 4_096;
+/// Before the database is asked again that did not answer.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    tenant: TenantKey,
-    workflow: Arc<str>,
-    step: u32,
-    key: Arc<str>,
+/// A rate: whose, and its name.
+type Key = (TenantKey, Arc<str>);
+
+/// An attempt that waits for its turn.
+struct Waiter {
+    rate: StepRate,
+    turn: oneshot::Sender<()>,
 }
 
-/// The last starts of each step that has a rate.
-#[derive(Debug, Default)]
+/// The lines of attempts that wait.
+#[derive(Default)]
 pub(crate) struct Rates {
-    starts: Mutex<HashMap<Key, VecDeque<Instant>>>,
+    lines: Mutex<HashMap<Key, VecDeque<Waiter>>>,
 }
 
 impl Rates {
-    /// Waits until the step may start.
-    pub(crate) async fn wait(&self, order: &Order, rate: StepRate, key: &Arc<str>) {
-        let key =
-            Key { tenant: order.tenant, workflow: order.workflow.clone(), step: order.step.step.0, key: key.clone() };
-        let at = {
-            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            if starts.len() >= RATES_MAX {
-                starts.retain(|_, starts| starts.back().is_some_and(|last| *last + Duration::from_secs(3_600) > now));
-            }
-            reserve(starts.entry(key).or_default(), rate, now)
+    /// Waits until an attempt may start.
+    pub(crate) async fn wait(&self, core: &Arc<Core>, (tenant, name): (TenantKey, &Arc<str>), rate: StepRate) {
+        let (turn, my_turn) = oneshot::channel();
+        let key = (tenant, Arc::clone(name));
+        let first = {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = !lines.contains_key(&key);
+            lines.entry(key.clone()).or_default().push_back(Waiter { rate, turn });
+            first
         };
-        tokio::time::sleep_until(at).await;
+        if first {
+            core.spawn(serve(Arc::clone(core), key));
+        }
+        if my_turn.await.is_err() {
+            // Whoever serves the line ends only with everything else.
+            std::future::pending().await
+        }
+    }
+
+    /// The rate that the first in a line keeps, and how many stand there; `None` when the line is gone.
+    fn waiting(&self, key: &Key) -> Option<(StepRate, u32)> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.get_mut(key)?;
+        line.retain(|waiter| !waiter.turn.is_closed());
+        match line.front() {
+            Some(first) => Some((first.rate, u32::try_from(line.len()).unwrap_or(u32::MAX))),
+            None => {
+                lines.remove(key);
+                None
+            }
+        }
+    }
+
+    /// Lets that many go.
+    fn let_go(&self, key: &Key, mut count: u32) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = lines.get_mut(key) else { return };
+        while count > 0
+            && let Some(first) = line.pop_front()
+        {
+            // One that was given up in the meantime leaves its permit to the next.
+            count -= u32::from(first.turn.send(()).is_ok());
+        }
     }
 }
 
-/// Takes the next free start: now, or when the one `limit` starts ago leaves the window.
-fn reserve(starts: &mut VecDeque<Instant>, rate: StepRate, now: Instant) -> Instant {
-    let limit = usize::try_from(rate.limit.max(1)).unwrap_or(usize::MAX);
-    while starts.len() > limit || (starts.len() == limit && starts.front().is_some_and(|it| *it + rate.per <= now)) {
-        starts.pop_front();
-    }
-    let at = if starts.len() < limit { now } else { starts.front().map_or(now, |first| (*first + rate.per).max(now)) };
-    let at = starts.back().map_or(at, |last| at.max(*last));
-    starts.push_back(at);
-    if starts.len() > limit {
-        starts.pop_front();
-    }
-    at
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_window_holds_more_starts_than_allowed() {
-        let rate = StepRate { limit: 3, per: Duration::from_secs(10) };
-        let begin = Instant::now();
-        let mut starts = VecDeque::new();
-        let seconds: Vec<u64> =
-            (0..8).map(|_| reserve(&mut starts, rate, begin).duration_since(begin).as_secs()).collect();
-        assert_eq!(seconds, [0, 0, 0, 10, 10, 10, 20, 20]);
-        let later = begin + Duration::from_secs(60);
-        assert_eq!(reserve(&mut starts, rate, later), later);
+/// Takes permits for a line until nobody stands in it.
+async fn serve(core: Arc<Core>, key: Key) {
+    while let Some((StepRate { limit, per }, wanted)) = core.places.rates.waiting(&key) {
+        match core.store.take_permits(key.0, &key.1, Rate { limit, per }, wanted).await {
+            Ok(Permits { granted, next_at, .. }) => {
+                core.places.rates.let_go(&key, granted);
+                while let Some(due) = next_at
+                    && let now = core.now()
+                    && due > now
+                {
+                    tokio::time::sleep(due.since(now)).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(rate = %key.1, %error, "a rate cannot be asked for now");
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+        }
     }
 }

@@ -126,6 +126,7 @@ pub(crate) fn prepare(core: &Core, draft: Draft) -> Result<NewStart, RuntimeErro
         depth: 0,
         origin: Origin::Fresh,
         queued: false,
+        refused: None,
         limits,
     };
     start.key = match &plan.plan.key {
@@ -281,6 +282,7 @@ pub(crate) async fn undo_of(
         parent: None,
         origin: Origin::Undo { of, items, error },
         queued: false,
+        refused: None,
         limits: core.settings.limits,
         ..info
     };

@@ -186,7 +186,7 @@ impl Runtime {
         Ok(HeartbeatAnswer { lease_until, stop })
     }
 
-    /// Completes a task; answers once that is on disk.
+    /// Completes a task; answers once that is on disk. The same answer given again is a success as well.
     ///
     /// # Errors
     /// The claim does not hold any more, or the output is too large.
@@ -199,7 +199,8 @@ impl Runtime {
         self.answer_task(claim, TaskEnd::Completed, Answer::Completed(output)).await
     }
 
-    /// Fails a task; answers once that is on disk. Whether its effect may have happened is not known.
+    /// Fails a task; answers once that is on disk. Whether its effect may have happened is not known. The same answer
+    /// given again is a success as well.
     ///
     /// # Errors
     /// The claim does not hold any more.
@@ -208,11 +209,27 @@ impl Runtime {
     }
 
     async fn answer_task(&self, claim: TaskRequest, status: TaskEnd, answer: Answer) -> Result<(), RuntimeError> {
-        let holding = self.holding(&claim).await?;
-        let result = TaskResult { holding, status, output: payload::json(&answer) };
-        // The store hints at it, and the run is told by whoever owns it.
-        let held = self.core.store.finish_tasks(claim.tenant, vec![result]).await?;
-        if held.first() == Some(&true) { Ok(()) } else { Err(not_held(claim.task)) }
+        let output = payload::json(&answer);
+        let refused = match self.holding(&claim).await {
+            Ok(holding) => {
+                let result = TaskResult { holding, status, output: output.clone() };
+                // The store hints at it, and the run is told by whoever owns it.
+                let held = self.core.store.finish_tasks(claim.tenant, vec![result]).await?;
+                if held.first() == Some(&true) {
+                    return Ok(());
+                }
+                not_held(claim.task)
+            }
+            Err(error @ RuntimeError::Conflict { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        // A worker that did not hear the first answer says the same again.
+        let token = match &claim.proof {
+            Proof::Token(token) => token.parse().ok(),
+            Proof::Worker(_) | Proof::Holder => None,
+        };
+        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token, &output).await?;
+        if repeated { Ok(()) } else { Err(refused) }
     }
 }
 

@@ -9,13 +9,13 @@ mod effects;
 mod loading;
 mod resting;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use windlass_engine::id::{ApprovalId, RunId, TenantKey};
-use windlass_engine::status::RunStatus;
+use windlass_engine::status::{RunStatus, StepStatus};
 use windlass_engine::{Event, Reject, Run, Start, Transition};
 use windlass_store::{CommitError, Committed, LaneId, RowChange, RunCommit};
 
@@ -32,8 +32,10 @@ use crate::views::{RunView, StepView};
 const BATCH_MAX: usize = 4_096;
 /// Before a run is read again: a database that is away does not come back by being asked all the time.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Children that were cancelled before they began, remembered until they do.
+/// Children that were told something before they began, remembered until they do.
 const UNBORN_MAX: usize = 10_000;
+/// A child that has not begun for so long after it was told something never will.
+const UNBORN_PATIENCE: Duration = Duration::from_secs(600);
 /// Events that wait for a run to be loaded.
 const WAITING_FOR_LOAD_MAX: usize = 10_000;
 /// Ended runs that a turner remembers for those who ask just after the end.
@@ -136,8 +138,8 @@ pub(crate) struct Turner {
     timers: Timers,
     idle: VecDeque<(Instant, RunId)>,
     running: VecDeque<(Instant, RunId)>,
-    /// Children that were cancelled before they were started.
-    unborn: HashSet<RunId>,
+    /// What children were told before they were started.
+    unborn: HashMap<RunId, Vec<Deliver>>,
     failures: HashMap<RunId, u32>,
     generation: u64,
     drained: Option<oneshot::Sender<()>>,
@@ -164,7 +166,7 @@ impl Turner {
             timers: Timers::default(),
             idle: VecDeque::new(),
             running: VecDeque::new(),
-            unborn: HashSet::new(),
+            unborn: HashMap::new(),
             failures: HashMap::new(),
             generation: 0,
             drained: None,
@@ -266,8 +268,9 @@ impl Turner {
     fn start(&mut self, order: StartRun) {
         let StartRun { start, plan, lane, birth, source, reply, watch } = order;
         let (run, tenant) = (start.run, start.tenant);
-        if self.unborn.remove(&run) {
-            return self.refuse_unborn(&start, lane, source);
+        let told_before = self.unborn.remove(&run).unwrap_or_default();
+        if told_before.iter().any(|it| matches!(it.event, Event::Cancel { .. })) {
+            return self.refuse_unborn(&start, lane, (source, told_before));
         }
         if self.runs.contains_key(&run) {
             if let Some(reply) = reply {
@@ -286,7 +289,7 @@ impl Turner {
             on_disk: OnDisk::default(),
             pending: VecDeque::new(),
             attempts: HashMap::new(),
-            visible: HashSet::new(),
+            visible: std::collections::HashSet::new(),
             responses: HashMap::new(),
             snapshot_seq: 0,
             idle_since: None,
@@ -300,12 +303,16 @@ impl Turner {
         }
         let extra = Extra { birth: Some(birth), rows: source.discard().into_iter().collect(), decided: None };
         self.write(run, transition, extra, reply);
-        for deliver in self.loading.remove(&run).into_iter().flatten().filter(|it| it.tenant == tenant) {
+        let waiting = self.loading.remove(&run).into_iter().flatten();
+        for deliver in told_before.into_iter().chain(waiting).filter(|it| it.tenant == tenant) {
             self.deliver(deliver);
         }
     }
 
-    fn refuse_unborn(&mut self, start: &Start, lane: LaneId, source: Source) {
+    /// A child that was cancelled before it began never begins. The row that asked for it goes when its parent knows.
+    fn refuse_unborn(&mut self, start: &Start, lane: LaneId, (source, told): (Source, Vec<Deliver>)) {
+        let rows: Vec<RowChange> = told.iter().filter_map(|deliver| deliver.source.discard()).collect();
+        self.submit_rows(start.tenant, start.run, lane, rows);
         let Some(parent) = &start.parent else { return };
         let error = windlass_definition::Error::new(
             windlass_definition::Class::Cancelled,
@@ -314,10 +321,7 @@ impl Turner {
         );
         let result = windlass_engine::event::ChildResult::Failed(Some(RunStatus::Cancelled), error);
         let event = Event::ChildEnded { path: parent.path.clone(), child: Some(start.run), result };
-        self.core.deliver(Deliver::new(start.tenant, parent.run, event));
-        if let Some(row) = source.discard() {
-            self.submit_rows(start.tenant, start.run, lane, vec![row]);
-        }
+        self.core.deliver(Deliver::new(start.tenant, parent.run, event).from(source));
     }
 
     fn deliver(&mut self, deliver: Deliver) {
@@ -492,5 +496,12 @@ impl From<Refusal> for RuntimeError {
 }
 
 fn look(live: &LiveRun) -> Look {
-    Look { active: live.run.active(&live.plan.plan).into_iter().map(StepView::from).collect() }
+    let steps = live.run.active(&live.plan.plan).into_iter().map(|step| {
+        let before_it_begins = live.attempts.get(&step.path).and_then(|open| open.waits_for.get());
+        match before_it_begins {
+            Some(what) => StepView { status: StepStatus::Waiting, waits_for: Some(what), ..StepView::from(step) },
+            None => StepView::from(step),
+        }
+    });
+    Look { active: steps.collect() }
 }

@@ -42,6 +42,18 @@ impl Store {
         Ok(if written.count == 0 { Received::Duplicate } else { Received::New })
     }
 
+    /// What lies in a run's inbox under that kind and name.
+    pub async fn inbox_payload(
+        &self,
+        tenant: TenantKey,
+        run: RunId,
+        (kind, dedup): (&str, &str),
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "select payload from inbox where tenant_key = $1 and run_id = $2 and kind = $3 and dedup = $4";
+        let params = vec![tenant.into(), run.into(), kind.into(), dedup.into()];
+        self.database().query_opt(sql, params).await?.map(|row| row.bytes(0)).transpose()
+    }
+
     /// The messages for these lanes, oldest first, after the last one of the page before.
     pub async fn inbox(
         &self,

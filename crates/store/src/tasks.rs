@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::{
@@ -254,7 +255,7 @@ const HEARTBEAT: &str = "update task_leases set lease_until = $4 where tenant_ke
 const LEASE_MS: &str = "select lease_ms from tasks where tenant_key = $1 and id = $2";
 const LEASE: &str = "select claim_token, worker from task_leases where tenant_key = $1 and task_id = $2";
 const END_LEASE: &str = "delete from task_leases where tenant_key = $1 and task_id = $2 and claim_token = $3";
-const FINISH: &str = "update tasks set status = $3, output = $4, finished_at = $5 \
+const FINISH: &str = "update tasks set status = $3, output = $4, finished_at = $5, answer_token = $6, answer_hash = $7 \
                       where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id";
 const FINISHED: &str = "tenant_key, id, lane_id, run_id, path, attempt, status, output, lost";
 
@@ -277,6 +278,10 @@ const LOSE: &str = "update tasks set lost = lost + 1, \
                     status = case when lost + 1 >= lost_max then 'failed' else 'pending' end, \
                     finished_at = case when lost + 1 >= lost_max then $3 else finished_at end \
                     where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id, status, run_id, path, attempt";
+
+fn answer_hash(output: &[u8]) -> [u8; 32] {
+    Sha256::digest(output).into()
+}
 
 impl Store {
     /// Claims what is ready in these queues, highest priority first, then oldest.
@@ -344,7 +349,16 @@ impl Store {
                             continue;
                         }
                         let status = result.status.status().as_str();
-                        let params = vec![tenant.into(), task.into(), status.into(), result.output.into(), now.into()];
+                        let hash = answer_hash(&result.output);
+                        let params = vec![
+                            tenant.into(),
+                            task.into(),
+                            status.into(),
+                            result.output.into(),
+                            now.into(),
+                            token.into(),
+                            Value::Bytes(hash.into()),
+                        ];
                         let rows = tx.query(FINISH, params).await?;
                         held.push(!rows.is_empty());
                         lanes.extend(rows.first().map(|row| row.int32(0).map(LaneId)).transpose()?);
@@ -355,6 +369,21 @@ impl Store {
             .await?;
         lanes.into_iter().for_each(|lane| self.hint(lane, Hint::Inbox));
         Ok(held)
+    }
+
+    /// Whether a worker ended the task with just this answer, under that token if there is one.
+    pub async fn was_answered(
+        &self,
+        tenant: TenantKey,
+        task: TaskId,
+        token: Option<Uuid>,
+        output: &[u8],
+    ) -> Result<bool, StoreError> {
+        let sql = "select answer_token from tasks where tenant_key = $1 and id = $2 and answer_hash = $3";
+        let params = vec![tenant.into(), task.into(), Value::Bytes(answer_hash(output).into())];
+        let Some(row) = self.database().query_opt(sql, params).await? else { return Ok(false) };
+        let given = row.uuid(0)?;
+        Ok(token.is_none_or(|token| token == given))
     }
 
     /// Puts tasks whose lease ran out back into their queue, or fails those that were lost too often.

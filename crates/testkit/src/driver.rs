@@ -326,6 +326,7 @@ fn start_of(plan: &Plan, random: &mut Random, now: Timestamp) -> Start {
         depth: 0,
         origin: Origin::Fresh,
         queued: random.percent(8),
+        refused: None,
         limits,
     }
 }

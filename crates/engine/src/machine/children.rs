@@ -53,6 +53,27 @@ impl Machine<'_> {
         self.complete(at, Value::map(output));
     }
 
+    /// The step waits for another run from here on, which is told what the one before was told too late.
+    pub(super) fn child_restarted(&mut self, path: &Arc<str>, child: RunId) {
+        if self.is_current_undo(path) {
+            return self.undo_child_restarted(child);
+        }
+        let Some(at) = self.run.open.get(path).copied() else { return };
+        self.slot_mut(at).phase = Phase::Waiting(Wait::Child(child));
+        if self.run.slot(at).stop.is_some() {
+            self.effects.push(Effect::CancelChild { child });
+        } else if self.run.paused.is_some() {
+            self.effects.push(Effect::PauseChild { child });
+        }
+    }
+
+    /// Whether a child is the one that a path's attempt asked for, and not one that took its place.
+    pub(super) fn is_first_child(&self, path: &str, attempt: u32, child: RunId) -> bool {
+        // An id begins with the time when it was made.
+        let first: RunId = self.derived_id(path, attempt, "run");
+        child.uuid().as_bytes()[6..] == first.uuid().as_bytes()[6..]
+    }
+
     pub(super) fn child_ended(&mut self, path: &Arc<str>, child: Option<RunId>, result: ChildResult) {
         if self.is_current_undo(path) {
             return self.undo_child_ended(result);

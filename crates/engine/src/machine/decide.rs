@@ -11,7 +11,7 @@ use crate::{
     frame::{At, Phase, Wait},
     id::RunId,
     planted::{Bug, planted},
-    run::{Held, UndoPhase},
+    run::{Held, SignalMark, UndoPhase},
     start::Principal,
     status::RunStatus,
 };
@@ -67,6 +67,13 @@ impl Machine<'_> {
                 self.check_child(&path, Some(child))?;
                 Ok(Opening { path, attempt: 0, record: Record::ChildStarted { child, version } })
             }
+            Event::ChildRestarted { path, child, run } => {
+                if self.check_child(&path, Some(run)).is_ok() {
+                    return Err(Reject::Duplicate);
+                }
+                self.check_child(&path, Some(child))?;
+                Ok(Opening { path, attempt: 0, record: Record::ChildRestarted { child, run } })
+            }
             Event::CloudEvent { path, key, event } => self.decide_event(path, key, event),
             Event::Settle { path, settlement, by } => {
                 let at = self.at(&path)?;
@@ -119,11 +126,13 @@ impl Machine<'_> {
     }
 
     fn decide_signal(&self, name: Arc<str>, payload: Value, key: Option<Arc<str>>) -> Result<Opening, Reject> {
+        let first = key.as_ref().and_then(|key| self.run.signal_keys.get(key));
+        if let Some(first) = first.filter(|_| !planted(Bug::SignalKeyIgnored)) {
+            let same = *first == SignalMark::of(&name, &payload);
+            return Err(if same { Reject::Duplicate } else { Reject::KeyReused });
+        }
         if self.run.status == RunStatus::Compensating {
             return Err(Reject::NotNow(self.run.status));
-        }
-        if key.as_ref().is_some_and(|key| self.run.signal_keys.contains(key)) && !planted(Bug::SignalKeyIgnored) {
-            return Err(Reject::Duplicate);
         }
         let max = self.run.info.limits.signals_max;
         if self.signals_kept() >= max && !self.is_awaited(&name) {

@@ -23,6 +23,10 @@ use crate::{
 
 impl Machine<'_> {
     pub(super) fn started(&mut self, start: &Start) {
+        if let Some(error) = &start.refused {
+            self.run.error = Some(error.clone());
+            return self.finish(RunStatus::Failed);
+        }
         if start.queued {
             return;
         }
@@ -68,8 +72,10 @@ impl Machine<'_> {
         let (status, result) = match (self.run.ending.clone(), outcome) {
             (Some(Ending::Cancel(_, error)), _) => (RunStatus::Cancelled, Err(error)),
             (Some(Ending::TimedOut(error)), _) => (RunStatus::TimedOut, Err(error)),
-            (Some(Ending::Restart(run)), _) => {
-                (RunStatus::Completed, Ok(Value::map([("restarted_as", Value::from(run.to_string()))])))
+            (Some(Ending::Restart { run, input }), _) => {
+                self.run.output = Value::map([("restarted_as", Value::from(run.to_string()))]);
+                self.effects.push(Effect::Restart { run, input });
+                return self.finish(RunStatus::Completed);
             }
             (None, Outcome::Completed(output)) => match self.run_output(output) {
                 Ok(output) => (RunStatus::Completed, Ok(output)),

@@ -34,7 +34,7 @@ use crate::{
     entry::{Entry, Record, SkippedBy, StepRecord},
     frame::{At, FrameId, Phase, Slot, Work},
     planted::{Bug, planted},
-    run::{Held, ReplayError, Run, Transition},
+    run::{Held, ReplayError, Run, SignalMark, Transition},
     status::{RunStatus, StepStatus},
 };
 
@@ -153,7 +153,7 @@ impl<'a> Machine<'a> {
             Record::Signal { name, payload, key } => {
                 // Only the live run would know the key.
                 if !(planted(Bug::ReplayDiffers) && self.recorded.is_some()) {
-                    self.run.signal_keys.extend(key);
+                    self.run.signal_keys.extend(key.map(|key| (key, SignalMark::of(&name, &payload))));
                 }
                 self.take(Held::Signal(name, payload));
             }
@@ -164,6 +164,7 @@ impl<'a> Machine<'a> {
             }
             Record::Child { child, result } => self.child_ended(path, child, result),
             Record::ChildStarted { child, version } => self.child_started(path, child, version),
+            Record::ChildRestarted { run, .. } => self.child_restarted(path, run),
             Record::Settled { settlement, .. } => self.settled(path, settlement),
             Record::Cancelled { by, reason, undo } => self.cancel(&by, reason, undo),
             Record::Paused { .. } => self.pause(),

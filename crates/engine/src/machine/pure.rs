@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use windlass_definition::{
     Class, Error, Value,
+    input::{InputError, validate_input},
     plan::{Step, StepKind},
     value::Key,
 };
@@ -14,6 +15,7 @@ use crate::{
     frame::{At, FrameStop},
     id::RunId,
     run::Ending,
+    status::StepStatus,
 };
 
 impl Machine<'_> {
@@ -82,16 +84,27 @@ impl Machine<'_> {
         }
     }
 
-    /// Ends this run in favour of a fresh one.
+    /// Ends this run in favour of a fresh one, which is started once this one has ended. An input that this run's own
+    /// plan refuses fails the step.
     fn restart(&mut self, at: At, with: &Value) {
         let path = self.path(at);
         let run: RunId = self.derived_id(&path, 1, "restart");
         let input = with.get("input").cloned().unwrap_or_default();
-        self.complete(at, Value::map([("run_id", Value::from(run.to_string()))]));
-        self.effects.push(Effect::Restart { run, input });
-        self.run.ending.get_or_insert(Ending::Restart(run));
-        self.stop_forward();
+        match validate_input(self.plan, input.clone()) {
+            Ok(_) => self.complete(at, Value::map([("run_id", Value::from(run.to_string()))])),
+            Err(errors) => self.fail(at, refused_input(&errors)),
+        }
+        // What the journal says counts, also when it is read again.
+        if self.run.slot(at).status() == StepStatus::Completed {
+            self.run.ending.get_or_insert(Ending::Restart { run, input });
+            self.stop_forward();
+        }
     }
+}
+
+fn refused_input(errors: &[InputError]) -> Error {
+    let all: Vec<String> = errors.iter().map(|error| format!("/input{}: {}", error.pointer, error.message)).collect();
+    Error::new(Class::Validation, "input", format!("the fresh run would refuse its input: {}", all.join("; ")))
 }
 
 /// The error that a `fail` step raises.

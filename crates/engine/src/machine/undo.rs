@@ -206,9 +206,11 @@ impl Machine<'_> {
     /// Asks again for what the undo under way asked for.
     pub(super) fn ask_undo_again(&mut self) {
         let Some(current) = self.run.undo.current.clone() else { return };
+        let path = undo_path(&current.item.path);
         let effect = match (current.phase, current.item.child) {
+            (UndoPhase::Child(child), _) if !self.is_first_child(&path, current.attempt, child) => None,
             (UndoPhase::Child(child), Some(of)) => {
-                let (path, error) = (undo_path(&current.item.path), self.run.undo.error.clone());
+                let error = self.run.undo.error.clone();
                 Some(Effect::UndoChild { child, of, path, error })
             }
             (UndoPhase::Child(child), None) => self.undo_effect(&current, child).ok(),
@@ -219,6 +221,16 @@ impl Machine<'_> {
             (UndoPhase::Backoff, _) => None,
         };
         self.effects.extend(effect);
+    }
+
+    /// Another run has taken the place of the one that undoes; if that one's time is over, so is this one's.
+    pub(super) fn undo_child_restarted(&mut self, child: RunId) {
+        self.set_undo_phase(UndoPhase::Child(child));
+        let Some(current) = &self.run.undo.current else { return };
+        let timed = self.undo_of(&current.item).is_ok_and(|undo| undo.timeout.is_some());
+        if timed && current.timer.is_none() {
+            self.effects.push(Effect::CancelChild { child });
+        }
     }
 
     fn set_undo_phase(&mut self, phase: UndoPhase) {

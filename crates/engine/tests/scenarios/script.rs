@@ -77,6 +77,7 @@ pub fn start_of(plan: &Plan) -> Start {
         depth: 0,
         origin: Origin::Fresh,
         queued: false,
+        refused: None,
         limits: Limits::default(),
     }
 }
@@ -167,6 +168,10 @@ impl Scene {
                 comment: None,
             }),
             "child_ok" => Event::ChildEnded { path, child: None, result: ChildResult::Completed(value(rest)) },
+            "child_restarts" => {
+                let child = self.run.as_ref().expect("started").waited_children()[0];
+                Event::ChildRestarted { path, child, run: RunId::from_parts(9, [9; 10]) }
+            }
             "child_fail" => {
                 let result = ChildResult::Failed(Some(RunStatus::Failed), error(rest));
                 Event::ChildEnded { path, child: None, result }
@@ -323,6 +328,7 @@ fn record(record: &Record) -> Option<String> {
         | Record::Signal { .. }
         | Record::Decided(_)
         | Record::Child { .. }
+        | Record::ChildRestarted { .. }
         | Record::ChildStarted { .. }
         | Record::Event { .. }
         | Record::Settled { .. }

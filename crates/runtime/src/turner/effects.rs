@@ -12,6 +12,7 @@ use windlass_engine::status::RunStatus;
 use windlass_engine::{Effect, Event};
 
 use super::{Deliver, Turner};
+use crate::dispatch::WaitsFor;
 use crate::letter::Letter;
 use crate::live::{LiveEntry, LiveEvent};
 use crate::live_run::{OpenAttempt, Pending};
@@ -122,10 +123,13 @@ impl Turner {
             return;
         }
         let stop = CancellationToken::new();
-        live.attempts.insert(step.path.clone(), OpenAttempt { attempt: step.attempt, stop: stop.clone() });
+        let waits_for = WaitsFor::default();
+        let open = OpenAttempt { attempt: step.attempt, stop: stop.clone(), waits_for: waits_for.clone() };
+        live.attempts.insert(step.path.clone(), open);
         self.running.push_back((Instant::now(), run));
         let (tenant, workflow) = (live.tenant(), live.run.info().workflow.clone());
-        let order = crate::dispatch::Order { tenant, run, workflow, step, stop, generation: live.generation };
+        let order =
+            crate::dispatch::Order { tenant, run, workflow, step, stop, waits_for, generation: live.generation };
         crate::dispatch::dispatch(&self.core, Arc::clone(code), order);
     }
 

@@ -7,7 +7,7 @@ use windlass_engine::Event;
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_store::{CommitError, LaneId};
 
-use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX};
+use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX, UNBORN_PATIENCE};
 use crate::error::RuntimeError;
 use crate::live_run::{Extra, LiveRun, OnDisk, Source};
 use crate::loader::{LoadError, Loaded, Recover};
@@ -117,14 +117,9 @@ impl Turner {
 
     pub(super) fn not_loaded(&mut self, run: RunId, error: &LoadError) {
         let waiting = self.loading.remove(&run).unwrap_or_default();
-        let cancelled =
-            |it: &Deliver| matches!(&it.event, Event::Cancel { .. }) && matches!(it.source, Source::Letter(..));
-        if matches!(error, LoadError::NotFound) && waiting.iter().any(cancelled) {
-            if self.unborn.len() >= UNBORN_MAX {
-                self.unborn.clear();
-            }
-            self.unborn.insert(run);
-        }
+        let (early, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|it| matches!(error, LoadError::NotFound) && self.is_early(it));
+        self.remember(run, early);
         if let LoadError::Damaged(detail) = error {
             self.core.quarantine(run, detail.clone());
         }
@@ -140,6 +135,31 @@ impl Turner {
             };
             if let Some(row) = deliver.source.discard() {
                 self.submit_rows(deliver.tenant, run, lane, vec![row]);
+            }
+        }
+    }
+
+    /// Whether a run may be told this before it is there: its letter stays until it is.
+    fn is_early(&self, deliver: &Deliver) -> bool {
+        let Source::Letter(id, _) = deliver.source else { return false };
+        let told = matches!(deliver.event, Event::Cancel { .. } | Event::Pause { .. } | Event::Resume { .. });
+        let (seconds, _) = id.get_timestamp().map_or((0, 0), |at| at.to_unix());
+        let age_s = self.core.now().micros() / 1_000_000 - i64::try_from(seconds).unwrap_or(0);
+        told && age_s < UNBORN_PATIENCE.as_secs().cast_signed()
+    }
+
+    fn remember(&mut self, run: RunId, early: Vec<Deliver>) {
+        if early.is_empty() {
+            return;
+        }
+        if self.unborn.len() >= UNBORN_MAX {
+            // Their letters are still there, and are read again.
+            self.unborn.clear();
+        }
+        let known = self.unborn.entry(run).or_default();
+        for deliver in early {
+            if !known.iter().any(|it| it.source == deliver.source) {
+                known.push(deliver);
             }
         }
     }

@@ -28,8 +28,10 @@ on_every_database! {
         a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
     waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, cancel_takes_tasks_back,
         people_decide, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
-        full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, runs_come_from_runs, undo_of_a_cancelled_run;
+        full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
-        waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version;
+        waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version,
+        a_parent_waits_for_what_took_its_childs_place, a_cancel_reaches_what_took_a_childs_place,
+        a_restart_that_is_refused_is_seen;
 }

@@ -39,6 +39,32 @@ async fn signals_and_cancels_reach_the_other_node() {
     assert_eq!(second.end(stopped).await.status, RunStatus::Cancelled);
 }
 
+const RATED: &str = "
+name: rated
+steps:
+  - id: all
+    type: foreach
+    items: [1, 2, 3, 4, 5, 6, 7, 8]
+    parallel: 8
+    do: [{ id: b, type: probe, rate: { limit: 4, per: 1s }, with: { value: 1 } }]
+";
+
+/// Sixteen starts at four a second are four windows, so three seconds lie between the first and the last; two servers
+/// that counted for themselves would need one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_holds_over_all_nodes() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let name = first.publish(RATED).await;
+    let runs = [first.start(&name, "{}").await, second.start(&name, "{}").await];
+    let views = [first.end(runs[0]).await, second.end(runs[1]).await];
+    let began = views.iter().filter_map(|view| view.started_at).min().unwrap();
+    let ended = views.iter().filter_map(|view| view.finished_at).max().unwrap();
+    // The clock of a node may be some milliseconds behind that of the database.
+    assert!(ended.since(began) > Duration::from_millis(2_900), "{views:?}");
+    assert_eq!(first.ledger.begun().len() + second.ledger.begun().len(), 16);
+}
+
 const LONG: &str = "
 name: long
 steps:

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use windlass_definition::{Value, source::Format};
-use windlass_engine::status::RunStatus;
-use windlass_runtime::{StartRequest, Target};
+use windlass_definition::{Class, Value, source::Format};
+use windlass_engine::{id::RunId, start::Principal, status::RunStatus};
+use windlass_runtime::{CancelOptions, RunFilter, RunRequest, StartRequest, Target};
 
 use crate::harness::{Harness, TENANT};
 
@@ -193,4 +193,105 @@ steps:
         let view = harness.end(run).await;
         assert_eq!((view.version, &view.output), (Some(version), &Value::from(word)), "{view:?}");
     }
+}
+
+const COUNTS: &str = "
+name: counts
+input: { type: object, required: [n], properties: { n: { type: integer } } }
+steps:
+  - { id: w, type: wait, with: { signal: go } }
+  - id: more
+    type: if
+    when: input.n < 3
+    then: [{ id: again, type: restart, with: { input: { n: '${{ input.n + 1 }}' } } }]
+output: '${{ input.n * 10 }}'
+";
+const PARENT: &str = "
+name: parent
+steps:
+  - { id: c, type: workflow, with: { name: counts, input: { n: 1 } } }
+output: '${{ steps.c.output }}'
+";
+
+/// The child of a run that has not ended and waits, once there is one besides those.
+async fn waiting_child(harness: &Harness, parent: RunId, known: &[RunId]) -> RunId {
+    loop {
+        let filter = RunFilter { parent: Some(parent), limit: 100, ..RunFilter::default() };
+        let children = harness.runtime.runs(TENANT, filter).await.unwrap().items;
+        let child = children.iter().find(|it| it.status == RunStatus::Waiting && !known.contains(&it.id));
+        if let Some(child) = child {
+            return child.id;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A child that restarts: its parent waits for the run that took its place, whatever dies in between.
+pub async fn a_parent_waits_for_what_took_its_childs_place(mut harness: Harness) {
+    harness.publish(COUNTS).await;
+    let name = harness.publish(PARENT).await;
+    let run = harness.start(&name, "{}").await;
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        let child = waiting_child(&harness, run, &children).await;
+        children.push(child);
+        harness.crash().await;
+        harness.signal(child, "go").await;
+        // The process ends while the place is handed over, or shortly before or after.
+        harness.crash().await;
+    }
+    let view = harness.end(run).await;
+    assert_eq!((view.status, &view.output), (RunStatus::Completed, &Value::Int(30)), "{view:?}");
+    for pair in children.windows(2) {
+        let (old, fresh) = (harness.end(pair[0]).await, harness.end(pair[1]).await);
+        assert_eq!(old.output.get("restarted_as"), Some(&Value::from(pair[1].to_string())));
+        assert_eq!(fresh.origin.as_ref().map(|it| it.run_id), Some(pair[0]), "{fresh:?}");
+    }
+}
+
+/// What is said to a parent reaches the run that took its child's place.
+pub async fn a_cancel_reaches_what_took_a_childs_place(mut harness: Harness) {
+    harness.publish(COUNTS).await;
+    let name = harness.publish(PARENT).await;
+    let run = harness.start(&name, "{}").await;
+    let first = waiting_child(&harness, run, &[]).await;
+    harness.signal(first, "go").await;
+    let second = waiting_child(&harness, run, &[first]).await;
+    harness.crash().await;
+    let by = || RunRequest { tenant: TENANT, run, by: Principal::System };
+    harness.runtime.pause(by()).await.unwrap();
+    harness.until(second, |view| view.status == RunStatus::Paused).await;
+    harness.runtime.cancel(by(), CancelOptions::default()).await.unwrap();
+    assert_eq!(harness.end(second).await.status, RunStatus::Cancelled);
+    assert_eq!(harness.end(run).await.status, RunStatus::Cancelled);
+}
+
+/// The newest version refuses the input: the run that takes the place fails with it, and so does whoever waits.
+pub async fn a_restart_that_is_refused_is_seen(mut harness: Harness) {
+    harness.publish(COUNTS).await;
+    let name = harness.publish(PARENT).await;
+    let run = harness.start(&name, "{}").await;
+    let child = waiting_child(&harness, run, &[]).await;
+    harness.publish(&COUNTS.replace("required: [n]", "required: [n, m]")).await;
+    harness.signal(child, "go").await;
+    harness.crash().await;
+    let fresh = harness.end(child).await.output.get("restarted_as").and_then(Value::as_str).unwrap().parse().unwrap();
+    let failed = loop {
+        if harness.runtime.run(TENANT, fresh).await.is_ok() {
+            break harness.end(fresh).await;
+        }
+        tokio::task::yield_now().await;
+    };
+    let parent = harness.end(run).await;
+    for view in [&failed, &parent] {
+        let error = view.error.as_ref().unwrap();
+        assert_eq!(
+            (view.status, error.class, &*error.code),
+            (RunStatus::Failed, Class::Validation, "input"),
+            "{view:?}"
+        );
+        assert!(error.message.contains("\"m\" is a required property"), "{error:?}");
+    }
+    let journal = harness.runtime.journal(TENANT, fresh, 0, 10).await.unwrap().items;
+    assert_eq!(journal.iter().map(|entry| entry.kind).collect::<Vec<_>>(), ["started", "finished"]);
 }

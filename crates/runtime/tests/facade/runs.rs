@@ -125,13 +125,18 @@ output: ['${{ steps.first.output }}', '${{ steps.second.output }}']
     };
     assert!(!signal("one", Some("k1")).await.unwrap());
     assert!(signal("one", Some("k1")).await.unwrap());
+    assert_eq!(signal("another", Some("k1")).await.unwrap_err().code(), "idempotency_key_reused");
     assert!(!signal("two", None).await.unwrap());
     let view = harness.end(run).await;
     let (first, second) =
         (view.output.as_list().unwrap()[0].to_string(), view.output.as_list().unwrap()[1].to_string());
     assert!(first.contains("one") && second.contains("two"), "{first} {second}");
-    let late = signal("three", None).await.unwrap_err();
-    assert!(matches!(late, RuntimeError::Conflict { .. }), "{late:?}");
+    // The run has ended: what came before is still the success that it was, and nothing new comes.
+    assert!(signal("one", Some("k1")).await.unwrap());
+    assert_eq!(signal("another", Some("k1")).await.unwrap_err().code(), "idempotency_key_reused");
+    for key in [None, Some("k2")] {
+        assert_eq!(signal("three", key).await.unwrap_err().code(), "run_not_open");
+    }
 }
 
 pub async fn cancel_stops_what_runs(harness: Harness) {
@@ -144,6 +149,12 @@ pub async fn cancel_stops_what_runs(harness: Harness) {
     assert_eq!(view.status, RunStatus::Cancelled, "{view:?}");
     let steps = harness.steps(run).await;
     assert_eq!(steps[0].status, StepStatus::Cancelled);
+    // Who did not hear the answer asks again; another wish is another thing, and so is a run that just ended.
+    harness.runtime.cancel(by(run), CancelOptions::default()).await.unwrap();
+    let leave = CancelOptions { undo: windlass_engine::event::UndoChoice::Leave, ..CancelOptions::default() };
+    assert_eq!(harness.runtime.cancel(by(run), leave).await.unwrap_err().code(), "cancelled_otherwise");
+    let ended = harness.run("{name: ended, steps: [{id: a, type: probe, with: {now: 1}}]}", "{}").await.id;
+    assert_eq!(harness.runtime.cancel(by(ended), CancelOptions::default()).await.unwrap_err().code(), "run_not_open");
 }
 
 pub async fn pause_holds_and_resume_goes_on(harness: Harness) {

@@ -47,14 +47,16 @@ output: '${{ steps.each.output }}'
 pub async fn workers_do_tasks(mut harness: Harness) {
     let name = harness.publish(TASKS).await;
     let run = harness.start(&name, r#"{"items": [1, 2, 3, 4]}"#).await;
-    let mut done = 0;
+    let (mut done, mut answered) = (0, Vec::new());
     while done < 4 {
         for task in claim(&harness, 2).await {
             let n = task.input.get("n").and_then(Value::as_i64).unwrap();
             assert!(harness.runtime.heartbeat(of(&task)).await.unwrap().lease_until > task.lease_until);
             harness.runtime.complete(of(&task), Value::Int(n * 10)).await.unwrap();
+            harness.runtime.complete(of(&task), Value::Int(n * 10)).await.unwrap();
             let twice = harness.runtime.complete(of(&task), Value::Int(0)).await.unwrap_err();
             assert_eq!(twice.code(), "task_not_held");
+            answered.push((task, n * 10));
             done += 1;
             if done == 2 {
                 harness.crash().await;
@@ -64,6 +66,20 @@ pub async fn workers_do_tasks(mut harness: Harness) {
     }
     let view = harness.end(run).await;
     assert_eq!(view.output.to_string(), "[10,20,30,40]", "{view:?}");
+    // Who did not hear the answer says the same again, and hears the same.
+    for (task, output) in &answered {
+        harness.runtime.complete(of(task), Value::Int(*output)).await.unwrap();
+        let by_name = TaskRequest { proof: Proof::Worker("w1".to_owned()), ..of(task) };
+        harness.runtime.complete(by_name, Value::Int(*output)).await.unwrap();
+        let strange = TaskRequest { proof: Proof::Token(uuid::Uuid::now_v7().to_string()), ..of(task) };
+        for again in [
+            harness.runtime.complete(strange, Value::Int(*output)).await,
+            harness.runtime.complete(of(task), Value::Int(0)).await,
+            harness.runtime.fail(of(task), Error::new(Class::User, "no", "no")).await,
+        ] {
+            assert_eq!(again.unwrap_err().code(), "task_not_held");
+        }
+    }
 }
 
 pub async fn a_failed_task_fails_its_step(harness: Harness) {
@@ -115,22 +131,31 @@ output: '${{ steps.after.output }}'
     let filter = || ApprovalFilter { status: Some("pending".to_owned()), limit: 10, after: None };
     let pending = harness.runtime.approvals(TENANT, filter()).await.unwrap().items;
     assert_eq!((pending.len(), pending[0].run_id), (1, run));
-    let decide = |who: &str| {
+    let decide = |who: &str, verdict: Verdict| {
         harness.runtime.decide(DecideRequest {
             tenant: TENANT,
             approval: pending[0].id,
-            verdict: Verdict::Approve,
+            verdict,
             by: Principal::Person(who.into()),
             form: Value::Null,
             comment: None,
         })
     };
-    assert_eq!(decide("ada").await.unwrap().status, "pending");
-    let decided = decide("bob").await.unwrap();
+    let approve = |who: &'static str| decide(who, Verdict::Approve);
+    assert_eq!(approve("ada").await.unwrap().status, "pending");
+    // The same again is the same; another word is not.
+    assert_eq!(approve("ada").await.unwrap().responses.as_list().unwrap().len(), 1);
+    assert_eq!(decide("ada", Verdict::Reject).await.unwrap_err().code(), "approval_decided");
+    let decided = approve("bob").await.unwrap();
     assert_eq!((decided.status.as_str(), decided.responses.as_list().unwrap().len()), ("approved", 2));
-    assert_eq!(decide("eve").await.unwrap_err().code(), "approval_decided");
+    assert_eq!(approve("eve").await.unwrap_err().code(), "approval_decided");
     let view = harness.end(run).await;
     assert_eq!(view.status, RunStatus::Completed, "{view:?}");
+    for who in ["ada", "bob"] {
+        assert_eq!(approve(who).await.unwrap(), decided);
+        assert_eq!(decide(who, Verdict::Reject).await.unwrap_err().code(), "approval_decided");
+    }
+    assert_eq!(approve("eve").await.unwrap_err().code(), "approval_decided");
     assert!(harness.runtime.approvals(TENANT, filter()).await.unwrap().items.is_empty());
 }
 
@@ -263,6 +288,42 @@ steps:
     assert!(view.finished_at.unwrap().since(view.started_at.unwrap()) >= Duration::from_millis(200));
     let steps = harness.steps(view.id).await;
     assert!(steps.iter().all(|step| step.status == StepStatus::Completed));
+}
+
+/// An attempt that waits for its rate shows that, holds no place, and goes at once when the run is cancelled.
+pub async fn what_waits_for_its_rate_holds_nothing(harness: Harness) {
+    let source = "
+name: held
+steps:
+  - id: slow
+    type: foreach
+    items: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    parallel: 10
+    do: [{ id: b, type: probe, rate: { limit: 1, per: 1h }, with: { value: 1 } }]
+";
+    // Nine attempts wait: more than the eight places that a workflow has here.
+    let name = harness.publish(source).await;
+    let run = harness.start(&name, "{}").await;
+    let waits = |harness: &Harness| {
+        let runtime = harness.runtime.clone();
+        async move {
+            let steps = runtime.steps(TENANT, run, None, 1_000).await.unwrap().items;
+            steps.iter().filter(|it| (it.status, it.waits_for) == (StepStatus::Waiting, Some("rate"))).count()
+        }
+    };
+    harness.ledger.begun_reaches(1).await;
+    while waits(&harness).await != 9 {
+        tokio::task::yield_now().await;
+    }
+    let free = "
+name: held
+steps: [{ id: a, type: probe, with: { value: 1 } }]
+";
+    harness.publish(free).await;
+    assert_eq!(harness.end(harness.start(&name, "{}").await).await.status, RunStatus::Completed);
+    harness.runtime.cancel(by(run), CancelOptions::default()).await.unwrap();
+    assert_eq!(harness.end(run).await.status, RunStatus::Cancelled);
+    assert_eq!(harness.ledger.begun().len(), 2);
 }
 
 pub async fn runs_come_from_runs(harness: Harness) {

@@ -35,4 +35,10 @@ pub async fn one_key_starts_one_run(api: Api) {
     };
     signal().await.expect(202);
     api.until(&format!("/runs/{run}"), |it| it["status"] == "completed").await;
+    // The run has ended, and the signal is still the success that it was.
+    let again = signal().await;
+    assert_eq!(again.expect(202)["name"], "go");
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    let other = api.request(Method::POST, &format!("/runs/{run}/signals/go")).header("idempotency-key", "s");
+    send(other.json(&json!({ "by": "eve" }))).await.problem(409, "idempotency_key_reused");
 }

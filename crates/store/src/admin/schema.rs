@@ -31,6 +31,14 @@ pub struct Column {
     pub null: bool,
 }
 
+impl Column {
+    fn read(name: &str, kind: &str, rest: &[&str]) -> Column {
+        // SQLite's integer primary key is never null either.
+        let null = !rest.starts_with(&["not", "null"]) && !rest.starts_with(&["primary", "key"]);
+        Column { name: name.to_owned(), kind: kind.to_owned(), null }
+    }
+}
+
 /// All that is declared for one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schema {
@@ -73,17 +81,16 @@ fn read(sql: &str) -> Schema {
             (None, ["create", "table", name, "("]) => {
                 open = Some(Table { name: (*name).to_owned(), columns: Vec::new(), constraints: Vec::new() });
             }
+            (None, ["alter", "table", name, "add", "column", column, kind, rest @ ..]) => {
+                let table = schema.tables.iter_mut().find(|table| table.name == *name);
+                table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
+            }
             (None, ["create", "index", name, ..]) => schema.indexes.push((*name).to_owned()),
             (None, ["create", "trigger", name, ..]) => schema.triggers.push((*name).to_owned()),
             (Some(_), [first, ..]) if first.starts_with(')') => schema.tables.extend(open.take()),
             (Some(table), ["constraint", name, ..]) => table.constraints.push((*name).to_owned()),
             (Some(_), ["primary" | "unique" | "foreign" | "check", ..]) => {}
-            (Some(table), [name, kind, rest @ ..]) => table.columns.push(Column {
-                name: (*name).to_owned(),
-                kind: (*kind).to_owned(),
-                // SQLite's integer primary key is never null either.
-                null: !rest.starts_with(&["not", "null"]) && !rest.starts_with(&["primary", "key"]),
-            }),
+            (Some(table), [name, kind, rest @ ..]) => table.columns.push(Column::read(name, kind, rest)),
             _ => {}
         }
     }

@@ -75,10 +75,13 @@ impl Store {
             let name = row.string(0)?;
             let ours = Schema::declared(Dialect::Sqlite).table(&name).is_some();
             let about_it = |difference: &String| difference.contains(&format!("{name}."));
-            if ours
-                && !all.contains(&words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1)))
-                && !differences.iter().any(about_it)
-            {
+            let mut made_by = words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1));
+            // It writes columns that were added later into the statement.
+            for later in all.split(&format!("alter table {name} add column ")).skip(1) {
+                let column = later.split(';').next().unwrap_or_default();
+                made_by = made_by.replacen(&format!(", {column}"), "", 1);
+            }
+            if ours && !all.contains(&made_by) && !differences.iter().any(about_it) {
                 differences.push(format!("table {name} was made by another statement"));
             }
         }
