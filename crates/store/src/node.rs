@@ -256,11 +256,14 @@ const BURY: &str =
 const COUNT: &str = "select (select count(*) from lanes l left join nodes n on n.id = l.node_id \
                      where l.node_id is null or n.state <> 'alive'), (select count(*) from nodes where state = 'alive')";
 // Who is buried takes nothing, and two who take at once take different lanes.
-const TAKE_OVER: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
+// The lock on this node's own row makes it wait for, or be waited for by, its own goodbye: a node that has left takes
+// nothing.
+const TAKE_OVER: &str = "with alive as (select 1 from nodes where id = $1 and state = 'alive' for share) \
+                         update lanes set node_id = $1, epoch = epoch + 1 where id in \
                          (select l.id from lanes l left join nodes n on n.id = l.node_id \
                           where l.node_id is null or n.state <> 'alive' order by l.id limit $2 for update of l skip locked) \
                          and (node_id is null or node_id in (select id from nodes where state <> 'alive')) \
-                         and exists (select 1 from nodes where id = $1 and state = 'alive') \
+                         and exists (select 1 from alive) \
                          returning id, epoch";
 
 /// Whether nodes whose lease is over may be taken for dead.
@@ -305,8 +308,9 @@ pub(crate) async fn take_over(database: &Database, node: Uuid, bury: Bury) -> Re
 /// Gives the lanes away and says goodbye; the others hear of it at once if they listen.
 pub(crate) async fn leave(session: &Session, node: Uuid, hints: Hints) -> Result<(), StoreError> {
     session.batch("begin").await?;
-    session.run("update lanes set node_id = null where node_id = $1", &[Value::Uuid(node)]).await?;
+    // The node first: lanes that it is taking at this moment are its own once this has its lock.
     session.run("update nodes set state = 'left' where id = $1 and state = 'alive'", &[Value::Uuid(node)]).await?;
+    session.run("update lanes set node_id = null where node_id = $1", &[Value::Uuid(node)]).await?;
     session.batch("commit").await?;
     if hints == Hints::On {
         session.run(NOTIFY, &[EVERYBODY.into(), Hint::Lanes.word().into()]).await?;
