@@ -5,6 +5,7 @@
 mod db;
 mod runs;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub use db::{DbCommand, DbPlace};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
+pub use verify::VerifyArgs;
 
 /// What stands below `windlass --help`.
 const AFTER_HELP: &str = "\
@@ -100,6 +102,8 @@ pub enum Command {
     /// Look after the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Judge a database: is it what clients were told, what the outside saw, and what its own journals say?
+    Verify(VerifyArgs),
     /// The demo: a small shop, and the order saga against it
     #[command(subcommand)]
     Demo(DemoCommand),

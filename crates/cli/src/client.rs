@@ -14,7 +14,7 @@ use http::Method;
 
 pub use answer::Answer;
 pub use local::Local;
-pub use remote::Remote;
+pub use remote::{Remote, fetch};
 pub use sse::ServerEvent;
 
 use crate::{

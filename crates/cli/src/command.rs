@@ -11,6 +11,7 @@ mod runs;
 mod serve;
 mod start;
 mod tasks;
+mod verify;
 mod workflows;
 
 use clap::CommandFactory;
@@ -81,6 +82,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Approvals(command) => approvals::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,
+        Command::Verify(args) => verify::run(args, &context).await,
         Command::Demo(DemoCommand::Shop(shop)) => {
             shop.run().await.map_err(|error| Failure::new(Exit::Unreachable, "shop", format!("{error:#}")))?;
             Ok(Exit::Done)

@@ -82,6 +82,8 @@ impl Runtime {
             (Ok(Taken::Before) | Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }), Some(answer)) => {
                 answer.map(|()| view(row))
             }
+            // Somebody else was first: the step waits no more, or the run is over.
+            (Err(_), None) if row.status != ApprovalStatus::Pending => Err(decided(&row)),
             (told, _) => told.map(|_| view(row)),
         }
     }

@@ -66,6 +66,8 @@ async fn crash(plan: Plan) -> Result<Outcome> {
     outcome.count("rounds", round);
     outcome.at_least("runs", load.accepted().len() as u64, 20);
     outcome.count("told", world.ledger.count());
+    let arguments = ["--finished", "--minimum-runs", "20", "--minimum-effects", "20"];
+    tokio::task::block_in_place(|| world.verify(&arguments, &mut outcome))?;
     world.end(&outcome);
     Ok(outcome)
 }

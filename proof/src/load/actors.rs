@@ -57,7 +57,9 @@ pub async fn run_to_end(load: Load, case: Case, key: String) -> Result<()> {
         // It was taken and the run has ended, but the server died before it said so.
         let ended = answer.body["code"] == "run_not_open";
         ensure!(answer.is_success() || ended, "{key}: {answer:?}");
-        load.told(Told::Signal { run: run.clone(), name: (*signal).to_owned(), key: Some(key) }).await?;
+        if answer.is_success() {
+            load.told(Told::Signal { run: run.clone(), name: (*signal).to_owned(), key: Some(key) }).await?;
+        }
     }
     let ended = end(&load, &run).await.with_context(|| key.clone())?;
     load.enter(Accepted { key, run, case, ended });

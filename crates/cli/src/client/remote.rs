@@ -104,3 +104,14 @@ impl Remote {
         Failure::new(Exit::Unreachable, "unreachable", message)
     }
 }
+
+/// Reads something that is not the API.
+///
+/// # Errors
+/// Nobody answers there with success.
+pub async fn fetch(url: &str) -> Result<axum::body::Bytes, Failure> {
+    let unreachable = |error: reqwest::Error| Failure::new(Exit::Unreachable, "unreachable", format!("{url}: {error}"));
+    let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIME_MAX).build().map_err(unreachable)?;
+    let answer = http.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(unreachable)?;
+    answer.bytes().await.map_err(unreachable)
+}

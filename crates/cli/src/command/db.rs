@@ -114,12 +114,20 @@ async fn with<T>(
     database: &Database,
     look: impl AsyncFnOnce(&Store) -> Result<T, windlass_store::StoreError>,
 ) -> Result<T, Failure> {
-    needs(database)?;
-    let options = StoreOptions { migrate: Migrate::Refuse, ..options(database) };
-    let store = Store::open(options).await.map_err(of_store)?;
+    let store = look_at(database).await?;
     let seen = look(&store).await;
     store.close().await;
     seen.map_err(of_store)
+}
+
+/// Opens a database to look at it, as it is.
+///
+/// # Errors
+/// There is none, it is not of this program's version, or another process has it.
+pub(super) async fn look_at(database: &Database) -> Result<Store, Failure> {
+    needs(database)?;
+    let options = StoreOptions { migrate: Migrate::Refuse, ..options(database) };
+    Store::open(options).await.map_err(of_store)
 }
 
 async fn check(database: &Database, context: &Context) -> Outcome {
@@ -228,10 +236,10 @@ fn print_json(value: &impl Serialize, context: &Context) -> Result<bool, Failure
 }
 
 /// A progress bar where somebody can see it.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new(doing: &'static str) -> Bar {
+    pub(super) fn new(doing: &'static str) -> Bar {
         let target = match std::io::stderr().is_terminal() {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
@@ -250,12 +258,12 @@ impl Bar {
         self.0.set_position(progress.rows);
     }
 
-    fn runs(&self, runs: u64) {
+    pub(super) fn runs(&self, runs: u64) {
         self.0.set_message("runs");
         self.0.set_position(runs);
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }

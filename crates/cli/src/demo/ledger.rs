@@ -39,9 +39,14 @@ fn once() -> u64 {
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub enum Line {
+    /// It happened.
     Effect(Effect),
-    Repeat { key: String },
+    /// It was asked for again, and nothing happened.
+    Repeat {
+        /// Under this key.
+        key: String,
+    },
 }
 
 /// What became of a request to the ledger.

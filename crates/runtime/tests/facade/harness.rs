@@ -192,6 +192,13 @@ impl Harness {
         self.runtime = open(&self.database, &self.ledger, self.settings.clone()).await;
     }
 
+    /// Stops the server and opens its database, which nobody works on then.
+    pub async fn visit(&self) -> Store {
+        self.runtime.shutdown(Duration::from_secs(10)).await;
+        self.runtime.store().close().await;
+        Store::open(StoreOptions::new(self.database.location())).await.unwrap()
+    }
+
     /// Makes and publishes a workflow.
     pub async fn publish(&self, source: &str) -> String {
         let document = self.runtime.compile(source, Format::Yaml).unwrap_or_else(|error| panic!("{error:?}"));
@@ -252,12 +259,17 @@ impl Harness {
     }
 }
 
+impl Place {
+    fn location(&self) -> Location {
+        match self {
+            Place::Sqlite(dir) => Location::Sqlite { data_dir: dir.path().to_owned() },
+            Place::Postgres(postgres) => Location::Postgres { url: postgres.url.clone() },
+        }
+    }
+}
+
 async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings) -> Runtime {
-    let location = match database {
-        Place::Sqlite(dir) => Location::Sqlite { data_dir: dir.path().to_owned() },
-        Place::Postgres(postgres) => Location::Postgres { url: postgres.url.clone() },
-    };
-    let options = StoreOptions { lease_ms: 1_000, ..StoreOptions::new(location) };
+    let options = StoreOptions { lease_ms: 1_000, ..StoreOptions::new(database.location()) };
     let store = Store::open(options).await.unwrap();
     let catalogue = Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger)))]);
     Runtime::open(store, catalogue, settings).await.unwrap()

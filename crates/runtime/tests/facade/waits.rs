@@ -116,6 +116,30 @@ pub async fn cancel_takes_tasks_back(harness: Harness) {
     assert!(left.is_empty());
 }
 
+pub async fn of_many_decisions_one_counts(harness: Harness) {
+    let name = harness.publish("name: ask\nsteps: [{ id: ok, type: approval, with: { title: 'May I?' } }]").await;
+    let run = harness.start(&name, "{}").await;
+    harness.until(run, |view| view.status == RunStatus::Waiting).await;
+    let filter = ApprovalFilter { status: Some("pending".to_owned()), after: None, limit: 10 };
+    let approval = harness.runtime.approvals(TENANT, filter).await.unwrap().items[0].id;
+    let decide = |who: usize| {
+        harness.runtime.decide(DecideRequest {
+            tenant: TENANT,
+            approval,
+            verdict: Verdict::Approve,
+            by: Principal::Person(format!("person-{who}").into()),
+            form: Value::Null,
+            comment: None,
+        })
+    };
+    let answers = futures::future::join_all((0..20).map(decide)).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+    for refused in answers.into_iter().filter_map(Result::err) {
+        assert_eq!(refused.code(), "approval_decided", "{refused:?}");
+    }
+    assert_eq!(harness.end(run).await.status, RunStatus::Completed);
+}
+
 pub async fn people_decide(mut harness: Harness) {
     let source = "
 name: asks

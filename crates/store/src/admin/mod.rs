@@ -9,6 +9,7 @@ mod portable;
 pub mod schema;
 mod stats;
 mod validate;
+pub mod verify;
 
 pub use check::CheckReport;
 pub use copy::{OnProgress, Progress, copy_database, restore};
