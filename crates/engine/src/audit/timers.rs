@@ -40,7 +40,16 @@ fn due(history: &History, entry: &Entry, record: &StepRecord) -> Option<Timestam
     let span = |key: &str| record.input.get(key).and_then(Value::as_str).and_then(windlass_definition::duration::parse);
     match (record.status, &*record.type_name) {
         (StepStatus::Completed, "delay") => Some(started_at.after(span("for")?)),
-        (StepStatus::TimedOut, _) => Some(started_at.after(history.step(&entry.path).timeout?)),
+        (StepStatus::TimedOut, _) => {
+            // An attempt begins a moment after it was asked for, and a task when a worker takes it: its time counts from
+            // when it was asked for last.
+            let asked = history
+                .asked
+                .iter()
+                .rfind(|it| it.path == entry.path && it.attempt == entry.attempt && it.seq < entry.seq);
+            let since = asked.map_or(started_at, |asked| asked.at);
+            Some(since.after(history.step(&entry.path).timeout?))
+        }
         (StepStatus::Failed, "approval") => {
             let expired = record.error.as_ref().is_some_and(|error| &*error.code == "approval_expired");
             if expired { Some(started_at.after(span("expires")?)) } else { None }
