@@ -3,10 +3,12 @@
 CARGO ?= cargo
 # Where PostgreSQL's server programs are, for the tests; found by them when empty.
 export WINDLASS_POSTGRES_BIN ?=
-# What `make bench` is told.
+# What `make bench` and `make bench-peers` are told.
 BENCH ?=
+# Whom `make bench-peers` measures: all who are not in the file of results yet, when empty.
+PEERS ?=
 
-.PHONY: run test setup bench check fmt clippy tidy units docs
+.PHONY: run test setup bench bench-peers check fmt clippy tidy units docs
 
 ## Builds, starts a server and the demo shop, deploys the examples, runs the order saga and shows it.
 run:
@@ -43,6 +45,12 @@ units:
 bench: setup
 	$(CARGO) build --profile dist --package windlass-cli --package windlass-bench
 	target/dist/windlass-bench $(BENCH)
+
+## Measures other engines and ourselves at the same work; docs/peers.md says how. Needs Node.js and Python for most of them.
+## Options: make bench-peers PEERS="restate,dbos-sqlite" BENCH="--seconds 5 --clients 64"
+bench-peers: setup
+	$(CARGO) build --profile dist --package windlass-cli --package windlass-bench
+	target/dist/windlass-bench peers $(if $(PEERS),--only $(PEERS)) $(BENCH)
 
 ## Writes the generated pages and examples anew.
 docs:

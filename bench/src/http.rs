@@ -34,16 +34,14 @@ impl Target {
 
     /// The same with more headers; the body is JSON unless one of them says what it is.
     pub fn request_with(&self, method: &str, path: &str, headers: &[(&str, String)], body: &str) -> Vec<u8> {
-        let Target { address, token } = self;
-        let mut head =
-            format!("{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n");
+        let mut lines = format!("authorization: Bearer {}\r\n", self.token);
         if headers.iter().all(|(name, _)| *name != "content-type") {
-            head.push_str("content-type: application/json\r\n");
+            lines.push_str("content-type: application/json\r\n");
         }
         for (name, value) in headers {
-            head.extend([name, ": ", value.as_str(), "\r\n"]);
+            lines.extend([name, ": ", value.as_str(), "\r\n"]);
         }
-        format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        request((method, &format!("/api/v1{path}")), self.address, &lines, body)
     }
 
     /// Sends one request on a connection of its own and takes the body of its answer.
@@ -58,6 +56,13 @@ impl Target {
         }
         Ok(answer.body.to_vec())
     }
+}
+
+/// The bytes of a request by that method to that path; each of the headers ends its line.
+pub fn request((method, path): (&str, &str), address: SocketAddr, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n{body}")
+        .into_bytes()
 }
 
 /// What the server said.

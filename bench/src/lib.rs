@@ -10,6 +10,8 @@ pub mod limits;
 pub mod load;
 pub mod machine;
 pub mod options;
+pub mod peers;
+pub mod processes;
 mod progress;
 pub mod report;
 pub mod server;

@@ -37,11 +37,18 @@ pub struct Load {
     pub address: std::net::SocketAddr,
     /// The bytes of every request.
     pub request: Arc<[u8]>,
+    /// What the body of the right answer has in it.
+    pub expected: Arc<[u8]>,
     /// How many at once.
     pub clients: u32,
     /// How long.
     pub until: Until,
+    /// From the begin on, how long answers are waited for at most; a client whose answer has not come then, ends.
+    pub patience: Duration,
 }
+
+/// What the answer to a start of our own server has in it when the run has completed.
+pub const COMPLETED: &[u8] = br#""status":"completed""#;
 
 /// What a loop measured.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +59,7 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Requests, those of the warm-up too.
     pub requests: u64,
-    /// Of those, how many had another answer than a completed run.
+    /// Of those, how many had another answer than the right one.
     pub failures: u64,
 }
 
@@ -123,9 +130,13 @@ async fn client(shared: Arc<Shared>, mut connection: Connection) -> Result<Vec<D
             return Ok(done);
         }
         let sent = Instant::now();
-        let answer = connection.send(&shared.load.request).await?;
+        let patience = shared.load.patience.saturating_sub(shared.begin.elapsed());
+        let answer = match tokio::time::timeout(patience, connection.send(&shared.load.request)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Ok(done),
+        };
         let answered = Instant::now();
-        if is_completed(answer) {
+        if is_right(answer, &shared.load.expected) {
             done.push(Done { number, sent, answered });
         } else if shared.failures.fetch_add(1, Ordering::Relaxed) == 0 {
             eprintln!("\nbench: not completed: {} {}", answer.status, String::from_utf8_lossy(answer.body));
@@ -133,10 +144,9 @@ async fn client(shared: Arc<Shared>, mut connection: Connection) -> Result<Vec<D
     }
 }
 
-/// Whether the answer is that of a run which has completed.
-pub fn is_completed(answer: Answer<'_>) -> bool {
-    const COMPLETED: &[u8] = br#""status":"completed""#;
-    answer.status == 200 && answer.body.windows(COMPLETED.len()).any(|it| it == COMPLETED)
+/// Whether the answer says success and has that in its body.
+pub fn is_right(answer: Answer<'_>, expected: &[u8]) -> bool {
+    (200..300).contains(&answer.status) && answer.body.windows(expected.len()).any(|it| it == expected)
 }
 
 impl Shared {

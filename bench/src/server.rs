@@ -68,10 +68,14 @@ impl Recipe {
         let address = free_address()?;
         let mut process = Program::start(&mut self.command(address)?)?;
         let ready_after = ready(&mut process, address, "/readyz").with_context(|| self.end_of_log())?;
-        Ok(Server { process, target: Target { address, token: TOKEN.to_owned() }, ready_after })
+        Ok(Server { process, target: target(address), ready_after })
     }
 
-    fn command(&self, address: SocketAddr) -> Result<Command> {
+    /// The command that starts one at that address.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn command(&self, address: SocketAddr) -> Result<Command> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--listen").arg(address.to_string());
@@ -102,10 +106,7 @@ impl Server {
     /// # Errors
     /// The server refuses it.
     pub async fn deploy(&self, document: &Document) -> Result<()> {
-        let path = format!("/workflows/{}", document.name);
-        self.target.ask("PUT", &path, &document.json.to_string()).await?;
-        self.target.ask("POST", &format!("{path}/publish"), "").await?;
-        Ok(())
+        deploy(&self.target, document).await
     }
 
     /// Asks it to stop and waits until it has.
@@ -119,6 +120,22 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// How to reach a server at that address which was started by a [`Recipe`].
+pub fn target(address: SocketAddr) -> Target {
+    Target { address, token: TOKEN.to_owned() }
+}
+
+/// Deploys and publishes a workflow.
+///
+/// # Errors
+/// The server refuses it.
+pub async fn deploy(target: &Target, document: &Document) -> Result<()> {
+    let path = format!("/workflows/{}", document.name);
+    target.ask("PUT", &path, &document.json.to_string()).await?;
+    target.ask("POST", &format!("{path}/publish"), "").await?;
+    Ok(())
 }
 
 /// The path of a start that waits for its run.

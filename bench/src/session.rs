@@ -23,6 +23,8 @@ const FAN_OUT_RUNS: u32 = 20;
 const FAN_OUT_WIDTH: u32 = 1_000;
 /// Steps of a run where several steps are meant.
 const STEPS: u32 = 10;
+/// Longer than any measurement takes.
+const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 /// Starts, of which the median is told.
 const STARTS: usize = 7;
 
@@ -87,8 +89,10 @@ impl Session<'_> {
             what: format!("{}: {what}", self.recipe.database.name()),
             address: server.target.address,
             request: server.target.request("POST", &start_path(&document.name), document::BODY).into(),
+            expected: load::COMPLETED.into(),
             clients: self.options.clients,
             until: Until::Elapsed(self.options.time()),
+            patience: PATIENCE,
         }
     }
 

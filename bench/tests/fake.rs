@@ -11,6 +11,7 @@ use windlass_bench::{
     load::{self, Load, Until},
 };
 
+const PATIENCE: Duration = Duration::from_secs(600);
 const COMPLETED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{\"status\":\"completed\"}";
 
 /// A server that answers each request with the next of `answers`, in pieces of so many bytes.
@@ -94,7 +95,8 @@ async fn a_loop_counts_right_answers_after_its_warm_up() {
     ] {
         let address = fake(answers, 99).await;
         let request = target(address).request("POST", "/x", "{}").into();
-        let load = Load { what: "fake".to_owned(), address, request, clients, until };
+        let expected = load::COMPLETED.into();
+        let load = Load { what: "fake".to_owned(), address, request, expected, clients, until, patience: PATIENCE };
         let measured = load::run(load).await.unwrap();
         let count = measured.latencies_us.len();
         assert!(counted.contains(&count), "{count} counted");

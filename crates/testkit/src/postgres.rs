@@ -32,14 +32,18 @@ pub struct Postgres {
 /// # Panics
 /// If PostgreSQL is not installed or does not start: the text says what to do.
 pub async fn postgres() -> Postgres {
-    match database().await {
+    match postgres_in("windlass-test-postgres").await {
         Ok(database) => database,
         Err(error) => panic!("no PostgreSQL for this test: {error:#}"),
     }
 }
 
-async fn database() -> Result<Postgres> {
-    let cluster = Cluster::here()?;
+/// Makes an empty database on the cluster of that name, which only those share who ask for it by the same name.
+///
+/// # Errors
+/// PostgreSQL is not installed or does not start: the text says what to do.
+pub async fn postgres_in(cluster: &str) -> Result<Postgres> {
+    let cluster = Cluster::here(cluster)?;
     let (user, port) = tokio::task::spawn_blocking(move || cluster.join()).await??;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -64,10 +68,10 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn here() -> Result<Cluster> {
+    fn here(name: &str) -> Result<Cluster> {
         let user = std::fs::metadata("/proc/self").context("no /proc")?.uid();
         let wrapper = if user == 0 { unprivileged()? } else { Vec::new() };
-        let home = std::env::temp_dir().join(format!("windlass-test-postgres-{user}"));
+        let home = std::env::temp_dir().join(format!("{name}-{user}"));
         Ok(Cluster { home, programs: programs()?, wrapper, root: user == 0 })
     }
 

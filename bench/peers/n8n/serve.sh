@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+set -euo pipefail
+source ./environment.sh
+exec "${n8n[@]}" start
