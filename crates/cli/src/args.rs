@@ -144,6 +144,10 @@ pub struct RunArgs {
     #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = serve::switch(), num_args = 0..=1)]
     #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
     pub allow_exec: bool,
+    /// A file with the key that outgoing webhooks are signed with: `whsec_` and base64; two, with a space between them,
+    /// while one replaces the other. Without it, `WINDLASS_WEBHOOK_SIGNING_KEY` may hold the key itself
+    #[arg(long, env = "WINDLASS_WEBHOOK_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub webhook_signing_key_file: Option<PathBuf>,
 }
 
 /// What `windlass start` takes.

@@ -10,6 +10,7 @@ use windlass_definition::{step_type::StepTypes, step_types::built_in};
 use windlass_runtime::{Runtime, Settings, step::Catalogue};
 use windlass_steps::{
     egress::{EgressOptions, address::PrivateNetwork},
+    emit::SigningKeys,
     exec::ExecOptions,
 };
 use windlass_store::{Location, Store, StoreError, StoreOptions};
@@ -149,26 +150,56 @@ pub fn of_database(global: &Global, sources: Sources) -> Result<Database, Failur
 }
 
 /// What steps may do beyond the ordinary.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Allowed {
     /// Reach private addresses.
     pub private_network: bool,
     /// Run programs on this machine.
     pub exec: bool,
+    /// Send webhooks, signed with these keys.
+    pub webhook_keys: SigningKeys,
 }
 
 impl Allowed {
     /// What the environment allows, for commands that have no option of their own for it.
-    fn by_environment() -> Allowed {
+    ///
+    /// # Errors
+    /// The keys of webhooks cannot be read.
+    fn by_environment() -> Result<Allowed, Failure> {
         let on = |name: &str| {
             std::env::var(name).is_ok_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
         };
-        Allowed { private_network: on("WINDLASS_ALLOW_PRIVATE_NETWORK"), exec: on("WINDLASS_ALLOW_EXEC") }
+        let file = std::env::var_os("WINDLASS_WEBHOOK_SIGNING_KEY_FILE").map(PathBuf::from);
+        Ok(Allowed {
+            private_network: on("WINDLASS_ALLOW_PRIVATE_NETWORK"),
+            exec: on("WINDLASS_ALLOW_EXEC"),
+            webhook_keys: webhook_keys(file.as_deref())?,
+        })
     }
 }
 
+/// The keys that webhooks are signed with: those in that file, or in `WINDLASS_WEBHOOK_SIGNING_KEY`, or none. They are
+/// no option of a command, because everybody on a machine sees those.
+///
+/// # Errors
+/// The file cannot be read, or what is there is no key. The text does not say what stands there.
+pub fn webhook_keys(file: Option<&Path>) -> Result<SigningKeys, Failure> {
+    let variable = "WINDLASS_WEBHOOK_SIGNING_KEY";
+    let (place, text) = match (file, std::env::var(variable)) {
+        (Some(file), _) => {
+            let place = file.display().to_string();
+            let text = std::fs::read_to_string(file);
+            (place.clone(), text.map_err(|error| Failure::refused(format!("cannot read {place}: {error}")))?)
+        }
+        (None, Ok(text)) => (variable.to_owned(), text),
+        (None, Err(std::env::VarError::NotPresent)) => return Ok(SigningKeys::default()),
+        (None, Err(std::env::VarError::NotUnicode(_))) => (variable.to_owned(), String::new()),
+    };
+    SigningKeys::parse(&text).map_err(|error| Failure::refused(format!("the signing key in {place}: {error}")))
+}
+
 /// Why a database is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Purpose {
     /// To serve.
     Serve(Allowed),
@@ -187,6 +218,7 @@ pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
     let options = windlass_steps::Options {
         egress: EgressOptions { private_network, ..EgressOptions::default() },
         exec: allowed.exec.then(ExecOptions::default),
+        webhook_keys: allowed.webhook_keys,
         ..windlass_steps::Options::default()
     };
     windlass_steps::catalogue(options).map_err(|error| Failure::internal(format!("cannot set up steps: {error}")))
@@ -215,7 +247,7 @@ pub fn location(database: &Database) -> Location {
 pub async fn open_runtime(database: &Database, purpose: Purpose) -> Result<Runtime, Failure> {
     let allowed = match purpose {
         Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
-        Purpose::Command => Allowed::by_environment(),
+        Purpose::Command => Allowed::by_environment()?,
     };
     let catalogue = catalogue(allowed)?;
     let store = Store::open(StoreOptions::new(location(database))).await.map_err(of_store)?;

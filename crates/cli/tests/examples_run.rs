@@ -17,6 +17,7 @@ use windlass_runtime::{
 use windlass_steps::{
     Options, catalogue,
     egress::{EgressOptions, address::PrivateNetwork},
+    emit::SigningKeys,
     jq::{HelperCommand, JqOptions},
 };
 use windlass_store::{Location, Store, StoreOptions};
@@ -48,6 +49,7 @@ impl Scene {
         let options = Options {
             egress: EgressOptions { private_network: PrivateNetwork::Allow, ..EgressOptions::default() },
             jq: JqOptions { helper: Some(helper), ..JqOptions::default() },
+            webhook_keys: SigningKeys::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
             ..Options::default()
         };
         let runtime = Runtime::open(store, catalogue(options).unwrap(), Settings::default()).await.unwrap();
@@ -260,4 +262,28 @@ async fn steps(scene: &Scene, run: RunId) -> BTreeMap<String, (i64, i64)> {
             None => return found,
         }
     }
+}
+
+#[tokio::test]
+async fn a_webhook_comes_with_one_id_until_it_is_taken() {
+    let scene = Scene::open(&["webhook"]).await;
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let deliveries = seen.clone();
+    // The receiver is not well at first.
+    let receive = move |headers: axum::http::HeaderMap| {
+        let mut deliveries = deliveries.lock().unwrap();
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        deliveries.push((header("webhook-id"), header("webhook-signature")));
+        let status = if deliveries.len() == 1 { 503 } else { 202 };
+        std::future::ready(axum::http::StatusCode::from_u16(status).unwrap())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let receiver = format!("http://{}/hooks", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/hooks", axum::routing::post(receive));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let (status, output) = scene.run("webhook", json!({ "receiver": receiver, "order": "A-1" })).await;
+    assert_eq!((status.as_str(), &output), ("completed", &json!(202)));
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen.len(), &seen[0].0), (2, &seen[1].0), "{seen:?}");
+    assert!(seen.iter().all(|(id, signature)| id.starts_with("msg_") && signature.starts_with("v1,")), "{seen:?}");
 }

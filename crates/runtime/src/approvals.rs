@@ -93,8 +93,8 @@ impl Runtime {
 /// that person has not decided.
 fn said_before(row: &ApprovalRow, decision: &Decision) -> Option<Result<(), RuntimeError>> {
     let responses = row.responses.as_array()?;
-    let said = responses.iter().filter_map(|it| serde_json::from_value::<Decision>(it.clone()).ok());
-    let said = said.filter(|it| it.by == decision.by).next_back()?;
+    let mut said = responses.iter().filter_map(|it| serde_json::from_value::<Decision>(it.clone()).ok());
+    let said = said.rfind(|it| it.by == decision.by)?;
     Some(if said == *decision { Ok(()) } else { Err(decided(row)) })
 }
 

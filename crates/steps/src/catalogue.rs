@@ -7,7 +7,7 @@ use windlass_runtime::step::{Catalogue, Step};
 use crate::{
     bench::Bench,
     egress::{Egress, EgressError, EgressOptions},
-    emit::Emit,
+    emit::{Emit, SigningKeys},
     exec::{Exec, ExecOptions},
     http::Http,
     jq::{Jq, JqOptions},
@@ -21,6 +21,8 @@ pub struct Options {
     pub egress: EgressOptions,
     /// What `exec` may do; without this there is no such step type.
     pub exec: Option<ExecOptions>,
+    /// What outgoing webhooks are signed with; without a key none is sent.
+    pub webhook_keys: SigningKeys,
     /// How `jq` programs are run.
     pub jq: JqOptions,
 }
@@ -33,7 +35,7 @@ pub fn catalogue(options: Options) -> Result<Catalogue, EgressError> {
     let egress = Egress::new(options.egress)?;
     let mut steps: Vec<Arc<dyn Step>> = vec![
         Arc::new(Bench),
-        Arc::new(Emit),
+        Arc::new(Emit::new(egress.clone(), options.webhook_keys)),
         Arc::new(Http::new(egress)),
         Arc::new(Jq::new(options.jq)),
         Arc::new(SharedState),

@@ -1,7 +1,9 @@
-//! `emit`: an event for other runs, and for whoever listens.
+//! `emit`: an event for other runs, or a signed webhook for another system.
 //!
 //! Invariant: an event's source and id count once, and the id is the step's key unless the document gives one: however
 //! often an attempt is repeated, there is one event.
+
+mod webhook;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,20 +16,39 @@ use windlass_runtime::{
     step::{Boxed, Step, StepContext, StepFailure},
 };
 
-use crate::schema;
+pub use webhook::{BadKey, SigningKeys};
+
+use crate::{egress::Egress, schema};
 
 const DOCUMENTATION: &str = "\
 Emits a CloudEvent (1.0): runs that wait for one like it take it, and it is kept for those that begin to wait later.
 
-`source` is `/workflows/<name>` and `id` the step's key when they are not given. An event of the same source and id \
-counts once.";
+`source` is `/workflows/<name>` and `id` the step's key when they are not given (its SHA-256 when it has more than 200 \
+characters). An event of the same source and id counts once.
+
+With `webhook`, the event is sent to that address instead, as Standard Webhooks has it: a POST of the event, which also \
+has its `time` as `timestamp`, with `webhook-id` (the same on every retry), `webhook-timestamp` and `webhook-signature`. \
+An answer other than 2xx fails the step as it does for `http`; redirects are not followed. The server signs with its own \
+key: `--webhook-signing-key-file FILE` or `WINDLASS_WEBHOOK_SIGNING_KEY`, `whsec_` and 24 to 64 bytes in base64; two keys \
+with a space between them make two signatures, while one replaces the other. A server without a key sends nothing and \
+fails the step with `denied/no_signing_key`.";
 
 /// How long `type`, `source`, `id` and `subject` may be.
 const NAME_CHARS_MAX: usize = 200;
 
 /// The step type.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Emit;
+#[derive(Debug, Clone)]
+pub struct Emit {
+    egress: Egress,
+    keys: SigningKeys,
+}
+
+impl Emit {
+    /// The step type over that client, signing webhooks with those keys.
+    pub fn new(egress: Egress, keys: SigningKeys) -> Emit {
+        Emit { egress, keys }
+    }
+}
 
 /// The `with` of `emit`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,6 +72,8 @@ struct EmitWith {
     id: Option<String>,
     /// When it happened, as RFC 3339; when the step became ready when absent.
     time: Option<String>,
+    /// Send it to this address, signed, instead of keeping it for runs.
+    webhook: Option<String>,
 }
 
 /// The output of `emit`.
@@ -60,8 +83,12 @@ struct EmitOutput {
     id: String,
     /// Where it comes from.
     source: String,
-    /// How many runs took it at once.
-    taken: usize,
+    /// How many runs took it at once; absent for a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<usize>,
+    /// The status that the receiver of a webhook answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
 }
 
 impl Step for Emit {
@@ -81,16 +108,25 @@ impl Step for Emit {
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
         Box::pin(async move {
             let with: EmitWith = schema::read_with("emit", &input)?;
+            let webhook = with.webhook.as_deref().map(webhook::address).transpose()?;
             let request = request(context, with)?;
             let (id, source) = (request.id.clone(), request.source.clone());
-            let published = context.events.publish(request).await.map_err(failed)?;
-            Ok(schema::to_output(&EmitOutput { id, source, taken: published.taken }))
+            let (taken, status) = match webhook {
+                None => (Some(context.events.publish(request).await.map_err(failed)?.taken), None),
+                Some(url) => (None, Some(webhook::deliver(self, context, url, &request).await?)),
+            };
+            Ok(schema::to_output(&EmitOutput { id, source, taken, status }))
         })
     }
 }
 
+/// The key of a step, in a form that fits an event's id.
+fn id_of(key: &str) -> String {
+    if key.chars().count() <= NAME_CHARS_MAX { key.to_owned() } else { webhook::digest(key) }
+}
+
 fn request(context: &StepContext, with: EmitWith) -> Result<EventRequest, StepFailure> {
-    let id = with.id.unwrap_or_else(|| context.key.to_string());
+    let id = with.id.unwrap_or_else(|| id_of(&context.key));
     let source = with.source.unwrap_or_else(|| format!("/workflows/{}", context.workflow));
     let named = [
         ("type", Some(&with.event_type)),

@@ -3,7 +3,7 @@
 //! Invariant: whoever repeats an attempt sends the same `Idempotency-Key`, so that a service that honours it acts once.
 
 mod body;
-mod status;
+pub(crate) mod status;
 mod with;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use reqwest::{Method, Url, header::HeaderMap};
 use schemars::JsonSchema;
 use serde::Serialize;
+use status::Expected;
 use tokio::time::Instant;
 use windlass_definition::{
     Class, Error, Value,
@@ -34,7 +35,8 @@ Sends an HTTP request and waits for the answer.
 A status that `expect` does not name fails the step with class `http` and the status as its code; 408, 425, 429, 500, \
 502, 503 and 504 are worth a retry, and a `Retry-After` header is in `details.retry_after_ms`. Failing to connect is \
 class `connect`. Requests other than GET, HEAD and OPTIONS carry `Idempotency-Key: <step.key>` unless `headers` gives \
-one: the same key on every retry.
+one: the same key on every retry. Such a request, when its step is asked to stop, still has 5 seconds for its answer: \
+what is known to have happened can be undone.
 
 Addresses that are not public are refused unless the server's settings allow them.";
 
@@ -95,13 +97,9 @@ impl Step for Http {
             let with: HttpWith = schema::read_with("http", &input)?;
             let request = with.request(&context.key)?;
             let expected = with.expected()?;
-            let asked = Asked { method: request.method.clone(), url: public_url(&request.url) };
             let started = Instant::now();
-            let response = self.answer(context, request).await?;
+            let response = exchange(&self.egress, context, request, &expected).await?;
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            if !expected.contains(response.status.as_u16()) {
-                return Err(StepFailure::maybe_sent(status::failure(&asked, &response)));
-            }
             let body = body::read(with.response, &response)?;
             let output = HttpOutput {
                 status: response.status.as_u16(),
@@ -115,20 +113,28 @@ impl Step for Http {
     }
 }
 
-impl Http {
-    async fn answer(&self, context: &StepContext, request: Request) -> Result<Response, StepFailure> {
-        let safe = is_safe(&request.method);
-        let answer = self.egress.send(request);
-        tokio::pin!(answer);
-        let result: Result<Response, EgressFailure> = tokio::select! {
-            result = &mut answer => result,
-            () = context.stop.cancelled() => {
-                let grace = if safe { Duration::ZERO } else { ANSWER_GRACE };
-                tokio::time::timeout(grace, answer).await.map_err(|_| stopped())?
-            }
-        };
-        Ok(result?)
+/// Sends a request and gives its answer, if its status is an expected one.
+pub(crate) async fn exchange(
+    egress: &Egress,
+    context: &StepContext,
+    request: Request,
+    expected: &Expected,
+) -> Result<Response, StepFailure> {
+    let asked = Asked { method: request.method.clone(), url: public_url(&request.url) };
+    let answer = egress.send(request);
+    tokio::pin!(answer);
+    let result: Result<Response, EgressFailure> = tokio::select! {
+        result = &mut answer => result,
+        () = context.stop.cancelled() => {
+            let grace = if is_safe(&asked.method) { Duration::ZERO } else { ANSWER_GRACE };
+            tokio::time::timeout(grace, answer).await.map_err(|_| stopped())?
+        }
+    };
+    let response = result?;
+    if expected.contains(response.status.as_u16()) {
+        return Ok(response);
     }
+    Err(StepFailure::maybe_sent(status::failure(&asked, &response)))
 }
 
 /// What was asked, for messages: without whatever in a URL may be secret.

@@ -40,7 +40,7 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
         listen: args.listen,
         bootstrap_token: std::env::var("WINDLASS_BOOTSTRAP_TOKEN").ok(),
         // The shop is on this machine.
-        allowed: Allowed { private_network: true, exec: false },
+        allowed: Allowed { private_network: true, ..Allowed::default() },
         grace: GRACE,
     };
     let server = Server::start(serving).await?;

@@ -18,7 +18,7 @@ use crate::{
     follow::{Ended, Follow, Show},
     input::{self, WorkflowFile},
     output,
-    place::{Allowed, Database, Purpose},
+    place::{self, Allowed, Database, Purpose},
     serving,
 };
 
@@ -32,9 +32,13 @@ const STEPS_PAGE: &str = "1000";
 pub async fn run(args: RunArgs, context: &Context) -> Outcome {
     let what = What::of(&args)?;
     let database = context.database()?;
-    let allowed = Allowed { private_network: args.allow_private_network, exec: args.allow_exec };
+    let allowed = Allowed {
+        private_network: args.allow_private_network,
+        exec: args.allow_exec,
+        webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
+    };
     // A document that is refused opens nothing and writes nothing.
-    let document = what.file.as_ref().map(|file| compile(file, allowed)).transpose()?;
+    let document = what.file.as_ref().map(|file| compile(file, allowed.clone())).transpose()?;
     let input = args.input.as_deref().map(|text| input::json(text, "--input")).transpose()?;
     let local = Local::open(&database, Purpose::Run(allowed)).await?;
     let stop = CancellationToken::new();

@@ -10,7 +10,7 @@ use crate::{
     args::{LogFormat, ServeArgs},
     exit::{Exit, Failure, Outcome},
     output,
-    place::Allowed,
+    place::{self, Allowed},
     serving::{Server, Serving, StopSignals},
 };
 
@@ -26,7 +26,11 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         database,
         listen: args.listen,
         bootstrap_token: args.bootstrap_token,
-        allowed: Allowed { private_network: args.allow_private_network, exec: args.allow_exec },
+        allowed: Allowed {
+            private_network: args.allow_private_network,
+            exec: args.allow_exec,
+            webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
+        },
         grace: Duration::from_secs(args.grace_seconds),
     };
     let mut signals = StopSignals::heed();

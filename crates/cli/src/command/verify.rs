@@ -30,7 +30,7 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Outcome {
     };
     let store = look_at(&context.database()?).await?;
     // Documents may use every step type that this program has.
-    let types = place::step_types(Allowed { exec: true, private_network: false })?;
+    let types = place::step_types(Allowed { exec: true, ..Allowed::default() })?;
     let address = args.effects.filter(|it| is_address(it)).map(|it| it.trim_end_matches('/').to_owned());
     let options = VerifyOptions {
         at_rest: args.finished,

@@ -10,7 +10,7 @@ use crate::{egress::Response, schema::invalid};
 
 /// Statuses that count as success, as inclusive ranges.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Expected(Vec<(u16, u16)>);
+pub(crate) struct Expected(Vec<(u16, u16)>);
 
 impl Default for Expected {
     fn default() -> Expected {
@@ -19,6 +19,11 @@ impl Default for Expected {
 }
 
 impl Expected {
+    /// 2xx alone.
+    pub(crate) fn success() -> Expected {
+        Expected(vec![(200, 299)])
+    }
+
     /// Reads what a document says.
     pub(super) fn parse(patterns: &[StatusPattern]) -> Result<Expected, StepFailure> {
         let ranges: Option<Vec<(u16, u16)>> = patterns.iter().map(range).collect();
@@ -28,7 +33,7 @@ impl Expected {
     }
 
     /// Whether that status counts as success.
-    pub(super) fn contains(&self, status: u16) -> bool {
+    pub(crate) fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 }
