@@ -280,5 +280,9 @@ pub fn of_store(error: StoreError) -> Failure {
         StoreError::Conflict(_) | StoreError::Invalid(_) => (Exit::Refused, "refused"),
         StoreError::Damaged(_) => (Exit::Internal, "damaged"),
     };
-    Failure::new(exit, code, error.to_string())
+    let message = match &error {
+        StoreError::Damaged(_) => format!("{error}. `windlass db check` lists all that is damaged"),
+        _ => error.to_string(),
+    };
+    Failure::new(exit, code, message)
 }

@@ -45,6 +45,11 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(detail) => unavailable(detail),
             StoreError::Conflict(detail) => Problem::conflict("conflict", detail),
             StoreError::Invalid(detail) => Problem::invalid("invalid_input", detail),
+            StoreError::Damaged(detail) => {
+                tracing::error!(%detail, "the database is damaged");
+                let detail = format!("the database is damaged: {detail}; `windlass db check` lists all that is");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "database_damaged", detail)
+            }
             StoreError::Closed => unavailable("the server is about to stop".into()),
             error => {
                 tracing::error!(%error, "the store refused");

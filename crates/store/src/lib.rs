@@ -38,6 +38,7 @@ pub use committer::commit::{
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,
     TimerChange, UndoStatus,
 };
+pub use database::vfs::disk::{Change, Disk, DiskError, put_below};
 pub use database::{Database, Dialect, Row, Statement, Value};
 pub use error::StoreError;
 pub use events::{EventRow, EventWait};

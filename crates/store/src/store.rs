@@ -133,6 +133,9 @@ impl Store {
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.queues.iter().for_each(|queue| queue.close());
+        if let Database::Sqlite(sqlite) = &inner.database {
+            sqlite.close();
+        }
         let threads = std::mem::take(&mut *inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let (keepers, writers): (Vec<_>, Vec<_>) =
             threads.into_iter().partition(|thread| thread.thread().name() == Some("postgres-lease"));
@@ -327,14 +330,14 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
     let mut connection = open_writer(&files)?;
     migrate::sqlite(&mut connection, options.migrate)?;
     files.keep_reserve();
-    let sqlite = Sqlite::start(Arc::clone(&files), Arc::clone(&queue))?;
-    let writer = committer::sqlite::start(committer::sqlite::Start {
+    let (sqlite, mut threads) = Sqlite::start(Arc::clone(&files), Arc::clone(&queue))?;
+    threads.extend(committer::sqlite::start(committer::sqlite::Start {
         connection,
         files,
         queue: Arc::clone(&queue),
         clock: Arc::clone(&clock),
         fatal: Arc::clone(&options.fatal),
-    })?;
+    })?);
     ownership.add([(LaneId(1), 1)]);
     let (outgoing, _) = mpsc::channel(node::HINTS_MAX);
     let (_, answering_since) = watch::channel(Instant::now());
@@ -345,7 +348,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         blob_threshold_bytes: options.blob_threshold_bytes,
         identity: identity(&options),
         queues: vec![queue],
-        threads: Mutex::new(vec![writer]),
+        threads: Mutex::new(threads),
         hints: broadcast::Sender::new(64),
         outgoing,
         answering_since,
@@ -374,6 +377,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     if options.lanes == 0 {
         return visit(address, options, clock, ownership).await;
     }
+    warn_of_no_checksums(&session).await?;
     ownership.add(node::register(&session, ownership.node(), &identity).await?);
 
     let queues: Vec<Arc<Queue>> = (0..options.writers.max(1)).map(|_| Arc::new(Queue::default())).collect();
@@ -468,6 +472,15 @@ pub(crate) async fn refuse_alive(session: &Session) -> Result<(), StoreError> {
             )))
         }
     }
+}
+
+/// A damaged page of PostgreSQL is found by PostgreSQL, if it was told to look.
+async fn warn_of_no_checksums(session: &Session) -> Result<(), StoreError> {
+    let checksums = session.run("select current_setting('data_checksums')", &[]).await?.rows;
+    if checksums.first().map(|row| row.string(0)).transpose()?.as_deref() == Some("off") {
+        tracing::warn!("data_checksums of PostgreSQL is off: a damaged page would not be noticed");
+    }
+    Ok(())
 }
 
 async fn server_time(session: &Session) -> Result<Timestamp, StoreError> {

@@ -132,7 +132,9 @@ pub(super) async fn look_at(database: &Database) -> Result<Store, Failure> {
 
 async fn check(database: &Database, context: &Context) -> Outcome {
     let bar = Bar::new("checking");
-    let report = with(database, async |store| store.check(|runs| bar.runs(runs)).await).await?;
+    needs(database)?;
+    let options = StoreOptions { migrate: Migrate::Refuse, ..options(database) };
+    let report = admin::check(options, |runs| bar.runs(runs)).await.map_err(of_store)?;
     bar.finish();
     if context.json() {
         output::json(&report)?;
@@ -143,6 +145,11 @@ async fn check(database: &Database, context: &Context) -> Outcome {
         let word = if report.problem_count == 0 { "sound" } else { "damaged" };
         let counts = format!("{} runs, {} journal rows, {} problems", report.runs, report.rows, report.problem_count);
         output::line(format!("{word}: {counts}"))?;
+        if report.problem_count > 0 {
+            output::note(
+                "what is damaged is not served; `windlass db restore` makes a database from a backup, in an empty place",
+            );
+        }
     }
     Ok(if report.problem_count == 0 { Exit::Done } else { Exit::NotCompleted })
 }

@@ -11,7 +11,7 @@ mod stats;
 mod validate;
 pub mod verify;
 
-pub use check::CheckReport;
+pub use check::{CheckReport, check};
 pub use copy::{OnProgress, Progress, copy_database, restore};
 pub use portable::Tally;
 pub use stats::{NodeRow, Stats, Status, TableStats};

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,7 @@ use crate::{
     },
     database::{
         Tx, Value,
-        sqlite::{Files, SqliteTx, open_reader, refused},
+        sqlite::{DISK_FULL, Files, SqliteTx, open_reader, refused},
     },
 };
 
@@ -41,6 +42,8 @@ const LOG_PAGES_MAX: i32 = 65_536;
 const ORDINARY_MAX: usize = 64;
 /// How long ordinary writes may take in a turn that has none of the engine's.
 const ORDINARY_ALONE: Duration = Duration::from_millis(2);
+/// How long the disk was not full before bytes are set aside again.
+const RESERVE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// The pages in the log, as SQLite tells the writer after each commit.
@@ -72,10 +75,10 @@ pub(crate) struct Start {
     pub fatal: Fatal,
 }
 
-/// Starts the writer and the checkpointer; the handle ends when the queue is closed and empty.
-pub(crate) fn start(start: Start) -> Result<std::thread::JoinHandle<()>, StoreError> {
+/// Starts the writer and the checkpointer; the threads end when the queue is closed and empty.
+pub(crate) fn start(start: Start) -> Result<[JoinHandle<()>; 2], StoreError> {
     let next_run_key = start.connection.query_row(LAST_RUN_KEY, [], |row| row.get::<_, i64>(0)).map_err(refused)? + 1;
-    let checkpointer = start_checkpointer(&start.files)?;
+    let (checkpointer, checkpoints) = start_checkpointer(&start.files)?;
     let spawned = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
         start.connection.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(pages);
@@ -92,13 +95,15 @@ pub(crate) fn start(start: Start) -> Result<std::thread::JoinHandle<()>, StoreEr
             sql,
             checkpointer,
             ordinary_max: ORDINARY_MAX,
+            full_since: None,
         };
         while let Some(turn) = start.queue.take_blocking(writer.ordinary_max) {
             writer.turn(turn);
         }
         writer.finish();
     });
-    spawned.map_err(|error| StoreError::Unavailable(format!("no thread for the writer: {error}")))
+    let writer = spawned.map_err(|error| StoreError::Unavailable(format!("no thread for the writer: {error}")))?;
+    Ok([writer, checkpoints])
 }
 
 /// The thread that moves the log into the database file while the writer goes on.
@@ -107,7 +112,7 @@ struct Checkpointer {
     busy: Arc<AtomicBool>,
 }
 
-fn start_checkpointer(files: &Files) -> Result<Checkpointer, StoreError> {
+fn start_checkpointer(files: &Files) -> Result<(Checkpointer, JoinHandle<()>), StoreError> {
     let connection = open_reader(files)?;
     connection.pragma_update(None, "query_only", false).map_err(refused)?;
     let (wake, woken) = mpsc::sync_channel::<()>(1);
@@ -116,14 +121,14 @@ fn start_checkpointer(files: &Files) -> Result<Checkpointer, StoreError> {
     let spawned = std::thread::Builder::new().name("sqlite-checkpoint".to_owned()).spawn(move || {
         while woken.recv().is_ok() {
             let done = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
-            if let Err(error) = done {
+            if let Err(error) = done.map_err(refused) {
                 tracing::warn!(%error, "a checkpoint failed; the log grows until one works");
             }
             flag.store(false, Ordering::Release);
         }
     });
-    spawned.map_err(|error| StoreError::Unavailable(format!("no thread for checkpoints: {error}")))?;
-    Ok(Checkpointer { wake, busy })
+    let thread = spawned.map_err(|error| StoreError::Unavailable(format!("no thread for checkpoints: {error}")))?;
+    Ok((Checkpointer { wake, busy }, thread))
 }
 
 /// Why a job is not in the batch.
@@ -159,6 +164,8 @@ struct Writer {
     sql: Vec<String>,
     checkpointer: Checkpointer,
     ordinary_max: usize,
+    /// When the disk was full last; none once the reserve was set aside again.
+    full_since: Option<Instant>,
 }
 
 type Outcome = Result<Committed, CommitError>;
@@ -180,22 +187,80 @@ impl Writer {
         let outcomes = self.apply(&turn.jobs);
         let engine_took = began.elapsed();
         let replies = self.ordinary(turn.ordinary, engine_took, turn.jobs.is_empty());
-        let committed = self.commit();
-        match &committed {
-            Ok(()) => self.chains.commit(),
-            Err(_) => self.chains.rollback(0),
-        }
+        let (outcomes, committed) = if self.is_ended() {
+            // One write was refused in a way that took all others with it.
+            (self.each_alone(&turn.jobs), Err(StoreError::Unavailable("another write failed: try again".to_owned())))
+        } else {
+            self.commit_all(outcomes)
+        };
         for (job, outcome) in turn.jobs.into_iter().zip(outcomes) {
-            let outcome = match &committed {
-                Ok(()) => outcome,
-                Err(error) => Err(CommitError::Failed(error.clone())),
-            };
             (job.done)(outcome);
         }
         for reply in replies {
             reply(committed.clone());
         }
         self.after_commit();
+    }
+
+    /// Whether SQLite has ended the transaction by itself, as it does when a page cannot be read or the disk is full:
+    /// then nothing of it is there.
+    fn is_ended(&self) -> bool {
+        self.connection().is_autocommit()
+    }
+
+    /// COMMIT, and what it means for these outcomes.
+    fn commit_all(&mut self, outcomes: Vec<Outcome>) -> (Vec<Outcome>, Result<(), StoreError>) {
+        let committed = self.commit();
+        match &committed {
+            Ok(()) => {
+                self.chains.commit();
+                (outcomes, committed)
+            }
+            Err(error) => {
+                self.chains.rollback(0);
+                (outcomes.iter().map(|_| Err(CommitError::Failed(error.clone()))).collect(), committed)
+            }
+        }
+    }
+
+    /// Gives each job a transaction of its own, so that only those fail that must.
+    fn each_alone(&mut self, jobs: &[Job]) -> Vec<Outcome> {
+        self.chains.rollback(0);
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let applied = self.execute("begin immediate").and_then(|()| {
+                let at = self.clock.now();
+                match self.apply_one(&job.commit, at) {
+                    Ok(committed) => Ok(Ok(committed)),
+                    Err(Refusal::Alone(error)) => Ok(Err(error)),
+                    Err(Refusal::Midway(error)) => Err(error),
+                }
+            });
+            match applied {
+                Ok(outcome) => outcomes.extend(self.commit_all(vec![outcome]).0),
+                Err(error) => {
+                    self.chains.rollback(0);
+                    if !self.is_ended()
+                        && let Err(error) = self.execute("rollback")
+                    {
+                        tracing::warn!(%error, "a transaction could not be rolled back");
+                    }
+                    if matches!(&error, StoreError::Unavailable(text) if text == DISK_FULL) {
+                        self.disk_is_full();
+                    }
+                    outcomes.push(Err(failed(error)));
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn disk_is_full(&mut self) {
+        if self.full_since.is_none() {
+            tracing::error!("the disk is full: nothing is accepted until there is space");
+        }
+        self.files.free_reserve();
+        self.full_since = Some(Instant::now());
     }
 
     fn execute(&self, sql: &str) -> Result<(), StoreError> {
@@ -213,8 +278,8 @@ impl Writer {
                 // Had the rollback failed, the next `begin` would say so.
                 let _ = self.connection().execute_batch("rollback");
             }
-            self.files.free_reserve();
-            return Err(StoreError::Unavailable("the disk is full".to_owned()));
+            self.disk_is_full();
+            return Err(StoreError::Unavailable(DISK_FULL.to_owned()));
         }
         (self.fatal)(&format!("COMMIT failed, so what is on disk is not known: {text}"));
         Err(StoreError::Unavailable(text))
@@ -228,7 +293,7 @@ impl Writer {
         // One of them is bad: find it by keeping them apart.
         self.chains.rollback(0);
         // A refusal such as a full disk has ended the transaction already.
-        let ended = if self.connection().is_autocommit() { Ok(()) } else { self.execute("rollback") };
+        let ended = if self.is_ended() { Ok(()) } else { self.execute("rollback") };
         let again = ended.and_then(|()| self.execute("begin immediate"));
         match again.and_then(|()| self.apply_all(jobs, Apart::Savepoints)) {
             Ok(outcomes) => outcomes,
@@ -250,11 +315,11 @@ impl Writer {
                 Err(Refusal::Midway(error)) if apart == Apart::No => return Err(error),
                 Err(Refusal::Midway(error)) => {
                     self.chains.rollback(mark);
+                    if self.is_ended() {
+                        return Err(error);
+                    }
                     self.execute("rollback to job")?;
-                    Err(match error {
-                        StoreError::Conflict(text) => CommitError::Conflict(text),
-                        other => CommitError::Failed(other),
-                    })
+                    Err(failed(error))
                 }
             };
             if apart == Apart::Savepoints {
@@ -393,15 +458,22 @@ impl Writer {
         let count = jobs.len();
         let mut replies = Vec::with_capacity(count);
         for job in jobs {
+            if self.is_ended() {
+                // A savepoint would begin a transaction of its own. Who is dropped is told to try again.
+                break;
+            }
             if let Err(error) = self.execute("savepoint job") {
                 tracing::warn!(%error, "no savepoint for a write");
             }
             let Ran { keep, reply } = job(&mut self.tx);
+            replies.push(reply);
+            if self.is_ended() {
+                break;
+            }
             let ended = if keep { Ok(()) } else { self.execute("rollback to job") };
             if let Err(error) = ended.and_then(|()| self.execute("release job")) {
                 tracing::warn!(%error, "a savepoint could not be ended");
             }
-            replies.push(reply);
         }
         // The next turn takes as many as fit into their share of the time.
         let per_job = began.elapsed().as_nanos() / (count.max(1) as u128);
@@ -410,8 +482,13 @@ impl Writer {
         replies
     }
 
-    /// Keeps the log within its bounds.
-    fn after_commit(&self) {
+    /// Keeps the log within its bounds, and the reserve for the next time that the disk is full.
+    fn after_commit(&mut self) {
+        if self.full_since.is_some_and(|since| since.elapsed() > RESERVE_AGAIN_AFTER) {
+            tracing::info!("there is space on the disk again");
+            self.files.keep_reserve();
+            self.full_since = None;
+        }
         let pages = LOG_PAGES.get();
         if pages >= LOG_PAGES_NOW {
             // Readers end within a second, so this does.
@@ -452,6 +529,13 @@ fn read_chain(connection: &Connection, commit: &RunCommit) -> rusqlite::Result<O
     }
     chain.bytes = connection.prepare_cached(PAYLOAD_BYTES)?.query_row([run_key], |row| row.get(0))?;
     Ok(Some(chain))
+}
+
+fn failed(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Conflict(text) => CommitError::Conflict(text),
+        other => CommitError::Failed(other),
+    }
 }
 
 /// The transaction could not even begin.

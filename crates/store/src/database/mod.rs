@@ -9,6 +9,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod tls;
 mod value;
+pub(crate) mod vfs;
 
 use futures::future::BoxFuture;
 

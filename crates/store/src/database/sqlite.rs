@@ -7,6 +7,7 @@ use std::{
     io::{Read, Seek, Write},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -19,18 +20,20 @@ use tokio::sync::oneshot;
 use crate::{
     StoreError,
     committer::queue::{Queue, Ran},
-    database::{Row, Script, Sql, Value, Written},
+    database::{Row, Script, Sql, Value, Written, vfs},
 };
 
 /// The oldest SQLite without the bug that loses commits when a log is reset (fixed in 3.51.3).
 pub(crate) const VERSION_MIN: i32 = 3_051_003;
 /// Marks a file as ours: "WNDL".
-const APPLICATION_ID: i32 = 0x574e_444c;
+pub(crate) const APPLICATION_ID: i32 = 0x574e_444c;
 /// A read that takes longer is interrupted: it would keep the log from being reset.
 const READ_MS_MAX: u64 = 1_000;
 /// How many bytes are set aside, to be given back when the disk is full.
 const RESERVE_BYTES: usize = 4 << 20;
 const READERS: usize = 2;
+/// What a refusal says then.
+pub(crate) const DISK_FULL: &str = "the disk is full";
 
 /// The files of a data directory.
 #[derive(Debug, Clone)]
@@ -47,6 +50,15 @@ impl Files {
         self.dir.join("windlass.db-wal")
     }
 
+    /// Beside the log: how far it is on disk.
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.dir.join("windlass.db-wal-mark")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("windlass.db-journal")
+    }
+
     fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
@@ -55,7 +67,7 @@ impl Files {
         self.dir.join("reserve")
     }
 
-    fn problem(&self, reason: impl std::fmt::Display) -> StoreError {
+    pub(crate) fn problem(&self, reason: impl std::fmt::Display) -> StoreError {
         StoreError::Location { location: self.dir.display().to_string(), reason: reason.to_string() }
     }
 
@@ -79,7 +91,8 @@ impl Files {
 
     /// Removes the database itself; the lock stays.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
-        for path in [self.log(), self.dir.join("windlass.db-shm"), self.database()] {
+        // The mark first: without its log it would be taken for the sign of a loss.
+        for path in [self.mark(), self.log(), self.journal(), self.dir.join("windlass.db-shm"), self.database()] {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(self.problem(error)),
                 _ => {}
@@ -116,14 +129,15 @@ pub(crate) fn open_writer(files: &Files) -> Result<Connection, StoreError> {
         let reason = format!("this program holds SQLite {}, it needs 3.51.3 or newer", rusqlite::version());
         return Err(files.problem(reason));
     }
-    let connection = Connection::open(files.database()).map_err(|error| files.problem(error))?;
-    prepare_writer(&connection).map_err(|error| {
-        let reason = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "windlass.db is not a database".to_owned(),
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => "it cannot be written".to_owned(),
-            _ => error.to_string(),
-        };
-        files.problem(reason)
+    vfs::inspect(files)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = vfs::connect(&files.database(), flags).map_err(|error| files.problem(error))?;
+    prepare_writer(&connection).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => files.problem("it cannot be written"),
+        _ => match refused(error) {
+            StoreError::Database { cause, .. } => files.problem(cause),
+            other => other,
+        },
     })?;
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(refused)?;
     let tables: i64 =
@@ -161,7 +175,7 @@ fn ignore_row(error: rusqlite::Error) -> rusqlite::Result<()> {
 /// Opens the database for reading.
 pub(crate) fn open_reader(files: &Files) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(files.database(), flags).map_err(|error| files.problem(error))?;
+    let connection = vfs::connect(&files.database(), flags).map_err(|error| files.problem(error))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(refused)?;
     connection.pragma_update(None, "query_only", true).map_err(refused)?;
     connection.pragma_update(None, "cache_size", -2 * 1024).map_err(refused)?;
@@ -175,9 +189,12 @@ pub(crate) fn open_reader(files: &Files) -> Result<Connection, StoreError> {
 pub(crate) fn refused(error: rusqlite::Error) -> StoreError {
     match &error {
         rusqlite::Error::SqliteFailure(failure, text) => match failure.code {
-            ErrorCode::DiskFull => StoreError::Unavailable("the disk is full".to_owned()),
+            ErrorCode::DiskFull => StoreError::Unavailable(DISK_FULL.to_owned()),
             ErrorCode::ReadOnly => StoreError::Unavailable("the database is read-only".to_owned()),
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreError::damaged(error.to_string()),
+            _ if failure.extended_code == vfs::DAMAGED => {
+                StoreError::damaged(vfs::take_found().unwrap_or_else(|| error.to_string()))
+            }
             ErrorCode::OperationInterrupted => {
                 StoreError::Unavailable(format!("a read took longer than {READ_MS_MAX} ms"))
             }
@@ -303,22 +320,30 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 pub struct Sqlite {
     pub(crate) files: Arc<Files>,
     pub(crate) queue: Arc<Queue>,
-    readers: mpsc::Sender<ReadJob>,
+    /// Taken away when the store closes.
+    readers: Arc<Mutex<Option<mpsc::Sender<ReadJob>>>>,
 }
 
 impl Sqlite {
-    /// Starts the readers. The writer thread that serves `queue` is the committer's.
-    pub(crate) fn start(files: Arc<Files>, queue: Arc<Queue>) -> Result<Sqlite, StoreError> {
+    /// Starts the readers, and gives their threads. The writer thread that serves `queue` is the committer's.
+    pub(crate) fn start(files: Arc<Files>, queue: Arc<Queue>) -> Result<(Sqlite, Vec<JoinHandle<()>>), StoreError> {
         let (readers, jobs) = mpsc::channel::<ReadJob>();
         let jobs = Arc::new(Mutex::new(jobs));
+        let mut threads = Vec::new();
         for n in 0..READERS {
             let connection = open_reader(&files)?;
             let jobs = Arc::clone(&jobs);
             let thread = std::thread::Builder::new().name(format!("sqlite-reader-{n}"));
             let thread = thread.spawn(move || read_loop(&connection, &jobs));
-            thread.map_err(|error| files.problem(error))?;
+            threads.push(thread.map_err(|error| files.problem(error))?);
         }
-        Ok(Sqlite { files, queue, readers })
+        let readers = Arc::new(Mutex::new(Some(readers)));
+        Ok((Sqlite { files, queue, readers }, threads))
+    }
+
+    /// Ends the readers once they have read what was asked of them.
+    pub(crate) fn close(&self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Does something with a reader's connection.
@@ -331,7 +356,8 @@ impl Sqlite {
             // Nobody waits any more when this fails.
             let _ = reply.send(read(connection));
         });
-        self.readers.send(job).map_err(|_| StoreError::Closed)?;
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        readers.ok_or(StoreError::Closed)?.send(job).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -355,7 +381,7 @@ impl Sqlite {
                 keep: result.is_ok(),
                 reply: Box::new(move |committed| {
                     // Nobody waits any more when this fails.
-                    let _ = reply.send(committed.and(result));
+                    let _ = reply.send(result.and_then(|value| committed.map(|()| value)));
                 }),
             }
         }))?;

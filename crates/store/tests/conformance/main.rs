@@ -2,6 +2,7 @@
 
 mod admin;
 mod commits;
+mod damage;
 mod harness;
 mod owning;
 mod reading;
