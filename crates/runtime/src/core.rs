@@ -171,6 +171,7 @@ impl Core {
     /// Takes no new runs from here on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, SeqCst);
+        self.tasks.end_waiting();
     }
 
     /// Whether no new runs are taken.

@@ -16,6 +16,7 @@ mod dispatch;
 mod error;
 mod events;
 mod forks;
+mod gather;
 mod inbox;
 mod letter;
 mod live;

@@ -21,14 +21,15 @@ use windlass_engine::{
     id::{ApprovalId, RunId, TaskId, TenantKey},
     run::UndoStatus,
     start::Origin,
-    status::{RunStatus, TaskStatus},
+    status::RunStatus,
 };
 use windlass_store::{
     ApprovalStatus, ApprovalUpdate, IdempotencyKey, JournalRow, LaneId, NewApproval, NewRun, NewTask, OriginKind,
-    QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate, TimerChange,
+    QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate, TaskAnswer, TimerChange,
 };
 
 use crate::{
+    core::Core,
     dispatch::WaitsFor,
     error::RuntimeError,
     letter::{ChildOrder, Letter},
@@ -36,6 +37,7 @@ use crate::{
     plans::CompiledPlan,
     request::Started,
     settings::Settings,
+    tasks::Promised,
 };
 
 /// Whether an event counted.
@@ -84,8 +86,8 @@ pub(crate) enum Source {
     Letter(Uuid, LaneId),
     /// By an attempt that the run's state of this generation asked for.
     Attempt(u64),
-    /// In the row of a task that a worker answered.
-    Task(TaskId, LaneId),
+    /// In the row of a task that a worker answered, or nowhere yet: then the answer is to be remembered.
+    Task(TaskId, LaneId, Option<TaskAnswer>),
 }
 
 impl Source {
@@ -94,8 +96,17 @@ impl Source {
         match self {
             Source::Direct | Source::Attempt(_) => None,
             Source::Letter(id, _) => Some(RowChange::DeleteInbox(id)),
-            Source::Task(task, _) => Some(RowChange::CloseTask(task, TaskStatus::Completed)),
+            Source::Task(task, ..) => Some(RowChange::CloseTask(task)),
         }
+    }
+
+    /// What is written when the event counted.
+    pub(crate) fn taken(self) -> Vec<RowChange> {
+        let answered = match self {
+            Source::Task(task, _, Some(answer)) => Some(RowChange::PutTaskAnswer(task, answer)),
+            _ => None,
+        };
+        self.discard().into_iter().chain(answered).collect()
     }
 }
 
@@ -107,6 +118,8 @@ pub(crate) struct Pending {
     pub(crate) replies: Vec<(Reply, Taken)>,
     /// Answers that say no, held back because what they speak of is not on disk yet.
     pub(crate) refusals: Vec<(Reply, RuntimeError)>,
+    /// Tasks that were written for claims that wait, in the order in which they are offered.
+    pub(crate) promised: VecDeque<Promised>,
     /// Kept only while somebody watches.
     pub(crate) announce: Vec<Entry>,
     pub(crate) entries: u64,
@@ -181,13 +194,13 @@ impl LiveRun {
     }
 
     /// The commit of a transition, and what is held until it is acknowledged.
-    pub(crate) fn commit(&mut self, transition: Transition, extra: Extra, settings: &Settings) -> (RunCommit, Pending) {
+    pub(crate) fn commit(&mut self, transition: Transition, extra: Extra, core: &Core) -> (RunCommit, Pending) {
         let Transition { entries, effects, more } = transition;
         let mut commit = RunCommit::new(self.tenant(), self.id(), self.lane);
         let mut pending = Pending { more, ..Pending::default() };
         commit.rows = extra.rows;
         for entry in &entries {
-            self.write_entry(entry, settings, &mut commit);
+            self.write_entry(entry, &core.settings, &mut commit);
             pending.steps_ended += u64::from(matches!(entry.record, Record::Step(_)));
         }
         if let Some(last) = entries.last() {
@@ -195,7 +208,14 @@ impl LiveRun {
         }
         pending.entries = entries.len() as u64;
         for effect in &effects {
-            self.write_effect(effect, &mut commit, &mut pending.letters);
+            if let Effect::OfferTask(task) = effect {
+                let promised = core.tasks.promise(self.tenant(), task, self.last_at);
+                let holder = promised.as_ref().map(|it| it.holder.clone());
+                commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));
+                pending.promised.extend(promised);
+            } else {
+                self.write_effect(effect, &mut commit, &mut pending.letters);
+            }
         }
         if let Some((approval, known)) = extra.decided {
             self.write_decision(approval, known, &entries, &mut commit);
@@ -243,8 +263,12 @@ impl LiveRun {
         let parent = self.id();
         let mut send = |to, letter| letters.push((to, Uuid::now_v7(), letter));
         match effect {
-            Effect::OfferTask(task) => commit.rows.push(RowChange::OpenTask(new_task(task, self.last_at))),
-            Effect::CloseTask { task } => commit.rows.push(RowChange::CloseTask(*task, TaskStatus::Failed)),
+            Effect::CloseTask { task } => {
+                let there = |row: &RowChange| matches!(row, RowChange::CloseTask(other) if other == task);
+                if !commit.rows.iter().any(there) {
+                    commit.rows.push(RowChange::CloseTask(*task));
+                }
+            }
             Effect::OpenApproval(approval) => {
                 commit.rows.push(RowChange::OpenApproval(new_approval(approval, self.last_at)));
             }
@@ -322,7 +346,8 @@ impl LiveRun {
                     commit.rows.push(RowChange::DeleteActiveStep { path });
                 }
             }
-            Effect::RunStep(_)
+            Effect::OfferTask(_)
+            | Effect::RunStep(_)
             | Effect::StopStep { .. }
             | Effect::StopTask { .. }
             | Effect::Respond { .. }
@@ -464,6 +489,7 @@ fn new_task(task: &OfferTask, now: Timestamp) -> NewTask {
         lease_ms: i64::try_from(task.lease.as_millis()).unwrap_or(i64::MAX),
         lost_max: i32::MAX,
         created_at: now,
+        holder: None,
     }
 }
 

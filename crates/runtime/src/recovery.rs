@@ -68,12 +68,12 @@ pub(crate) async fn run(core: Arc<Core>, mut recovery: Recovery) {
 async fn hinted(core: &Arc<Core>, hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
-            Ok(Hint::Tasks) => core.tasks.wake_all(),
+            Ok(Hint::Tasks) => core.look_for_all(),
             Ok(Hint::Lanes) => return,
             Ok(Hint::Inbox) | Err(RecvError::Lagged(_)) => {
                 // What came in the meantime is seen by the same look.
                 *hints = hints.resubscribe();
-                core.tasks.wake_all();
+                core.look_for_all();
                 let lanes = core.store.lanes();
                 if open_inbox(core, &lanes).await.is_err()
                     || crate::tasks::deliver_finished(core, &lanes).await.is_err()

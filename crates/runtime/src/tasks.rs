@@ -1,30 +1,41 @@
 //! Tasks for outside workers: claimed with a lease, kept alive by heartbeats, answered once.
 //!
-//! A worker's answer is durable in the task's row before the run is told, and the run's transition marks the row as
-//! taken: an answer that was acknowledged is never lost. A lease that runs out gives the task back to its queue, and
-//! the run counts it.
+//! What a worker says goes straight to its run where this node moves the run: the transition that takes the answer ends
+//! the task in the same commit, and the worker is told when that is on disk. An answer for another node's run waits in
+//! the task's row until that node takes it. Either way an answer that was acknowledged is never lost. A lease that runs
+//! out gives the task back to its queue, and the run counts it.
+//!
+//! What is asked for at the same time is written together: claims, heartbeats, and answers for other nodes.
+
+mod hall;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::Instant};
+use sha2::{Digest, Sha256};
+use tokio::{sync::oneshot, time::Instant};
+use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp, Value};
 use windlass_engine::{
     Event,
+    effect::OfferTask,
     event::Failure,
     id::{RunId, TaskId, TenantKey},
     status::TaskStatus,
 };
-use windlass_store::{Claim, FinishedTask, Holding, LaneId, StoreError, TaskEnd, TaskResult};
+use windlass_store::{
+    Claim, FinishedTask, Holder, Holding, LaneId, StoreError, TaskAnswer, TaskEnd, TaskResult, tasks::CLAIM_MAX,
+};
 
+use self::hall::{Hall, Place, Reserved, Wanted};
 use crate::{
     core::Core,
     error::RuntimeError,
-    live_run::Source,
+    gather::Gather,
+    live_run::{Source, Taken},
     metrics::add,
     payload,
     request::{ClaimRequest, Proof, TaskFilter, TaskRequest},
@@ -33,42 +44,72 @@ use crate::{
     views::{ClaimedTask, Page, TaskView},
 };
 
-/// Between two looks at a queue that nobody was told about.
-const POLL: Duration = Duration::from_secs(1);
 const PAGE_ROWS: i64 = 1_000;
 const QUEUES_MAX: usize = 100;
-/// Leases that end in one look; the next look is soon.
 /// Pages of tasks that one list looks through for a queue.
 const PAGES_MAX: usize = 10;
+/// Leases that end in one look; the next look is soon.
 const EXPIRE_ROWS: i64 = 500;
+/// Claims that are known without reading; those beyond are read when their workers answer.
+const HELD_MAX: usize = 200_000;
+/// Tasks that are unwanted and whose workers do not ask; the oldest are forgotten with all others.
+const UNWANTED_MAX: usize = 100_000;
 
-/// Who waits for tasks, by tenant and queue.
-#[derive(Debug, Default)]
+/// Who waits for tasks, and who has which.
+#[derive(Default)]
 pub(crate) struct Tasks {
-    waiting: Mutex<HashMap<TenantKey, Arc<Notify>>>,
+    hall: Arc<Hall>,
+    /// Claims that were made here: until `until` nobody else can have the task.
+    held: Mutex<HashMap<TaskId, Held>>,
+    heartbeats: Gather<(TenantKey, Holding), Option<Timestamp>>,
+    ends: Gather<(TenantKey, TaskResult), bool>,
     /// Claimed tasks that their runs want no more: their workers are told with the next heartbeat.
     unwanted: Mutex<HashSet<TaskId>>,
 }
 
-/// Tasks that are unwanted and whose workers do not ask; the oldest are forgotten with all others.
-const UNWANTED_MAX: usize = 100_000;
+/// A claim that holds.
+#[derive(Debug, Clone)]
+struct Held {
+    tenant: TenantKey,
+    token: Uuid,
+    worker: Arc<str>,
+    until: Timestamp,
+    lane: LaneId,
+    run: RunId,
+    path: Arc<str>,
+    attempt: u32,
+}
+
+/// A task that is written as claimed, for a claim that waits for it.
+#[derive(Debug)]
+pub(crate) struct Promised {
+    pub(crate) task: TaskId,
+    pub(crate) holder: Holder,
+    reserved: Reserved,
+}
 
 impl Tasks {
-    fn bell(&self, tenant: TenantKey) -> Arc<Notify> {
-        Arc::clone(self.waiting.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default())
+    /// Promises a task that is about to be offered to a claim that waits for one.
+    pub(crate) fn promise(&self, tenant: TenantKey, task: &OfferTask, now: Timestamp) -> Option<Promised> {
+        let reserved = self.hall.reserve(tenant, &task.queue)?;
+        let worker = Arc::clone(&reserved.worker);
+        let holder = Holder { worker, token: Uuid::now_v7(), until: now.after(task.lease) };
+        Some(Promised { task: task.task, holder, reserved })
     }
 
-    /// A task is there for whoever waits.
-    pub(crate) fn offered(&self, tenant: TenantKey) {
-        if let Some(bell) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
-            bell.notify_waiters();
-        }
+    /// Claims that wait are answered with nothing.
+    pub(crate) fn end_waiting(&self) {
+        self.hall.end_all();
     }
 
-    /// Tasks may be there for anybody.
-    pub(crate) fn wake_all(&self) {
-        for bell in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            bell.notify_waiters();
+    fn held(&self) -> MutexGuard<'_, HashMap<TaskId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, task: TaskId, claim: Held) {
+        let mut held = self.held();
+        if held.len() < HELD_MAX {
+            held.insert(task, claim);
         }
     }
 }
@@ -76,6 +117,7 @@ impl Tasks {
 /// A task that is no longer wanted.
 pub(crate) struct Withdrawal {
     pub(crate) task: TaskId,
+    pub(crate) lane: LaneId,
     pub(crate) path: Arc<str>,
     pub(crate) attempt: u32,
 }
@@ -97,23 +139,91 @@ pub struct HeartbeatAnswer {
     pub stop: bool,
 }
 
+/// A claim that waits. When its caller goes away, what it had got is put back.
+struct Waiter<'a> {
+    core: &'a Arc<Core>,
+    place: Place,
+    answer: oneshot::Receiver<hall::Answer>,
+}
+
+impl Waiter<'_> {
+    /// It is answered as soon as nothing is on its way to it.
+    fn end(&self) {
+        let orphans = self.core.tasks.hall.end(self.place);
+        self.core.release(orphans);
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        self.end();
+        if let Ok(Ok(tasks)) = self.answer.try_recv() {
+            self.core.release(tasks);
+        }
+    }
+}
+
 impl Runtime {
-    /// The claim that a worker speaks of.
-    async fn holding(&self, claim: &TaskRequest) -> Result<Holding, RuntimeError> {
-        let task = claim.task;
-        let token = match &claim.proof {
+    /// The claim that a worker speaks of, if it holds: as it is known here, or else as the database has it.
+    async fn held(&self, claim: &TaskRequest) -> Result<Held, RuntimeError> {
+        let (tenant, task) = (claim.tenant, claim.task);
+        let given = match &claim.proof {
             Proof::Token(token) => {
-                token.parse().map_err(|_| RuntimeError::invalid("/token", "is not what the claim gave"))?
+                let token: Uuid =
+                    token.parse().map_err(|_| RuntimeError::invalid("/token", "is not what the claim gave"))?;
+                Some(token)
             }
-            Proof::Worker(_) | Proof::Holder => {
-                let held = self.core.store.task_lease(claim.tenant, task).await?.ok_or_else(|| not_held(task))?;
-                match &claim.proof {
-                    Proof::Worker(worker) if *worker != held.worker => return Err(not_held(task)),
-                    _ => held.token,
-                }
-            }
+            _ => None,
         };
-        Ok(Holding { task, token })
+        let is_theirs = |held: &Held| match &claim.proof {
+            Proof::Token(_) => given == Some(held.token),
+            Proof::Worker(worker) => **worker == *held.worker,
+            Proof::Holder => true,
+        };
+        let known = self.core.tasks.held().get(&task).filter(|held| held.tenant == tenant).cloned();
+        let held = match known.filter(|held| held.until > self.core.now()) {
+            Some(held) => held,
+            None => self.read_held(tenant, task).await?,
+        };
+        if !is_theirs(&held) {
+            return Err(not_held(task));
+        }
+        if held.until > self.core.now() {
+            return Ok(held);
+        }
+        // Nobody has given the task back yet, and nobody can once it is renewed.
+        let until = self.beat(tenant, Holding { task, token: held.token }).await?;
+        Ok(Held { until, ..held })
+    }
+
+    async fn read_held(&self, tenant: TenantKey, task: TaskId) -> Result<Held, RuntimeError> {
+        let lease = self.core.store.task_lease(tenant, task).await?.ok_or_else(|| not_held(task))?;
+        let held = Held {
+            tenant,
+            token: lease.token,
+            worker: lease.worker.into(),
+            until: lease.until,
+            lane: lease.lane,
+            run: lease.run,
+            path: lease.path.into(),
+            attempt: u32::try_from(lease.attempt).unwrap_or(0),
+        };
+        self.core.tasks.hold(task, held.clone());
+        Ok(held)
+    }
+
+    async fn beat(&self, tenant: TenantKey, holding: Holding) -> Result<Timestamp, RuntimeError> {
+        let gather = &self.core.tasks.heartbeats;
+        let serve = |core: Arc<Core>, all| async move { core.store.heartbeat_tasks(all).await };
+        let until = gather.ask(&self.core, (tenant, holding), |core| &core.tasks.heartbeats, serve).await?;
+        let mut held = self.core.tasks.held();
+        match (until, held.get_mut(&holding.task).filter(|held| held.token == holding.token)) {
+            (Some(until), Some(held)) => held.until = until,
+            (None, Some(_)) => drop(held.remove(&holding.task)),
+            (_, None) => {}
+        }
+        until.ok_or_else(|| not_held(holding.task))
     }
 
     /// Claims tasks for a worker; waits for the first one for as long as the request says.
@@ -121,30 +231,33 @@ impl Runtime {
     /// # Errors
     /// No queue is named, or the database does not answer.
     pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<ClaimedTask>, RuntimeError> {
-        let ClaimRequest { tenant, queues, worker, max, wait } = request;
+        let ClaimRequest { tenant, mut queues, worker, max, wait } = request;
         if queues.is_empty() || queues.len() > QUEUES_MAX {
             return Err(RuntimeError::invalid("/queues", format!("has to name 1 to {QUEUES_MAX} queues")));
         }
-        let max = max.clamp(1, self.core.settings.claim_max);
-        let until = Instant::now() + wait.min(self.core.settings.claim_wait_max);
-        let bell = self.core.tasks.bell(tenant);
-        loop {
-            // The bell is listened to before the look, so that a task offered in between rings.
-            let rung = bell.notified();
-            tokio::pin!(rung);
-            rung.as_mut().enable();
-            let claim = Claim { queues: queues.clone(), worker: worker.clone(), max };
-            let claimed = self.core.store.claim_tasks(tenant, claim).await?;
-            if !claimed.is_empty() || Instant::now() >= until || self.core.is_draining() {
-                add(&self.core.metrics.tasks_claimed, claimed.len() as u64);
-                return claimed.into_iter().map(claimed_view).collect();
-            }
-            tokio::select! {
-                () = rung => {}
-                () = tokio::time::sleep(POLL) => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
+        let core = &self.core;
+        let until = Instant::now() + wait.min(core.settings.claim_wait_max);
+        queues.sort_unstable();
+        queues.dedup();
+        let queues = queues.into_iter().map(Arc::from).collect();
+        let max = max.clamp(1, core.settings.claim_max.min(CLAIM_MAX));
+        let (place, answer) = core.tasks.hall.enter(Wanted { tenant, queues, worker: worker.into(), max });
+        let mut waiter = Waiter { core, place, answer };
+        core.look_for(tenant);
+        if core.is_draining() {
+            // It may have come in behind those that were told.
+            waiter.end();
         }
+        let answered = tokio::select! {
+            answered = &mut waiter.answer => answered,
+            () = tokio::time::sleep_until(until) => {
+                waiter.end();
+                (&mut waiter.answer).await
+            }
+        };
+        let claimed = answered.unwrap_or(Err(StoreError::Closed))?;
+        add(&core.metrics.tasks_claimed, claimed.len() as u64);
+        Ok(claimed)
     }
 
     /// Tasks in a state (without one, those that nobody has), the newest first.
@@ -179,9 +292,8 @@ impl Runtime {
     /// # Errors
     /// The claim does not hold any more.
     pub async fn heartbeat(&self, claim: TaskRequest) -> Result<HeartbeatAnswer, RuntimeError> {
-        let holding = self.holding(&claim).await?;
-        let alive = self.core.store.heartbeat_tasks(claim.tenant, vec![holding]).await?;
-        let (_, lease_until) = alive.into_iter().next().ok_or_else(|| not_held(claim.task))?;
+        let held = self.held(&claim).await?;
+        let lease_until = self.beat(claim.tenant, Holding { task: claim.task, token: held.token }).await?;
         let stop = self.core.tasks.unwanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&claim.task);
         Ok(HeartbeatAnswer { lease_until, stop })
     }
@@ -196,7 +308,7 @@ impl Runtime {
             let detail = format!("the output has more than {max} bytes (setting `value_bytes_max`)");
             return Err(RuntimeError::Limit { code: "value_too_large", detail });
         }
-        self.answer_task(claim, TaskEnd::Completed, Answer::Completed(output)).await
+        self.answer_task(claim, Answer::Completed(output)).await
     }
 
     /// Fails a task; answers once that is on disk. Whether its effect may have happened is not known. The same answer
@@ -205,31 +317,81 @@ impl Runtime {
     /// # Errors
     /// The claim does not hold any more.
     pub async fn fail(&self, claim: TaskRequest, error: Error) -> Result<(), RuntimeError> {
-        self.answer_task(claim, TaskEnd::Failed, Answer::Failed(Failure { error, unknown: true })).await
+        self.answer_task(claim, Answer::Failed(Failure { error, unknown: true })).await
     }
 
-    async fn answer_task(&self, claim: TaskRequest, status: TaskEnd, answer: Answer) -> Result<(), RuntimeError> {
+    async fn answer_task(&self, claim: TaskRequest, answer: Answer) -> Result<(), RuntimeError> {
         let output = payload::json(&answer);
-        let refused = match self.holding(&claim).await {
-            Ok(holding) => {
-                let result = TaskResult { holding, status, output: output.clone() };
-                // The store hints at it, and the run is told by whoever owns it.
-                let held = self.core.store.finish_tasks(claim.tenant, vec![result]).await?;
-                if held.first() == Some(&true) {
-                    return Ok(());
-                }
-                not_held(claim.task)
-            }
+        let hash: [u8; 32] = Sha256::digest(&output).into();
+        let refused = match self.held(&claim).await {
+            Ok(held) => match self.end_task(&claim, &held, (answer, output, hash)).await {
+                // The run has an end of this step already, or is over itself.
+                Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => not_held(claim.task),
+                ended => return ended,
+            },
             Err(error @ RuntimeError::Conflict { .. }) => error,
             Err(error) => return Err(error),
         };
         // A worker that did not hear the first answer says the same again.
+        self.core.tasks.forget(claim.task);
         let token = match &claim.proof {
             Proof::Token(token) => token.parse().ok(),
             Proof::Worker(_) | Proof::Holder => None,
         };
-        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token, &output).await?;
+        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token, hash).await?;
         if repeated { Ok(()) } else { Err(refused) }
+    }
+
+    /// Tells the run, or whoever owns it, what the holder of a task says.
+    async fn end_task(
+        &self,
+        claim: &TaskRequest,
+        held: &Held,
+        (answer, output, hash): (Answer, Vec<u8>, [u8; 32]),
+    ) -> Result<(), RuntimeError> {
+        let (tenant, task, token) = (claim.tenant, claim.task, held.token);
+        let core = &self.core;
+        if core.store.owns(held.lane) {
+            let (reply, taken) = oneshot::channel();
+            let event = answer.event(Arc::clone(&held.path), held.attempt, core.now());
+            let source = Source::Task(task, held.lane, Some(TaskAnswer { token, hash }));
+            core.deliver(Deliver::new(tenant, held.run, event).from(source).answer(reply));
+            let stopping = || Err(RuntimeError::unavailable("the server is stopping: ask again"));
+            if taken.await.unwrap_or_else(|_| stopping())? == Taken::Before {
+                return Err(not_held(task));
+            }
+        } else {
+            let status = match &answer {
+                Answer::Completed(_) => TaskEnd::Completed,
+                Answer::Failed(_) => TaskEnd::Failed,
+            };
+            let result = TaskResult { holding: Holding { task, token }, status, output, hash };
+            // The store hints at it, and the run is told by the node that owns it.
+            let serve = |core: Arc<Core>, all| async move { core.store.finish_tasks(all).await };
+            if !core.tasks.ends.ask(core, (tenant, result), |core| &core.tasks.ends, serve).await? {
+                return Err(not_held(task));
+            }
+        }
+        core.tasks.forget(task);
+        Ok(())
+    }
+}
+
+impl Tasks {
+    /// The task has ended.
+    fn forget(&self, task: TaskId) {
+        self.held().remove(&task);
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+    }
+}
+
+impl Answer {
+    fn event(self, path: Arc<str>, attempt: u32, started_at: Timestamp) -> Event {
+        let result = match self {
+            Answer::Completed(output) => Ok(output),
+            Answer::Failed(failure) => Err(failure),
+        };
+        Event::StepEnded { path, attempt, started_at, result }
     }
 }
 
@@ -257,13 +419,13 @@ fn not_held(task: TaskId) -> RuntimeError {
     )
 }
 
-fn claimed_view(row: windlass_store::ClaimedTask) -> Result<ClaimedTask, RuntimeError> {
+fn claimed_view(row: windlass_store::ClaimedTask) -> Result<ClaimedTask, StoreError> {
     let body: Value = payload::deep(&row.payload)
         .map_err(|error| StoreError::damaged(format!("the input of task {}: {error}", row.id)))?;
     Ok(ClaimedTask {
         id: row.id,
         token: row.token.to_string(),
-        queue: row.queue,
+        queue: row.queue.into(),
         run_id: row.run,
         path: row.path.into(),
         attempt: u32::try_from(row.attempt).unwrap_or(0),
@@ -274,18 +436,9 @@ fn claimed_view(row: windlass_store::ClaimedTask) -> Result<ClaimedTask, Runtime
 }
 
 fn deliver(core: &Core, ended: &FinishedTask, answer: Answer) {
-    core.tasks.unwanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended.id);
-    let result = match answer {
-        Answer::Completed(output) => Ok(output),
-        Answer::Failed(failure) => Err(failure),
-    };
-    let event = Event::StepEnded {
-        path: ended.path.as_str().into(),
-        attempt: u32::try_from(ended.attempt).unwrap_or(0),
-        started_at: core.now(),
-        result,
-    };
-    core.deliver(Deliver::new(ended.tenant, ended.run, event).from(Source::Task(ended.id, ended.lane)));
+    core.tasks.forget(ended.id);
+    let event = answer.event(ended.path.as_str().into(), u32::try_from(ended.attempt).unwrap_or(0), core.now());
+    core.deliver(Deliver::new(ended.tenant, ended.run, event).from(Source::Task(ended.id, ended.lane, None)));
 }
 
 /// Tells runs what workers answered.
@@ -312,20 +465,23 @@ pub(crate) async fn deliver_finished(core: &Arc<Core>, lanes: &[LaneId]) -> Resu
 
 /// Gives tasks back to their queues whose workers were silent for too long, and tells their runs.
 pub(crate) async fn expire_leases(core: &Arc<Core>) -> Result<(), RuntimeError> {
+    let now = core.now();
+    core.tasks.held().retain(|_, held| held.until > now);
     let lost = core.store.expire_tasks(EXPIRE_ROWS).await?;
     add(&core.metrics.tasks_lost, lost.len() as u64);
     for lost in lost {
         let event = Event::StepLost { path: lost.path.into(), attempt: u32::try_from(lost.attempt).unwrap_or(0) };
         core.deliver(Deliver::new(lost.tenant, lost.run, event));
-        core.tasks.offered(lost.tenant);
     }
+    // Those that are back in their queues, and those that other nodes have stored.
+    core.look_for_all();
     Ok(())
 }
 
 impl Core {
     /// A run wants a task no more: nobody gets it any more, or its worker is told.
     pub(crate) fn withdraw_task(self: &Arc<Core>, tenant: TenantKey, run: RunId, withdrawal: Withdrawal) {
-        let Withdrawal { task, path, attempt } = withdrawal;
+        let Withdrawal { task, lane, path, attempt } = withdrawal;
         {
             let mut unwanted = self.tasks.unwanted.lock().unwrap_or_else(PoisonError::into_inner);
             if unwanted.len() >= UNWANTED_MAX {
@@ -333,20 +489,119 @@ impl Core {
             }
             unwanted.insert(task);
         }
+        let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
+        let answer = Answer::Failed(Failure::certain(error));
         let core = Arc::clone(self);
         self.spawn(async move {
-            match core.store.withdraw_task(tenant, task).await {
-                Ok(true) => {
-                    let error =
-                        Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
-                    let result = Err(Failure::certain(error));
-                    let event = Event::StepEnded { path, attempt, started_at: core.now(), result };
-                    core.deliver(Deliver::new(tenant, run, event));
+            match core.store.withdraw_task(tenant, task, payload::json(&answer)).await {
+                // Its row says so as well, until the run has taken it.
+                Ok(true) if core.letters.take(task.uuid()) => {
+                    let event = answer.event(path, attempt, core.now());
+                    core.deliver(Deliver::new(tenant, run, event).from(Source::Task(task, lane, None)));
                 }
-                Ok(false) => {}
+                Ok(_) => {}
                 // The run's own grace time ends the wait.
                 Err(error) => tracing::warn!(%task, %error, "a task could not be withdrawn"),
             }
         });
+    }
+
+    /// A task is on disk: hands it to the claim that it was promised to, or lets claims look for it.
+    pub(crate) fn offered(self: &Arc<Core>, run: (TenantKey, RunId, LaneId), task: OfferTask, to: Option<Promised>) {
+        let (tenant, run, lane) = run;
+        let Some(Promised { holder, reserved, .. }) = to else {
+            if self.tasks.hall.stored(tenant, &task.queue) {
+                self.look_for(tenant);
+            }
+            return self.store.hint_tasks_elsewhere(lane);
+        };
+        let Holder { worker, token, until } = holder;
+        let OfferTask { task: id, path, attempt, key, queue, input, .. } = task;
+        self.tasks.hold(id, Held { tenant, token, worker, until, lane, run, path: Arc::clone(&path), attempt });
+        let token = token.to_string();
+        self.release(reserved.hand(ClaimedTask {
+            id,
+            token,
+            queue,
+            run_id: run,
+            path,
+            attempt,
+            key,
+            input,
+            lease_until: until,
+        }));
+    }
+
+    /// Claimed tasks whose workers went away before they got them are there for others again.
+    fn release(self: &Arc<Core>, orphans: Vec<ClaimedTask>) {
+        let orphans: Vec<(TenantKey, Holding)> = {
+            let mut held = self.tasks.held();
+            let gone = orphans.into_iter().filter_map(|task| Some((task.id, held.remove(&task.id)?)));
+            gone.map(|(task, held)| (held.tenant, Holding { task, token: held.token })).collect()
+        };
+        if orphans.is_empty() {
+            return;
+        }
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            if let Err(error) = core.store.release_tasks(orphans).await {
+                tracing::warn!(%error, "tasks whose worker went away wait for their leases to run out");
+            }
+            core.look_for_all();
+        });
+    }
+
+    /// Lets all claims that wait look again.
+    pub(crate) fn look_for_all(self: &Arc<Core>) {
+        for tenant in self.tasks.hall.stored_somewhere() {
+            self.look_for(tenant);
+        }
+    }
+
+    /// Looks for tasks for the claims of a tenant that want to, unless somebody does.
+    fn look_for(self: &Arc<Core>, tenant: TenantKey) {
+        if !self.tasks.hall.serve(tenant) {
+            return;
+        }
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            while let Some(look) = core.tasks.hall.next_look(tenant, CLAIM_MAX) {
+                core.look(tenant, look).await;
+            }
+        });
+    }
+
+    async fn look(self: &Arc<Core>, tenant: TenantKey, look: hall::Look) {
+        let queues = look.queues.iter().map(|queue| queue.to_string()).collect();
+        let workers: Vec<Arc<str>> =
+            look.claims.iter().flat_map(|(_, worker, count)| std::iter::repeat_n(Arc::clone(worker), *count)).collect();
+        let claimed = self.store.claim_tasks(tenant, Claim { queues, workers: workers.clone() }).await;
+        let found = claimed.and_then(|rows| {
+            let view = |row: windlass_store::ClaimedTask| {
+                let held = Held {
+                    tenant,
+                    token: row.token,
+                    worker: Arc::clone(&workers[row.place]),
+                    until: row.lease_until,
+                    lane: row.lane,
+                    run: row.run,
+                    path: row.path.as_str().into(),
+                    attempt: u32::try_from(row.attempt).unwrap_or(0),
+                };
+                let view = claimed_view(row)?;
+                self.tasks.hold(view.id, held);
+                Ok(view)
+            };
+            rows.into_iter().map(view).collect::<Result<Vec<ClaimedTask>, StoreError>>()
+        });
+        let mut rows = found.map(Vec::into_iter);
+        for (place, _, count) in look.claims {
+            let found = match &mut rows {
+                Ok(rows) => Ok(rows.take(count).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            let orphans = self.tasks.hall.looked(place, found);
+            self.release(orphans);
+        }
     }
 }

@@ -378,7 +378,7 @@ impl Turner {
         };
         match moved {
             Ok(transition) => {
-                let rows = source.discard().into_iter().collect();
+                let rows = source.taken();
                 self.write(run, transition, Extra { birth: None, rows, decided }, reply);
             }
             Err(refusal) => self.refuse(run, refusal, source, reply),
@@ -409,7 +409,7 @@ impl Turner {
         live.idle_since = None;
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && extra.birth.is_none();
         let watched = self.core.watchers.any();
-        let (commit, mut pending) = live.commit(transition, extra, &self.core.settings);
+        let (commit, mut pending) = live.commit(transition, extra, &self.core);
         pending.replies.extend(reply.map(|reply| (reply, Taken::Now)));
         if !watched {
             pending.announce = Vec::new();

@@ -346,7 +346,7 @@ pub struct ClaimedTask {
     /// Proves the claim: heartbeat, complete and fail carry it.
     pub token: String,
     /// The queue.
-    pub queue: String,
+    pub queue: Arc<str>,
     /// The run.
     pub run_id: RunId,
     /// The path of its step.

@@ -34,9 +34,9 @@ pub mod workflows;
 
 pub use approvals::ApprovalRow;
 pub use committer::commit::{
-    ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, IdempotencyKey, InboxRow, JournalRow, LaneId,
+    ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, Holder, IdempotencyKey, InboxRow, JournalRow, LaneId,
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,
-    TimerChange, UndoStatus,
+    TaskAnswer, TimerChange, UndoStatus,
 };
 pub use database::vfs::disk::{Change, Disk, DiskError, put_below};
 pub use database::{Database, Dialect, Row, Statement, Value};

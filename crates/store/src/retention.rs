@@ -63,6 +63,7 @@ const FINISHED: &str = "tenant_key = $1 and workflow = $2 \
 const BELONGINGS: &[&str] = &[
     "delete from task_leases where tenant_key = $1 and task_id in (select id from tasks where tenant_key = $1 and run_id = $2)",
     "delete from tasks where tenant_key = $1 and run_id = $2",
+    "delete from task_answers where tenant_key = $1 and run_id = $2",
     "delete from approvals where tenant_key = $1 and run_id = $2",
     "delete from active_steps where tenant_key = $1 and run_id = $2",
     "delete from event_waits where tenant_key = $1 and run_id = $2",

@@ -273,7 +273,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<OpenRun>, StoreError> {
         let sql = "select tenant_key, id from runs where lane_id = $1 and status = $2 and (tenant_key, id) > ($3, $4) \
-                   and status in ('queued', 'running', 'waiting', 'paused', 'compensating') \
+                   and (status = 'queued' or status = 'running' or status = 'waiting' or status = 'paused' \
+                   or status = 'compensating') \
                    order by tenant_key, id limit $5";
         let (tenant, run) =
             after.map_or((i64::from(i32::MIN), uuid::Uuid::nil()), |(tenant, run)| (i64::from(tenant.0), run.uuid()));

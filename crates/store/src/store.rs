@@ -298,6 +298,13 @@ impl Store {
         }
     }
 
+    /// Tells other nodes that tasks are there.
+    pub fn hint_tasks_elsewhere(&self, lane: LaneId) {
+        if matches!(self.inner.database, Database::Postgres(_)) {
+            self.hint(lane, Hint::Tasks);
+        }
+    }
+
     /// From how many bytes on a value belongs into a blob.
     pub fn blob_threshold_bytes(&self) -> usize {
         self.inner.blob_threshold_bytes

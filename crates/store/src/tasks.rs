@@ -1,12 +1,12 @@
 //! Tasks for outside workers: claimed with a lease, kept alive by heartbeats, completed or failed under their token.
 //!
-//! Tasks are offered and closed in the commits of their runs ([`crate::RowChange`]). What a worker does is a write of
-//! its own, and the run's owner takes the result from [`Store::finished_tasks`]. Invariant: whoever's token is not the
-//! one of the lease changes nothing.
+//! Tasks are offered and closed in the commits of their runs ([`crate::RowChange`]): a worker's answer goes straight into
+//! the journal where its run is moved. What else a worker does is a write of its own, and an answer that reaches another
+//! node waits in the task's row until the run's owner takes it from [`Store::finished_tasks`]. A task is there until its
+//! run has taken its end. Invariant: whoever's token is not the one of the lease changes nothing.
 
 use std::{sync::Arc, time::Duration};
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::{
@@ -29,10 +29,8 @@ pub const CLAIM_MAX: usize = 1_000;
 pub struct Claim {
     /// The queues to look in.
     pub queues: Vec<String>,
-    /// The worker's name for itself.
-    pub worker: String,
-    /// How many at most.
-    pub max: usize,
+    /// The workers that wait, each as often as it wants tasks: the first task is the first one's.
+    pub workers: Vec<Arc<str>>,
 }
 
 /// A task that a worker holds now.
@@ -40,8 +38,12 @@ pub struct Claim {
 pub struct ClaimedTask {
     /// Its id.
     pub id: TaskId,
+    /// Who holds it: the place in [`Claim::workers`].
+    pub place: usize,
     /// Names this claim: heartbeats and the result need it.
     pub token: Uuid,
+    /// The lane of its run.
+    pub lane: LaneId,
     /// The run it is for.
     pub run: RunId,
     /// The path in it.
@@ -67,13 +69,23 @@ pub struct Holding {
     pub token: Uuid,
 }
 
-/// Who holds a claimed task.
+/// A claim that holds, or did until nobody renewed it, and the step that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskLease {
     /// The token that the claim gave.
     pub token: Uuid,
     /// The name that it was claimed under.
     pub worker: String,
+    /// Until when it holds without a heartbeat.
+    pub until: Timestamp,
+    /// The lane of the task's run.
+    pub lane: LaneId,
+    /// The task's run.
+    pub run: RunId,
+    /// The path in it.
+    pub path: String,
+    /// Which attempt of the step.
+    pub attempt: i32,
 }
 
 /// What a worker says in the end.
@@ -85,6 +97,8 @@ pub struct TaskResult {
     pub status: TaskEnd,
     /// The output, or the error: the engine's own bytes.
     pub output: Vec<u8>,
+    /// SHA-256 of that: the same answer given again is known by it.
+    pub hash: [u8; 32],
 }
 
 /// The two ends that a worker can give a task.
@@ -121,8 +135,6 @@ pub struct FinishedTask {
     pub path: String,
     /// Which attempt of the step.
     pub attempt: i32,
-    /// How it ended.
-    pub status: TaskStatus,
     /// The output or the error that the worker gave; none if too many leases were lost.
     pub output: Option<Vec<u8>>,
     /// How many leases were lost.
@@ -175,34 +187,38 @@ pub struct LostTask {
     pub attempt: i32,
 }
 
-const READY: &str = "select id from tasks where tenant_key = $1 and queue = $2 and status = 'pending' \
+const READY: &str = "select prio, id from tasks where tenant_key = $1 and queue = $2 and status = 'pending' \
                      and available_at <= $3 order by prio desc, id limit $4";
-const CLAIMED: &str = "id, run_id, path, attempt, queue, name, payload, lease_ms, prio";
-const PUT_LEASE: &str = "insert into task_leases (tenant_key, task_id, claim_token, worker, claimed_at, lease_until) \
-                         values ($1, $2, $3, $4, $5, $6)";
+const CLAIMED: &str = "id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id";
+const PUT_LEASE: &str = "insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
+                         values ($1, $2, $3, $4, $5, $6, $7)";
 
-/// PostgreSQL claims with one statement: rows that another claim is taking are passed over.
+/// PostgreSQL claims for all who wait with one statement: rows that another claim is taking are passed over.
 const CLAIM_POSTGRES: &str = "\
 with ready as ( \
   select t.id, t.prio from unnest($2::text[]) as q(queue) cross join lateral ( \
     select id, prio from tasks where tenant_key = $1 and queue = q.queue and status = 'pending' \
     and available_at <= $3 order by prio desc, id limit $4 for update skip locked) t \
   order by t.prio desc, t.id limit $4), \
+placed as (select id, row_number() over (order by prio desc, id) as place from ready), \
 taken as ( \
-  update tasks set status = 'claimed' from ready where tasks.tenant_key = $1 and tasks.id = ready.id \
-  returning tasks.id, run_id, path, attempt, queue, name, payload, lease_ms, tasks.prio), \
+  update tasks set status = 'claimed' from placed where tasks.tenant_key = $1 and tasks.id = placed.id \
+  returning tasks.id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id, place), \
 leased as ( \
-  insert into task_leases (tenant_key, task_id, claim_token, worker, claimed_at, lease_until) \
-  select $1, id, gen_random_uuid(), $5, $3, $3 + lease_ms * interval '1 millisecond' from taken \
+  insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
+  select $1, id, run_id, gen_random_uuid(), w.worker, lease_ms, $3 + lease_ms * interval '1 millisecond' \
+  from taken join unnest($5::text[]) with ordinality as w(worker, place) on w.place = taken.place \
   returning task_id, claim_token) \
-select id, run_id, path, attempt, queue, name, payload, lease_ms, prio, claim_token \
-from taken join leased on leased.task_id = taken.id order by prio desc, id";
+select id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id, claim_token, place \
+from taken join leased on leased.task_id = taken.id order by place";
 
-fn claimed(row: &Row, now: Timestamp, token: Uuid) -> Result<ClaimedTask, StoreError> {
+fn claimed(row: &Row, now: Timestamp, token: Uuid, place: usize) -> Result<ClaimedTask, StoreError> {
     let lease = Duration::from_millis(row.int(7)?.max(0).unsigned_abs());
     Ok(ClaimedTask {
         id: row.id(0)?,
+        place,
         token,
+        lane: LaneId(row.int32(8)?),
         run: row.id(1)?,
         path: row.string(2)?,
         attempt: row.int32(3)?,
@@ -222,25 +238,25 @@ async fn claim_sqlite(
 ) -> Result<Vec<ClaimedTask>, StoreError> {
     let mut ready = Vec::new();
     for queue in &claim.queues {
-        let sql = READY.replace("select id", "select id, prio");
-        let params = vec![tenant.into(), queue.into(), now.into(), (claim.max as i64).into()];
-        for row in tx.query(sql, params).await? {
-            ready.push((-row.int(1)?, row.uuid(0)?));
+        let params = vec![tenant.into(), queue.into(), now.into(), (claim.workers.len() as i64).into()];
+        for row in tx.query(READY, params).await? {
+            ready.push((-row.int(0)?, row.uuid(1)?));
         }
     }
     ready.sort_unstable();
     let mut tasks = Vec::new();
-    for (_, id) in ready.into_iter().take(claim.max) {
-        let sql = format!("update tasks set status = 'claimed' where tenant_key = $1 and id = $2 returning {CLAIMED}");
-        let rows = tx.query(sql, vec![tenant.into(), id.into()]).await?;
+    let take = format!("update tasks set status = 'claimed' where tenant_key = $1 and id = $2 returning {CLAIMED}");
+    for ((_, id), worker) in ready.into_iter().zip(&claim.workers) {
+        let rows = tx.query(take.clone(), vec![tenant.into(), id.into()]).await?;
         let Some(row) = rows.first() else { continue };
-        let task = claimed(row, now, Uuid::now_v7())?;
+        let task = claimed(row, now, Uuid::now_v7(), tasks.len())?;
         let params = vec![
             tenant.into(),
             id.into(),
+            task.run.into(),
             task.token.into(),
-            (&claim.worker).into(),
-            Value::Instant(now),
+            worker.as_ref().into(),
+            row.int(7)?.into(),
             Value::Instant(task.lease_until),
         ];
         tx.execute(PUT_LEASE, params).await?;
@@ -249,15 +265,21 @@ async fn claim_sqlite(
     Ok(tasks)
 }
 
-const HEARTBEAT: &str = "update task_leases set lease_until = $4 where tenant_key = $1 and task_id = $2 and claim_token = $3 \
-                         and exists (select 1 from tasks t where t.tenant_key = $1 and t.id = $2 and t.status = 'claimed') \
-                         returning task_id";
-const LEASE_MS: &str = "select lease_ms from tasks where tenant_key = $1 and id = $2";
-const LEASE: &str = "select claim_token, worker from task_leases where tenant_key = $1 and task_id = $2";
+const LEASE: &str = "select l.claim_token, l.worker, l.lease_until, t.lane_id, t.run_id, t.path, t.attempt \
+                     from task_leases l join tasks t on t.tenant_key = l.tenant_key and t.id = l.task_id \
+                     where l.tenant_key = $1 and l.task_id = $2";
 const END_LEASE: &str = "delete from task_leases where tenant_key = $1 and task_id = $2 and claim_token = $3";
-const FINISH: &str = "update tasks set status = $3, output = $4, finished_at = $5, answer_token = $6, answer_hash = $7 \
-                      where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id";
-const FINISHED: &str = "tenant_key, id, lane_id, run_id, path, attempt, status, output, lost";
+/// Changes a claimed task for whoever holds it; the lease goes with the statement behind it.
+const FINISH: &str = "update tasks set status = $4, output = $5, finished_at = $6 \
+                      where tenant_key = $1 and id = $2 and status = 'claimed' and exists (select 1 from task_leases l \
+                      where l.tenant_key = $1 and l.task_id = $2 and l.claim_token = $3) returning lane_id";
+const REMEMBER: &str = "insert into task_answers (tenant_key, task_id, run_id, token, hash) \
+                        select tenant_key, task_id, run_id, claim_token, $4 from task_leases \
+                        where tenant_key = $1 and task_id = $2 and claim_token = $3 on conflict do nothing";
+const RELEASE: &str = "update tasks set status = 'pending' \
+                       where tenant_key = $1 and id = $2 and status = 'claimed' and exists (select 1 from task_leases l \
+                       where l.tenant_key = $1 and l.task_id = $2 and l.claim_token = $3)";
+const FINISHED: &str = "tenant_key, id, lane_id, run_id, path, attempt, output, lost";
 
 fn finished(row: &Row) -> Result<FinishedTask, StoreError> {
     Ok(FinishedTask {
@@ -267,9 +289,8 @@ fn finished(row: &Row) -> Result<FinishedTask, StoreError> {
         run: row.id(3)?,
         path: row.string(4)?,
         attempt: row.int32(5)?,
-        status: word(row, 6, TaskStatus::parse)?,
-        output: row.opt(7, Row::bytes)?,
-        lost: row.int32(8)?,
+        output: row.opt(6, Row::bytes)?,
+        lost: row.int32(7)?,
     })
 }
 
@@ -279,14 +300,10 @@ const LOSE: &str = "update tasks set lost = lost + 1, \
                     finished_at = case when lost + 1 >= lost_max then $3 else finished_at end \
                     where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id, status, run_id, path, attempt";
 
-fn answer_hash(output: &[u8]) -> [u8; 32] {
-    Sha256::digest(output).into()
-}
-
 impl Store {
-    /// Claims what is ready in these queues, highest priority first, then oldest.
+    /// Claims what is ready in these queues, highest priority first, then oldest, for all who wait in one transaction.
     pub async fn claim_tasks(&self, tenant: TenantKey, mut claim: Claim) -> Result<Vec<ClaimedTask>, StoreError> {
-        claim.max = claim.max.clamp(1, CLAIM_MAX);
+        claim.workers.truncate(CLAIM_MAX);
         let now = self.now();
         if self.database().dialect() == Dialect::Sqlite {
             return self
@@ -295,80 +312,84 @@ impl Store {
                 .await;
         }
         let queues = claim.queues.iter().map(|queue| Arc::from(queue.as_str())).collect();
-        let params =
-            vec![tenant.into(), Value::Texts(queues), now.into(), (claim.max as i64).into(), (&claim.worker).into()];
+        let max = claim.workers.len() as i64;
+        let params = vec![tenant.into(), Value::Texts(queues), now.into(), max.into(), Value::Texts(claim.workers)];
         let written = self.database().execute(CLAIM_POSTGRES, params).await?;
-        written.rows.iter().map(|row| claimed(row, now, row.uuid(9)?)).collect()
+        let place = |row: &Row| Ok(usize::try_from(row.int(10)? - 1).unwrap_or(0));
+        written.rows.iter().map(|row| claimed(row, now, row.uuid(9)?, place(row)?)).collect()
     }
 
-    /// Prolongs claims; gives those that still hold and until when. The others belong to somebody else, or are over.
+    /// Prolongs claims; says of each until when it holds now, if it does.
     pub async fn heartbeat_tasks(
         &self,
-        tenant: TenantKey,
-        holdings: Vec<Holding>,
-    ) -> Result<Vec<(TaskId, Timestamp)>, StoreError> {
-        let now = self.now();
-        self.database()
-            .transact(move |tx| {
-                Box::pin(async move {
-                    let mut alive = Vec::new();
-                    for holding in holdings {
-                        let found = tx.query(LEASE_MS, vec![tenant.into(), holding.task.into()]).await?;
-                        let Some(row) = found.first() else { continue };
-                        let until = now.after(Duration::from_millis(row.int(0)?.max(0).unsigned_abs()));
-                        let params =
-                            vec![tenant.into(), holding.task.into(), holding.token.into(), Value::Instant(until)];
-                        if !tx.query(HEARTBEAT, params).await?.is_empty() {
-                            alive.push((holding.task, until));
-                        }
-                    }
-                    Ok(alive)
-                })
-            })
-            .await
-    }
-
-    /// Who holds a claimed task.
-    pub async fn task_lease(&self, tenant: TenantKey, task: TaskId) -> Result<Option<TaskLease>, StoreError> {
-        let found = self.database().query(LEASE, vec![tenant.into(), task.into()]).await?;
-        found.first().map(|row| Ok(TaskLease { token: row.uuid(0)?, worker: row.string(1)? })).transpose()
-    }
-
-    /// Takes what workers say in the end, durably; gives for each whether its claim still held.
-    pub async fn finish_tasks(&self, tenant: TenantKey, results: Vec<TaskResult>) -> Result<Vec<bool>, StoreError> {
-        let now = self.now();
-        let (held, lanes) = self
+        holdings: Vec<(TenantKey, Holding)>,
+    ) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let until = self
             .database()
-            .transact(move |tx| {
-                Box::pin(async move {
-                    let (mut held, mut lanes) = (Vec::with_capacity(results.len()), Vec::new());
-                    for result in results {
-                        let Holding { task, token } = result.holding;
-                        if tx.execute(END_LEASE, vec![tenant.into(), task.into(), token.into()]).await? == 0 {
-                            held.push(false);
-                            continue;
-                        }
-                        let status = result.status.status().as_str();
-                        let hash = answer_hash(&result.output);
-                        let params = vec![
-                            tenant.into(),
-                            task.into(),
-                            status.into(),
-                            result.output.into(),
-                            now.into(),
-                            token.into(),
-                            Value::Bytes(hash.into()),
-                        ];
-                        let rows = tx.query(FINISH, params).await?;
-                        held.push(!rows.is_empty());
-                        lanes.extend(rows.first().map(|row| row.int32(0).map(LaneId)).transpose()?);
-                    }
-                    Ok((held, lanes))
-                })
+            .dialect()
+            .pick("$4 + lease_ms * 1000", "$4::timestamptz + lease_ms * interval '1 millisecond'");
+        let sql: Arc<str> = format!(
+            "update task_leases set lease_until = {until} \
+             where tenant_key = $1 and task_id = $2 and claim_token = $3 returning lease_until"
+        )
+        .into();
+        let now = self.now();
+        let beat = |(tenant, holding): (TenantKey, Holding)| {
+            let params = vec![tenant.into(), holding.task.into(), holding.token.into(), Value::Instant(now)];
+            Statement::new(sql.to_string(), params)
+        };
+        let written = self.database().write(holdings.into_iter().map(beat).collect()).await?;
+        written.iter().map(|it| it.rows.first().map(|row| row.time(0)).transpose()).collect()
+    }
+
+    /// The claim that holds on a task.
+    pub async fn task_lease(&self, tenant: TenantKey, task: TaskId) -> Result<Option<TaskLease>, StoreError> {
+        let lease = |row: &Row| {
+            Ok(TaskLease {
+                token: row.uuid(0)?,
+                worker: row.string(1)?,
+                until: row.time(2)?,
+                lane: LaneId(row.int32(3)?),
+                run: row.id(4)?,
+                path: row.string(5)?,
+                attempt: row.int32(6)?,
             })
-            .await?;
-        lanes.into_iter().for_each(|lane| self.hint(lane, Hint::Inbox));
-        Ok(held)
+        };
+        let found = self.database().query(LEASE, vec![tenant.into(), task.into()]).await?;
+        found.first().map(lease).transpose()
+    }
+
+    /// Takes what workers say in the end of tasks whose runs another node moves, durably; gives for each whether its
+    /// claim still held.
+    pub async fn finish_tasks(&self, results: Vec<(TenantKey, TaskResult)>) -> Result<Vec<bool>, StoreError> {
+        let now = Value::from(self.now());
+        let statements = results.into_iter().flat_map(|(tenant, result)| {
+            let claim = [tenant.into(), result.holding.task.into(), Value::from(result.holding.token)];
+            let given = [result.status.status().as_str().into(), result.output.into(), now.clone()];
+            [
+                Statement::new(REMEMBER, [&claim[..], &[result.hash.into()]].concat()),
+                Statement::new(FINISH, [&claim[..], &given].concat()),
+                Statement::new(END_LEASE, claim.to_vec()),
+            ]
+        });
+        let written = self.database().write(statements.collect()).await?;
+        let lanes: Vec<Option<LaneId>> = written
+            .iter()
+            .skip(1)
+            .step_by(3)
+            .map(|finished| finished.rows.first().map(|row| row.int32(0).map(LaneId)).transpose())
+            .collect::<Result<_, _>>()?;
+        lanes.iter().flatten().for_each(|lane| self.hint(*lane, Hint::Inbox));
+        Ok(lanes.into_iter().map(|lane| lane.is_some()).collect())
+    }
+
+    /// Puts claimed tasks back into their queue, as if nobody had claimed them.
+    pub async fn release_tasks(&self, holdings: Vec<(TenantKey, Holding)>) -> Result<(), StoreError> {
+        let statements = holdings.into_iter().flat_map(|(tenant, holding)| {
+            let claim = vec![tenant.into(), holding.task.into(), Value::from(holding.token)];
+            [Statement::new(RELEASE, claim.clone()), Statement::new(END_LEASE, claim)]
+        });
+        self.database().write(statements.collect()).await.map(|_| ())
     }
 
     /// Whether a worker ended the task with just this answer, under that token if there is one.
@@ -377,10 +398,10 @@ impl Store {
         tenant: TenantKey,
         task: TaskId,
         token: Option<Uuid>,
-        output: &[u8],
+        hash: [u8; 32],
     ) -> Result<bool, StoreError> {
-        let sql = "select answer_token from tasks where tenant_key = $1 and id = $2 and answer_hash = $3";
-        let params = vec![tenant.into(), task.into(), Value::Bytes(answer_hash(output).into())];
+        let sql = "select token from task_answers where tenant_key = $1 and task_id = $2 and hash = $3";
+        let params = vec![tenant.into(), task.into(), hash.into()];
         let Some(row) = self.database().query_opt(sql, params).await? else { return Ok(false) };
         let given = row.uuid(0)?;
         Ok(token.is_none_or(|token| token == given))
@@ -433,8 +454,7 @@ impl Store {
     /// Results for runs of these lanes that no commit has taken yet, oldest first.
     pub async fn finished_tasks(&self, lanes: &[LaneId], limit: i64) -> Result<Vec<FinishedTask>, StoreError> {
         let sql = format!(
-            "select {FINISHED} from tasks where lane_id {} and status in ('completed', 'failed') and not consumed \
-             order by id limit $2",
+            "select {FINISHED} from tasks where lane_id {} and finished_at is not null order by id limit $2",
             self.database().dialect().in_ints(1)
         );
         let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
@@ -442,11 +462,11 @@ impl Store {
         rows.iter().map(finished).collect()
     }
 
-    /// Takes a task back that nobody has claimed; whether there was one.
-    pub async fn withdraw_task(&self, tenant: TenantKey, id: TaskId) -> Result<bool, StoreError> {
-        let sql = "update tasks set status = 'failed', finished_at = $3, consumed = $4 \
+    /// Takes a task back that nobody has claimed, and says so in a worker's place; whether there was one.
+    pub async fn withdraw_task(&self, tenant: TenantKey, id: TaskId, output: Vec<u8>) -> Result<bool, StoreError> {
+        let sql = "update tasks set status = 'failed', finished_at = $3, output = $4 \
                    where tenant_key = $1 and id = $2 and status = 'pending'";
-        let params = vec![tenant.into(), id.into(), self.now().into(), true.into()];
+        let params = vec![tenant.into(), id.into(), self.now().into(), output.into()];
         Ok(self.database().execute(sql, params).await?.count > 0)
     }
 
@@ -466,11 +486,6 @@ impl Store {
         let after = after.map_or(Uuid::max(), |id| id.uuid());
         let params = vec![status.as_str().into(), after.into(), limit.clamp(1, 1_000).into()];
         self.select_tasks(tenant, "and t.status = $2 and t.id < $3 order by t.id desc limit $4", params).await
-    }
-
-    /// The tasks of a run, oldest first.
-    pub async fn tasks_of_run(&self, tenant: TenantKey, run: RunId) -> Result<Vec<TaskRow>, StoreError> {
-        self.select_tasks(tenant, "and t.run_id = $2 order by t.id", vec![run.into()]).await
     }
 
     async fn select_tasks(
@@ -502,13 +517,5 @@ impl Store {
             })
         };
         self.database().query(sql, params).await?.iter().map(task).collect()
-    }
-
-    /// Marks results as taken whose runs are over or gone, so that nobody looks at them again.
-    pub async fn drop_finished_tasks(&self, tasks: Vec<(TenantKey, TaskId)>) -> Result<(), StoreError> {
-        let sql = "update tasks set consumed = $3, output = null where tenant_key = $1 and id = $2";
-        let statements =
-            tasks.into_iter().map(|(tenant, task)| Statement::new(sql, vec![tenant.into(), task.into(), true.into()]));
-        self.database().write(statements.collect()).await.map(|_| ())
     }
 }

@@ -22,7 +22,7 @@ use crate::views::RunView;
 impl Turner {
     /// A transition is on disk: everything that waited for that may happen.
     pub(super) fn follow(&mut self, run: RunId, pending: Pending) {
-        let Pending { effects, letters, replies, refusals, announce, status, more, born, .. } = pending;
+        let Pending { effects, letters, replies, refusals, announce, status, more, born, mut promised, .. } = pending;
         add(&self.core.metrics.runs_started, u64::from(born));
         for (reply, taken) in replies {
             reply.done(run, taken);
@@ -36,7 +36,14 @@ impl Turner {
         }
         let mut inline = Vec::new();
         for effect in effects {
-            self.carry_out(run, effect, &mut inline);
+            match effect {
+                Effect::OfferTask(task) => {
+                    let promised = promised.pop_front_if(|it| it.task == task.task);
+                    let Some(live) = self.runs.get(&run) else { continue };
+                    self.core.offered((live.tenant(), run, live.lane), task, promised);
+                }
+                effect => self.carry_out(run, effect, &mut inline),
+            }
         }
         self.post(run, letters);
         for event in inline {
@@ -66,9 +73,9 @@ impl Turner {
                     open.stop.cancel();
                 }
             }
-            Effect::OfferTask(_) => self.core.tasks.offered(live.tenant()),
             Effect::StopTask { task, path, attempt } => {
-                self.core.withdraw_task(live.tenant(), run, crate::tasks::Withdrawal { task, path, attempt });
+                let withdrawal = crate::tasks::Withdrawal { task, lane: live.lane, path, attempt };
+                self.core.withdraw_task(live.tenant(), run, withdrawal);
             }
             Effect::Respond { answer } => {
                 live.response = Some(answer.clone());
@@ -85,8 +92,9 @@ impl Turner {
                 let info = live.run.info();
                 self.core.free_place(info, &live.plan.plan);
             }
-            // These are rows or letters of the commit; the letters are posted by whoever calls this.
-            Effect::OpenApproval(_)
+            // These are rows or letters of the commit, or carried out by whoever calls this.
+            Effect::OfferTask(_)
+            | Effect::OpenApproval(_)
             | Effect::CloseApproval { .. }
             | Effect::CloseTask { .. }
             | Effect::WaitForEvent(_)

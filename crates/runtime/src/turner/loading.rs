@@ -130,7 +130,7 @@ impl Turner {
             // What the run can no longer take is of no use; what could not be read now is read again.
             let lane = match (error, deliver.source) {
                 (LoadError::Over(_, lane), _) => *lane,
-                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane)) => lane,
+                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane, _)) => lane,
                 _ => continue,
             };
             if let Some(row) = deliver.source.discard() {

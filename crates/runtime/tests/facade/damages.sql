@@ -22,13 +22,13 @@ update approvals set status = 'pending', run_id = {plain} where run_id = {asking
 update tasks set status = 'claimed' where run_id = {offering};
 -- claimed_task_has_lease offering
 
-update tasks set consumed = (1 = 1) where run_id = {offering};
+update tasks set path = 'other' where run_id = {offering};
 -- tasks_are_fold offering
 
 update tasks set run_id = {plain} where run_id = {offering};
 -- task_of_open_run plain
 
-insert into task_leases select tenant_key, {nobody}, {nobody}, 'w', c.at, c.at from runs, (select at from journal limit 1) c where id = {plain};
+insert into task_leases select tenant_key, {nobody}, {nobody}, {nobody}, 'w', 1, c.at from runs, (select at from journal limit 1) c where id = {plain};
 -- lease_of_claimed_task
 
 update event_waits set path = 'other' where run_id = {listening};

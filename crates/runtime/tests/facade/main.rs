@@ -27,8 +27,9 @@ on_every_database! {
         undo_runs_in_reverse, a_fan_out_is_bounded, signals_come_before_and_after_the_wait, cancel_stops_what_runs,
         pause_holds_and_resume_goes_on, large_values_come_back, one_key_starts_one_run,
         a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
-    waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, cancel_takes_tasks_back,
-        people_decide, of_many_decisions_one_counts, events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
+    waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, who_waits_gets_the_next_task,
+        a_worker_that_went_away_loses_no_task, cancel_takes_tasks_back, people_decide, of_many_decisions_one_counts,
+        events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
     verify: a_damaged_database_is_told_how, a_journal_that_went_wrong_is_told, what_is_unfinished_or_too_little_is_told;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use windlass_definition::Value;
 use windlass_engine::{id::RunId, start::Principal, status::RunStatus};
-use windlass_runtime::{CancelOptions, RunRequest, SignalRequest};
+use windlass_runtime::{CancelOptions, ClaimRequest, Proof, RunRequest, SignalRequest, TaskRequest};
 
 use crate::harness::{Harness, TENANT};
 
@@ -63,6 +63,34 @@ async fn a_rate_holds_over_all_nodes() {
     // The clock of a node may be some milliseconds behind that of the database.
     assert!(ended.since(began) > Duration::from_millis(2_900), "{views:?}");
     assert_eq!(first.ledger.begun().len() + second.ledger.begun().len(), 16);
+}
+
+const TASK: &str = "
+name: asks
+steps:
+  - { id: t, type: task, with: { queue: far, input: 1, lease: 60s } }
+  - { id: u, type: task, with: { queue: far, input: 2, lease: 60s } }
+output: '${{ [steps.t.output, steps.u.output] }}'
+";
+
+/// The run is the first node's; the worker knows the second one alone, and answers once through the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_may_ask_any_node() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let name = first.publish(TASK).await;
+    let run = first.start(&name, "{}").await;
+    for (input, answering) in [(1, &second), (2, &first)] {
+        let (queues, worker, wait) = (vec!["far".to_owned()], "w".to_owned(), Duration::from_secs(20));
+        let claim = ClaimRequest { tenant: TENANT, queues, worker, max: 1, wait };
+        let task = second.runtime.claim(claim).await.unwrap().remove(0);
+        assert_eq!(task.input, Value::Int(input));
+        let of = TaskRequest { tenant: TENANT, task: task.id, proof: Proof::Token(task.token.clone()) };
+        assert!(second.runtime.heartbeat(of.clone()).await.unwrap().lease_until >= task.lease_until);
+        answering.runtime.complete(of.clone(), Value::Int(input * 10)).await.unwrap();
+        assert_eq!(second.runtime.complete(of, Value::Int(0)).await.unwrap_err().code(), "task_not_held");
+    }
+    assert_eq!(second.end(run).await.output.to_string(), "[10,20]");
 }
 
 const LONG: &str = "

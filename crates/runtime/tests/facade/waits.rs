@@ -105,6 +105,65 @@ pub async fn a_lost_lease_returns_the_task(harness: Harness) {
     assert_eq!(journal.items.iter().filter(|entry| entry.kind == "lost").count(), 1);
 }
 
+const PAIR: &str = "
+name: pair
+steps:
+  - { id: a, type: task, with: { queue: work, input: 1, lease: 60s } }
+  - { id: b, type: task, with: { queue: work, input: '${{ steps.a.output }}', lease: 60s } }
+output: '${{ steps.b.output }}'
+";
+
+pub async fn who_waits_gets_the_next_task(harness: Harness) {
+    let name = harness.publish(PAIR).await;
+    let runtime = harness.runtime.clone();
+    let worker = tokio::spawn(async move {
+        let mut inputs = Vec::new();
+        for _ in 0..2 {
+            let (queues, worker, wait) = (vec!["work".to_owned()], "w1".to_owned(), Duration::from_secs(30));
+            let claim = ClaimRequest { tenant: TENANT, queues, worker, max: 5, wait };
+            let task = runtime.claim(claim).await.unwrap().remove(0);
+            runtime.complete(of(&task), Value::Int(7)).await.unwrap();
+            inputs.push(task.input);
+        }
+        inputs
+    });
+    let run = harness.start(&name, "{}").await;
+    let view = harness.end(run).await;
+    assert_eq!((view.status, &view.output), (RunStatus::Completed, &Value::Int(7)));
+    assert_eq!(worker.await.unwrap(), [Value::Int(1), Value::Int(7)]);
+    // Nothing is left of tasks that their run has taken the end of.
+    let left = harness.runtime.store().finished_tasks(&harness.runtime.store().lanes(), 10).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+pub async fn a_worker_that_went_away_loses_no_task(harness: Harness) {
+    let name = harness.publish(PAIR).await;
+    for _ in 0..20 {
+        let gone = tokio::spawn({
+            let runtime = harness.runtime.clone();
+            async move {
+                let (queues, worker, wait) = (vec!["work".to_owned()], "gone".to_owned(), Duration::from_secs(30));
+                runtime.claim(ClaimRequest { tenant: TENANT, queues, worker, max: 5, wait }).await
+            }
+        });
+        tokio::task::yield_now().await;
+        let run = harness.start(&name, "{}").await;
+        gone.abort();
+        if let Ok(claimed) = gone.await {
+            // It had got its answer before it was stopped.
+            harness.runtime.complete(of(&claimed.unwrap()[0]), Value::Int(1)).await.unwrap();
+        } else {
+            // Long before its lease has run out.
+            let task = claim(&harness, 1).await.remove(0);
+            harness.runtime.complete(of(&task), Value::Int(1)).await.unwrap();
+        }
+        let task = claim(&harness, 1).await.remove(0);
+        assert_eq!(task.run_id, run);
+        harness.runtime.complete(of(&task), Value::Int(2)).await.unwrap();
+        assert_eq!(harness.end(run).await.output, Value::Int(2));
+    }
+}
+
 pub async fn cancel_takes_tasks_back(harness: Harness) {
     let name = harness.publish(TASKS).await;
     let run = harness.start(&name, r#"{"items": [1]}"#).await;

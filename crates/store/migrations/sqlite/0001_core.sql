@@ -28,7 +28,7 @@ create table nodes (
   lease_until text not null,
   started_at text not null,
   primary key (id),
-  constraint nodes_state check (state in ('alive', 'dead', 'left'))
+  constraint nodes_state check (state = 'alive' or state = 'dead' or state = 'left')
 ) strict;
 
 -- Owning, order, fence, writer and adoption hang on this table: a server has one lane and one node, by construction.
@@ -105,14 +105,14 @@ create table runs (
   finished_at text,
   journal_bytes integer not null,
   unique (tenant_key, id),
-  constraint runs_status check (status in ('queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'compensated', 'cancelled', 'timed_out')),
-  constraint runs_undo_status check (undo_status in ('none', 'done', 'left', 'off')),
-  constraint runs_mode check (mode in ('production', 'test')),
-  constraint runs_origin_kind check (origin_kind in ('fork', 'rerun', 'undo', 'restart'))
+  constraint runs_status check (status = 'queued' or status = 'running' or status = 'waiting' or status = 'paused' or status = 'compensating' or status = 'completed' or status = 'failed' or status = 'compensated' or status = 'cancelled' or status = 'timed_out'),
+  constraint runs_undo_status check (undo_status = 'none' or undo_status = 'done' or undo_status = 'left' or undo_status = 'off'),
+  constraint runs_mode check (mode = 'production' or mode = 'test'),
+  constraint runs_origin_kind check (origin_kind = 'fork' or origin_kind = 'rerun' or origin_kind = 'undo' or origin_kind = 'restart')
 ) strict;
 create index runs_by_workflow on runs (tenant_key, workflow, id);
-create index runs_open on runs (lane_id, status, tenant_key, id) where status in ('queued', 'running', 'waiting', 'paused', 'compensating');
-create index runs_to_look_at on runs (tenant_key, status, id) where status in ('waiting', 'paused', 'failed', 'compensated', 'cancelled', 'timed_out');
+create index runs_open on runs (lane_id, status, tenant_key, id) where status = 'queued' or status = 'running' or status = 'waiting' or status = 'paused' or status = 'compensating';
+create index runs_to_look_at on runs (tenant_key, status, id) where status = 'waiting' or status = 'paused' or status = 'failed' or status = 'compensated' or status = 'cancelled' or status = 'timed_out';
 create index runs_by_parent on runs (tenant_key, parent_run_id, id) where parent_run_id is not null;
 
 -- Appended by rowid and unique by (run_key, seq): a commit of many runs dirties few pages.
@@ -227,23 +227,23 @@ create table tasks (
   lost_max integer not null,
   lease_ms integer not null,
   output blob,
-  consumed integer not null,
   created_at text not null,
   finished_at text,
   primary key (tenant_key, id),
-  constraint tasks_status check (status in ('pending', 'claimed', 'completed', 'failed'))
+  constraint tasks_status check (status = 'pending' or status = 'claimed' or status = 'completed' or status = 'failed')
 ) strict;
 create index tasks_ready on tasks (tenant_key, queue, prio desc, id) where status = 'pending';
-create index tasks_unconsumed on tasks (lane_id, id) where status in ('completed', 'failed') and not consumed;
+create index tasks_ended on tasks (lane_id, id) where finished_at is not null;
 create index tasks_by_run on tasks (tenant_key, run_id, id);
 
 -- Who holds a claimed task, apart from the task so that a heartbeat rewrites a narrow row and no index.
 create table task_leases (
   tenant_key integer not null,
   task_id blob not null,
+  run_id blob not null,
   claim_token blob not null,
   worker text not null,
-  claimed_at integer not null,
+  lease_ms integer not null,
   lease_until integer not null,
   primary key (tenant_key, task_id)
 ) strict, without rowid;
@@ -262,7 +262,7 @@ create table approvals (
   expires_at text,
   decided_at text,
   primary key (tenant_key, id),
-  constraint approvals_status check (status in ('pending', 'approved', 'rejected', 'expired', 'cancelled'))
+  constraint approvals_status check (status = 'pending' or status = 'approved' or status = 'rejected' or status = 'expired' or status = 'cancelled')
 ) strict;
 create index approvals_pending on approvals (tenant_key, id) where status = 'pending';
 create index approvals_by_run on approvals (tenant_key, run_id, id);
@@ -351,7 +351,7 @@ create table api_tokens (
 ) strict;
 
 create trigger runs_final before update of status on runs
-  when old.status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') and new.status <> old.status
+  when (old.status = 'completed' or old.status = 'failed' or old.status = 'compensated' or old.status = 'cancelled' or old.status = 'timed_out') and new.status <> old.status
 begin
   select raise(abort, 'runs_final');
 end;

@@ -1,6 +1,13 @@
--- What a worker answered, so that the same answer given again is known.
-alter table tasks add column answer_token blob;
-alter table tasks add column answer_hash blob;
+-- What a worker answered, so that the same answer given again is known; the task itself is gone then.
+create table task_answers (
+  tenant_key integer not null,
+  task_id blob not null,
+  run_id blob not null,
+  token blob not null,
+  hash blob not null,
+  primary key (tenant_key, task_id)
+) strict, without rowid;
+create index task_answers_by_run on task_answers (tenant_key, run_id);
 
 -- The starts of steps with a `rate`, shared by all servers: pairs of a time and a count.
 create table rates (

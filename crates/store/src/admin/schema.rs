@@ -126,30 +126,29 @@ mod tests {
 
     #[test]
     fn status_words_are_those_of_the_types() {
-        let list = |words: Vec<&str>| words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+        // Written out as a chain of comparisons: SQLite would build a table of a list's words for every row.
+        fn any(column: &str, words: impl Iterator<Item = &'static str>) -> String {
+            words.map(|word| format!("{column} = '{word}'")).collect::<Vec<_>>().join(" or ")
+        }
         let words = [
-            ("runs_status", list(RunStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
-            ("tasks_status", list(TaskStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
-            ("approvals_status", list(ApprovalStatus::ALL.iter().map(|status| status.as_str()).collect()), "status"),
-            ("runs_undo_status", list(UndoStatus::ALL.iter().map(|status| status.as_str()).collect()), "undo_status"),
-            ("runs_mode", list(RunMode::ALL.iter().map(|mode| mode.as_str()).collect()), "mode"),
-            ("runs_origin_kind", list(OriginKind::ALL.iter().map(|kind| kind.as_str()).collect()), "origin_kind"),
+            ("runs_status", any("status", RunStatus::ALL.iter().map(|it| it.as_str()))),
+            ("tasks_status", any("status", TaskStatus::ALL.iter().map(|it| it.as_str()))),
+            ("approvals_status", any("status", ApprovalStatus::ALL.iter().map(|it| it.as_str()))),
+            ("runs_undo_status", any("undo_status", UndoStatus::ALL.iter().map(|it| it.as_str()))),
+            ("runs_mode", any("mode", RunMode::ALL.iter().map(|it| it.as_str()))),
+            ("runs_origin_kind", any("origin_kind", OriginKind::ALL.iter().map(|it| it.as_str()))),
         ];
+        let statuses = |column, over: bool| {
+            any(column, RunStatus::ALL.iter().filter(move |it| it.is_final() == over).map(|it| it.as_str()))
+        };
         for dialect in [Dialect::Sqlite, Dialect::Postgres] {
             let text = text(dialect);
-            for (name, list, column) in &words {
-                let check = format!("constraint {name} check ({column} in ({list}))");
+            for (name, any) in &words {
+                let check = format!("constraint {name} check ({any})");
                 assert!(text.contains(&check), "{dialect:?} lacks: {check}");
             }
-            let list = |keep: fn(&&RunStatus) -> bool| {
-                RunStatus::ALL.iter().filter(keep).map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
-            };
-            let ended = list(|status| status.is_final());
-            assert!(
-                text.contains(&format!("when (old.status in ({ended})"))
-                    || text.contains(&format!("when old.status in ({ended})"))
-            );
-            assert!(text.contains(&format!("where status in ({});", list(|status| !status.is_final()))));
+            assert!(text.contains(&format!("({}) and new.status <> old.status", statuses("old.status", true))));
+            assert!(text.contains(&format!("where {};", statuses("status", false))));
         }
     }
 }

@@ -102,7 +102,7 @@ pub static RULES: &[Rule] = &[
     at_rest(
         "task_result_taken",
         "a task's result is taken by its run",
-        "select x.run_id, x.path from tasks x where x.status in ('completed', 'failed') and not x.consumed",
+        "select x.run_id, x.path from tasks x where x.finished_at is not null",
     ),
     always(
         "lease_of_claimed_task",
@@ -293,10 +293,8 @@ impl Store {
             let approval = (row.string(1)?, word(&row, 2, ApprovalStatus::parse)?);
             all.entry(row.id(0)?).or_default().approvals.push(approval);
         }
-        for row in rows("path, consumed", "tasks").await? {
-            if !row.bool(2)? {
-                all.entry(row.id(0)?).or_default().tasks.push(row.string(1)?);
-            }
+        for row in rows("path", "tasks").await? {
+            all.entry(row.id(0)?).or_default().tasks.push(row.string(1)?);
         }
         for row in rows("path", "event_waits").await? {
             all.entry(row.id(0)?).or_default().event_waits.push(row.string(1)?);

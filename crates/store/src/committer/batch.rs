@@ -1,4 +1,7 @@
 //! A batch as PostgreSQL takes it: one array per column, rows of one statement side by side.
+//!
+//! Most batches go as one statement. Where one row would be touched twice, or a start may lose its idempotency key, the
+//! statements follow one another in one flight.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,8 +25,9 @@ pub(crate) fn journal_sql(keyed: Keyed) -> &'static str {
     match keyed {
         Keyed::All => {
             "insert into journal (tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum) \
-             select * from unnest($1::integer[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], \
-             $7::text[], $8::integer[], $9::timestamptz[], $10::bytea[], $11::bigint[])"
+             select u.* from unnest($1::integer[], $2::uuid[], $3::bigint[], $4::text[], $5::boolean[], $6::text[], \
+             $7::text[], $8::integer[], $9::timestamptz[], $10::bytea[], $11::bigint[]) \
+             as u(tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum)"
         }
         Keyed::Winners => {
             "insert into journal (tenant_key, run_id, seq, kind, opens, path, step, attempt, at, payload, checksum) \
@@ -100,6 +104,8 @@ pub(crate) struct Batch<'a> {
     pub keys: Keys,
     pub lanes: Vec<LaneId>,
     pub witness: Option<Witness>,
+    /// Whether all of it may be one statement.
+    pub together: bool,
     /// By the place of the job: why it is not part of the batch.
     pub refused: HashMap<usize, CommitError>,
 }
@@ -108,12 +114,12 @@ pub(crate) struct Batch<'a> {
 pub(crate) fn build<'a>(jobs: &'a [Job], chains: &mut Chains, at: Timestamp) -> Batch<'a> {
     let mut batch = Batch::default();
     let mut rows = Vec::new();
-    let mut updates: HashMap<RunId, usize> = HashMap::new();
+    let mut places: HashMap<RunId, usize> = HashMap::new();
     let mut lanes = HashSet::new();
     for (place, job) in jobs.iter().enumerate() {
         match extend(&mut batch.entries, job, chains) {
             Ok(chain) => {
-                run_rows(job, chain, &mut rows, &mut updates);
+                run_rows(job, chain, &mut rows, &mut places);
                 chains.set(job.commit.run, chain);
                 ops::lower(&job.commit, at, |lowered| rows.push(lowered));
                 lanes.insert(job.commit.lane);
@@ -131,6 +137,7 @@ pub(crate) fn build<'a>(jobs: &'a [Job], chains: &mut Chains, at: Timestamp) -> 
             }
         }
     }
+    batch.together = all_apart(&rows);
     batch.columns = columns(rows);
     batch.keys = keys(jobs, &batch.refused);
     batch.lanes = lanes.into_iter().collect();
@@ -178,29 +185,48 @@ fn extend<'a>(entries: &mut Entries<'a>, job: &'a Job, chains: &Chains) -> Resul
 }
 
 /// Adds the row of the run; several changes of one run in a batch become one.
-fn run_rows(job: &Job, chain: Chain, rows: &mut Vec<Lowered>, updates: &mut HashMap<RunId, usize>) {
+fn run_rows(job: &Job, chain: Chain, rows: &mut Vec<Lowered>, places: &mut HashMap<RunId, usize>) {
     let commit = &job.commit;
     match &commit.change {
         RunChange::None => {}
         RunChange::Insert(run, _) => {
             let values = ops::run_values(commit, run, chain.bytes);
+            places.insert(commit.run, rows.len());
             rows.push(Lowered { op: Op::InsertRun, values, fold: FoldKey::Once });
         }
         RunChange::Update(update) => {
             let ends = update.status.is_some_and(|status| status.is_final());
             let values = ops::update_values(commit, update, ends.then_some(chain.bytes));
-            if let Some(&place) = updates.get(&commit.run) {
-                for (old, new) in rows[place].values.iter_mut().zip(values) {
-                    if new != Value::Null {
-                        *old = new;
+            let row = places.get(&commit.run).map(|place| &mut rows[*place]);
+            match row {
+                Some(row) if row.op == Op::InsertRun => ops::fold_update(&mut row.values, values),
+                Some(row) => {
+                    for (old, new) in row.values.iter_mut().zip(values) {
+                        if new != Value::Null {
+                            *old = new;
+                        }
                     }
                 }
-            } else {
-                updates.insert(commit.run, rows.len());
-                rows.push(Lowered { op: Op::UpdateRun, values, fold: FoldKey::Once });
+                None => {
+                    places.insert(commit.run, rows.len());
+                    rows.push(Lowered { op: Op::UpdateRun, values, fold: FoldKey::Once });
+                }
             }
         }
     }
+}
+
+/// Whether no row is touched by two statements, so that their order means nothing.
+fn all_apart(rows: &[Lowered]) -> bool {
+    // A task's id is the second value of all that is done to it.
+    let tasks = |wanted: Op| rows.iter().filter(move |row| row.op == wanted).filter_map(|row| row.values.get(1));
+    let opened: HashSet<Uuid> = tasks(Op::OpenTask).filter_map(as_uuid).collect();
+    rows.iter().all(|row| ops::any_order(row.op))
+        && (opened.is_empty() || tasks(Op::DeleteTask).filter_map(as_uuid).all(|task| !opened.contains(&task)))
+}
+
+pub(crate) fn as_uuid(value: &Value) -> Option<Uuid> {
+    if let Value::Uuid(uuid) = value { Some(*uuid) } else { None }
 }
 
 /// Groups rows by statement, in the order of statements; of rows that touch the same thing the last one stays.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::{
     id::{ApprovalId, RunId, TaskId, TenantKey},
-    status::{RunStatus, TaskStatus},
+    status::RunStatus,
 };
 
 use crate::StoreError;
@@ -253,8 +253,10 @@ pub struct TimerChange {
 pub enum RowChange {
     /// A task is offered to outside workers.
     OpenTask(NewTask),
-    /// The run has taken the task's result, or wants it no more. `Completed` keeps the status a worker gave it.
-    CloseTask(TaskId, TaskStatus),
+    /// The run has taken the task's result, or wants it no more: the task is gone, and its journal has what became of it.
+    CloseTask(TaskId),
+    /// What a worker answered is remembered.
+    PutTaskAnswer(TaskId, TaskAnswer),
     /// An approval is asked for.
     OpenApproval(NewApproval),
     /// A response came in, or the approval is decided.
@@ -344,6 +346,28 @@ pub struct NewTask {
     pub lost_max: i32,
     /// When it was offered.
     pub created_at: Timestamp,
+    /// Who gets it at once, because a claim waits for it; without one it is there for whoever asks.
+    pub holder: Option<Holder>,
+}
+
+/// Who holds a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The worker's name for itself.
+    pub worker: Arc<str>,
+    /// Names this claim: heartbeats and the result need it.
+    pub token: Uuid,
+    /// Until when the claim holds without a heartbeat.
+    pub until: Timestamp,
+}
+
+/// What a worker answered, as far as it takes to know the same answer again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskAnswer {
+    /// The token of the claim.
+    pub token: Uuid,
+    /// SHA-256 of the answer.
+    pub hash: [u8; 32],
 }
 
 /// An approval that is asked for.

@@ -4,8 +4,10 @@
 //! array per column. Invariant: the order of [`Op`] is the order of execution within a batch, so what opens a row
 //! comes before what changes or deletes it.
 
+use windlass_engine::status::TaskStatus;
+
 use crate::{
-    committer::commit::{NewRun, RowChange, RunCommit, RunUpdate},
+    committer::commit::{NewRun, NewTask, RowChange, RunCommit, RunUpdate},
     database::Value,
 };
 
@@ -20,8 +22,10 @@ pub(crate) enum Op {
     PutBlob,
     PutBlobRef,
     OpenTask,
-    CloseTask,
+    PutTaskLease,
+    DeleteTask,
     DeleteTaskLease,
+    PutTaskAnswer,
     OpenApproval,
     UpdateApproval,
     PutInbox,
@@ -172,27 +176,37 @@ pub(crate) static FORMS: &[Form] = &[
                 ("lost", "integer"),
                 ("lost_max", "integer"),
                 ("lease_ms", "bigint"),
-                ("consumed", "boolean"),
                 ("created_at", "timestamptz"),
             ],
             tail: "",
         },
     },
     Form {
-        op: Op::CloseTask,
-        table: "tasks",
-        // A worker's own word stays; the output is in the journal now.
-        shape: Shape::Update {
-            keys: &[KEY, ID],
-            sets: &[
-                ("status", "text", "case when t.status in ('completed', 'failed') then t.status else {} end"),
-                ("finished_at", "timestamptz", "coalesce(t.finished_at, {})"),
-                ("consumed", "boolean", SET),
-                ("output", "bytea", SET),
+        op: Op::PutTaskLease,
+        table: "task_leases",
+        shape: Shape::Insert {
+            columns: &[
+                KEY,
+                ("task_id", "uuid"),
+                RUN,
+                ("claim_token", "uuid"),
+                ("worker", "text"),
+                ("lease_ms", "bigint"),
+                ("lease_until", "timestamptz"),
             ],
+            tail: "",
         },
     },
+    Form { op: Op::DeleteTask, table: "tasks", shape: Shape::Delete { keys: &[KEY, ID] } },
     Form { op: Op::DeleteTaskLease, table: "task_leases", shape: Shape::Delete { keys: &[KEY, ("task_id", "uuid")] } },
+    Form {
+        op: Op::PutTaskAnswer,
+        table: "task_answers",
+        shape: Shape::Insert {
+            columns: &[KEY, ("task_id", "uuid"), RUN, ("token", "uuid"), ("hash", "bytea")],
+            tail: "on conflict do nothing",
+        },
+    },
     Form {
         op: Op::OpenApproval,
         table: "approvals",
@@ -371,15 +385,83 @@ impl Form {
                 if self.op != Op::UpdateRun {
                     return update;
                 }
-                let rows = format!("cardinality($1::{}[])", keys[0].1);
-                format!(
-                    "with changed as ({update} returning 1) \
-                     select windlass_expect((select count(*) from changed), {rows}, '{}')",
-                    self.table
-                )
+                format!("with changed as ({update} returning 1) {}", expect(1))
             }
         }
     }
+
+    /// How many parameters PostgreSQL's text has.
+    fn params(&self) -> usize {
+        match &self.shape {
+            Shape::Insert { columns, .. } => columns.len(),
+            Shape::Delete { keys } => keys.len(),
+            Shape::Update { keys, sets } => keys.len() + sets.len(),
+        }
+    }
+}
+
+/// Refuses unless every run that was to change did; `$first` is the first column of the change.
+fn expect(first: usize) -> String {
+    format!("select windlass_expect((select count(*) from changed), cardinality(${first}::integer[]), 'runs')")
+}
+
+/// Statements whose rows are never one another's within a batch, so that their order means nothing; tasks that are
+/// offered and closed in one batch are looked for by whoever asks.
+pub(crate) fn any_order(op: Op) -> bool {
+    use Op::{
+        DeleteActiveStep, DeleteTask, DeleteTaskLease, DeleteTimer, InsertRun, InsertTimer, OpenTask, PutActiveStep,
+        PutTaskAnswer, PutTaskLease, UpdateRun,
+    };
+    matches!(
+        op,
+        InsertRun
+            | UpdateRun
+            | DeleteTimer
+            | InsertTimer
+            | OpenTask
+            | PutTaskLease
+            | PutTaskAnswer
+            | DeleteTask
+            | DeleteTaskLease
+            | DeleteActiveStep
+            | PutActiveStep
+    )
+}
+
+/// A whole batch as one statement: the fence (its text has three parameters), these operations, and the journal's
+/// rows. One statement is one message each way, one snapshot, and a transaction by itself.
+pub(crate) fn together(fence: &str, ops: impl Iterator<Item = Op>, journal: Option<&str>) -> String {
+    let mut text = format!("with fence as materialized ({fence})");
+    let (mut from, mut given) = ("fence".to_owned(), 3);
+    for op in ops {
+        let form = &FORMS[op as usize];
+        let own = shift(&form.postgres(Keyed::All), given);
+        if op == Op::UpdateRun {
+            let update = own.trim_start_matches("with ").split(" select windlass_expect").next().unwrap_or_default();
+            text.push_str(&format!(", {update}, expected as materialized ({})", expect(given + 1)));
+            from.push_str(", expected");
+        } else {
+            text.push_str(&format!(", op_{} as ({own})", op as usize));
+        }
+        given += form.params();
+    }
+    match journal {
+        Some(journal) => text.push_str(&format!(" {}, {from}", shift(journal, given))),
+        None => text.push_str(&format!(" select 1 from {from}")),
+    }
+    text
+}
+
+/// The same text with its parameters numbered from behind the first `given`.
+fn shift(sql: &str, given: usize) -> String {
+    let mut parts = sql.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+        let number: usize = part[..digits].parse().unwrap_or(0);
+        text.push_str(&format!("${}{}", number + given, &part[digits..]));
+    }
+    text
 }
 
 /// Whether a batch holds starts that may lose their idempotency key.
@@ -481,6 +563,21 @@ fn cut(message: &str) -> &str {
     message.char_indices().nth(2_000).map_or(message, |(at, _)| &message[..at])
 }
 
+/// Folds a change of a run into the row that starts it in the same batch.
+pub(crate) fn fold_update(row: &mut [Value], update: Vec<Value>) {
+    let (Shape::Insert { columns, .. }, Shape::Update { keys, sets }) =
+        (&FORMS[Op::InsertRun as usize].shape, &FORMS[Op::UpdateRun as usize].shape)
+    else {
+        return;
+    };
+    for ((name, ..), value) in sets.iter().zip(update.into_iter().skip(keys.len())) {
+        let place = columns.iter().position(|(column, _)| column == name);
+        if let (Some(place), false) = (place, value == Value::Null) {
+            row[place] = value;
+        }
+    }
+}
+
 /// The statements of a commit beside its run and its journal. `at` is the time that touched blobs get.
 pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp, mut each: impl FnMut(Lowered)) {
     let tenant = Value::from(commit.tenant);
@@ -505,35 +602,16 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
     }
     for row in &commit.rows {
         match row {
-            RowChange::OpenTask(task) => each(lowered(
-                Op::OpenTask,
-                vec![
-                    tenant.clone(),
-                    task.id.into(),
-                    lane.clone(),
-                    run.clone(),
-                    task.path.clone().into(),
-                    task.attempt.into(),
-                    (&task.queue).into(),
-                    (&task.name).into(),
-                    task.priority.into(),
-                    "pending".into(),
-                    task.payload.clone().into(),
-                    task.available_at.into(),
-                    0i64.into(),
-                    task.lost_max.into(),
-                    task.lease_ms.into(),
-                    false.into(),
-                    task.created_at.into(),
-                ],
-            )),
-            RowChange::CloseTask(task, status) => {
+            RowChange::OpenTask(task) => open_task(commit, task, &mut each),
+            RowChange::CloseTask(task) => {
                 let id = Value::from(*task);
-                let values =
-                    vec![tenant.clone(), id.clone(), status.as_str().into(), at.into(), true.into(), Value::Null];
-                each(lowered(Op::CloseTask, values));
+                each(lowered(Op::DeleteTask, vec![tenant.clone(), id.clone()]));
                 each(lowered(Op::DeleteTaskLease, vec![tenant.clone(), id]));
             }
+            RowChange::PutTaskAnswer(task, answer) => each(lowered(
+                Op::PutTaskAnswer,
+                vec![tenant.clone(), (*task).into(), run.clone(), answer.token.into(), answer.hash.into()],
+            )),
             RowChange::OpenApproval(approval) => each(lowered(
                 Op::OpenApproval,
                 vec![
@@ -650,6 +728,42 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
     }
 }
 
+/// A task, and the claim of who waited for it.
+fn open_task(commit: &RunCommit, task: &NewTask, each: &mut impl FnMut(Lowered)) {
+    let status = if task.holder.is_some() { TaskStatus::Claimed } else { TaskStatus::Pending };
+    let values = vec![
+        commit.tenant.into(),
+        task.id.into(),
+        commit.lane.0.into(),
+        commit.run.into(),
+        task.path.clone().into(),
+        task.attempt.into(),
+        (&task.queue).into(),
+        (&task.name).into(),
+        task.priority.into(),
+        status.as_str().into(),
+        task.payload.clone().into(),
+        task.available_at.into(),
+        0i64.into(),
+        task.lost_max.into(),
+        task.lease_ms.into(),
+        task.created_at.into(),
+    ];
+    each(lowered(Op::OpenTask, values));
+    if let Some(holder) = &task.holder {
+        let values = vec![
+            commit.tenant.into(),
+            task.id.into(),
+            commit.run.into(),
+            holder.token.into(),
+            (&*holder.worker).into(),
+            task.lease_ms.into(),
+            Value::Instant(holder.until),
+        ];
+        each(lowered(Op::PutTaskLease, values));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -659,6 +773,23 @@ mod tests {
         for (at, form) in FORMS.iter().enumerate() {
             assert_eq!(form.op as usize, at);
         }
+    }
+
+    #[test]
+    fn a_batch_as_one_statement() {
+        let text = together("select f($1, $2, $3)", [Op::DeleteTimer, Op::DeleteTask].into_iter(), Some("j($1, $2)"));
+        assert_eq!(
+            text,
+            "with fence as materialized (select f($1, $2, $3)), \
+             op_2 as (delete from timers t using unnest($4::integer[], $5::timestamptz[], $6::uuid[]) \
+             as u(lane_id, due_at, run_id) \
+             where t.lane_id = u.lane_id and t.due_at = u.due_at and t.run_id = u.run_id), \
+             op_8 as (delete from tasks t using unnest($7::integer[], $8::uuid[]) as u(tenant_key, id) \
+             where t.tenant_key = u.tenant_key and t.id = u.id) j($9, $10), fence"
+        );
+        let text = together("f($1, $2, $3)", [Op::UpdateRun].into_iter(), None);
+        assert!(text.contains(", changed as (update runs t set status = coalesce(u.status, t.status)"), "{text}");
+        assert!(text.ends_with("cardinality($4::integer[]), 'runs')) select 1 from fence, expected"), "{text}");
     }
 
     #[test]

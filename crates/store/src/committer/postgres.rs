@@ -3,7 +3,11 @@
 //! Invariants: a flight begins with the fence of its lanes and holds nothing that could wait for this process; a flight
 //! whose answer never came is looked for by one of its rows before anything is written again.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::{LocalBoxFuture, join_all};
 use tokio_postgres::types::ToSql;
@@ -14,10 +18,10 @@ use crate::{
     StoreError,
     clock::Clock,
     committer::{
-        batch::{self, Batch},
+        batch::{self, Batch, as_uuid},
         chain::{Chain, Chains},
         commit::{CommitError, Committed, RunChange},
-        ops::{FORMS, Keyed},
+        ops::{self, FORMS, Keyed, Op},
         queue::{Job, Queue},
     },
     database::{
@@ -73,6 +77,7 @@ pub(crate) fn start(number: usize, start: Start) -> Result<std::thread::JoinHand
                 chains: Chains::default(),
                 gains: 0,
                 sql: [Keyed::All, Keyed::Winners].map(|keyed| FORMS.iter().map(|form| form.postgres(keyed)).collect()),
+                together: HashMap::new(),
             };
             while let Some(turn) = start.queue.take_async().await {
                 writer.turn(turn.jobs).await;
@@ -103,6 +108,8 @@ struct Writer {
     /// The gains of lanes that `chains` knows of.
     gains: u64,
     sql: [Vec<String>; 2],
+    /// Batches as one statement, by what is in them.
+    together: HashMap<(Vec<Op>, bool), Arc<str>>,
 }
 
 impl Writer {
@@ -223,8 +230,38 @@ impl Writer {
         Ok(())
     }
 
+    /// Sends the batch as one statement.
+    async fn fly_together(&mut self, batch: &Batch<'_>) -> Result<(), Crash> {
+        let session = self.session.as_ref().ok_or_else(|| Crash::Again(StoreError::Closed))?;
+        let what = (batch.columns.iter().map(|(op, _)| *op).collect(), batch.entries.is_empty());
+        let text = self.together.entry(what).or_insert_with(|| {
+            let journal = (!batch.entries.is_empty()).then(|| batch::journal_sql(Keyed::All));
+            ops::together(FENCE, batch.columns.iter().map(|(op, _)| *op), journal).into()
+        });
+        let statement = session.prepare(text).await.map_err(not_sent)?;
+        let (lanes, epochs, node) = self.fence(batch);
+        let entries = batch.entries.params();
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&lanes, &epochs, &node];
+        params.extend(batch.columns.iter().flat_map(|(_, columns)| columns).map(|it| it as &(dyn ToSql + Sync)));
+        if !batch.entries.is_empty() {
+            params.extend(entries);
+        }
+        session.client.execute(&statement, &params).await.map(|_| ()).map_err(|error| crash(&error))
+    }
+
+    /// The lanes of a batch, the epochs under which they are ours, and this node.
+    fn fence(&self, batch: &Batch<'_>) -> (Vec<i32>, Vec<i64>, Uuid) {
+        let lanes = batch.lanes.iter().map(|lane| lane.0).collect();
+        // A lane that was lost meanwhile gets an epoch that no lane has.
+        let epochs = batch.lanes.iter().map(|lane| self.ownership.epoch(*lane).unwrap_or(-1)).collect();
+        (lanes, epochs, self.ownership.node())
+    }
+
     /// Sends the batch in one flight and gives the runs that won their key.
     async fn fly(&mut self, batch: &Batch<'_>, keyed: Keyed) -> Result<Vec<Uuid>, Crash> {
+        if batch.together && keyed == Keyed::All {
+            return self.fly_together(batch).await.map(|()| Vec::new());
+        }
         let session = self.session.as_ref().ok_or_else(|| Crash::Again(StoreError::Closed))?;
         let texts = &self.sql[usize::from(keyed == Keyed::Winners)];
         let fence = session.prepare(FENCE).await.map_err(not_sent)?;
@@ -234,10 +271,7 @@ impl Writer {
         for (op, columns) in &batch.columns {
             statements.push((session.prepare(&texts[*op as usize]).await.map_err(not_sent)?, columns));
         }
-        let lanes: Vec<i32> = batch.lanes.iter().map(|lane| lane.0).collect();
-        // A lane that was lost meanwhile gets an epoch that no lane has.
-        let epochs: Vec<i64> = batch.lanes.iter().map(|lane| self.ownership.epoch(*lane).unwrap_or(-1)).collect();
-        let node = self.ownership.node();
+        let (lanes, epochs, node) = self.fence(batch);
         let entries = batch.entries.params();
         let keys: [&(dyn ToSql + Sync); 4] =
             [&batch.keys.tenant, &batch.keys.key_hash, &batch.keys.body_hash, &batch.keys.run];
@@ -387,10 +421,6 @@ impl Writer {
             Err(error) => tracing::warn!(%error, "could not ask which lanes are ours"),
         }
     }
-}
-
-fn as_uuid(value: &Value) -> Option<Uuid> {
-    if let Value::Uuid(uuid) = value { Some(*uuid) } else { None }
 }
 
 fn as_int(value: &Value) -> Option<i64> {

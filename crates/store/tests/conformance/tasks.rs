@@ -4,7 +4,7 @@ use windlass_engine::{
     id::{Id, TaskId},
     status::TaskStatus,
 };
-use windlass_store::{Claim, Holding, NewTask, RowChange, RunCommit, Store, TaskEnd, TaskResult};
+use windlass_store::{Claim, Holder, Holding, NewTask, RowChange, RunCommit, Store, TaskAnswer, TaskEnd, TaskResult};
 
 use crate::harness::{Fixture, TENANT, commit, done, run_id, start};
 
@@ -12,6 +12,9 @@ crate::on_every_store!(
     claims_come_by_priority_then_age,
     two_workers_never_get_the_same_task,
     only_the_holder_can_finish,
+    one_claim_serves_all_who_wait,
+    a_task_can_be_born_with_its_holder,
+    a_released_task_is_there_again,
     a_lost_lease_gives_the_task_back,
 );
 
@@ -28,6 +31,7 @@ fn task(store: &Store, priority: i32, lease_ms: i64) -> NewTask {
         lease_ms,
         lost_max: 2,
         created_at: store.now(),
+        holder: None,
     }
 }
 
@@ -39,7 +43,7 @@ async fn open(store: &Store, tasks: Vec<NewTask>) -> Vec<TaskId> {
 }
 
 fn claim(max: usize) -> Claim {
-    Claim { queues: vec!["q".to_owned(), "other".to_owned()], worker: "w".to_owned(), max }
+    Claim { queues: vec!["q".to_owned(), "other".to_owned()], workers: vec!["w".into(); max] }
 }
 
 async fn claims_come_by_priority_then_age(fixture: Fixture) {
@@ -71,18 +75,79 @@ async fn only_the_holder_can_finish(fixture: Fixture) {
     let claimed = store.claim_tasks(TENANT, claim(1)).await.expect("a claim");
     let holding = Holding { task: ids[0], token: claimed[0].token };
     let stranger = Holding { token: uuid::Uuid::nil(), ..holding };
-    let result = |holding| vec![TaskResult { holding, status: TaskEnd::Completed, output: b"1".to_vec() }];
-    assert_eq!(store.finish_tasks(TENANT, result(stranger)).await.expect("an answer"), [false]);
-    assert_eq!(store.heartbeat_tasks(TENANT, vec![stranger, holding]).await.expect("beats").len(), 1);
-    assert_eq!(store.finish_tasks(TENANT, result(holding)).await.expect("an answer"), [true]);
-    assert_eq!(store.finish_tasks(TENANT, result(holding)).await.expect("an answer"), [false]);
+    let result = |holding| {
+        let (status, output, hash) = (TaskEnd::Completed, b"1".to_vec(), [7; 32]);
+        vec![(TENANT, TaskResult { holding, status, output, hash })]
+    };
+    assert_eq!(store.finish_tasks(result(stranger)).await.expect("an answer"), [false]);
+    let beats = store.heartbeat_tasks(vec![(TENANT, stranger), (TENANT, holding)]).await.expect("beats");
+    assert!(beats[0].is_none() && beats[1] >= Some(claimed[0].lease_until), "{beats:?}");
+    let lease = store.task_lease(TENANT, ids[0]).await.expect("a read").expect("a lease");
+    assert_eq!((lease.token, lease.run, &*lease.path), (holding.token, claimed[0].run, "t"));
+    assert_eq!(store.finish_tasks(result(holding)).await.expect("an answer"), [true]);
+    assert_eq!(store.finish_tasks(result(holding)).await.expect("an answer"), [false]);
+    assert!(store.heartbeat_tasks(vec![(TENANT, holding)]).await.expect("beats")[0].is_none());
+    for (token, hash, known) in [
+        (Some(holding.token), [7; 32], true),
+        (None, [7; 32], true),
+        (Some(stranger.token), [7; 32], false),
+        (Some(holding.token), [8; 32], false),
+    ] {
+        assert_eq!(store.was_answered(TENANT, ids[0], token, hash).await.expect("a read"), known);
+    }
     let finished = store.finished_tasks(&store.lanes(), 10).await.expect("results");
     assert_eq!((finished.len(), finished[0].output.as_deref()), (1, Some(b"1".as_slice())));
-    let rows = vec![RowChange::CloseTask(ids[0], TaskStatus::Completed)];
-    done(store.commit(RunCommit { rows, ..commit(store, finished[0].run, 2..=2) }).await);
+    close(store, ids[0], finished[0].run).await;
     assert!(store.finished_tasks(&store.lanes(), 10).await.expect("results").is_empty());
+}
+
+/// The run takes the task's end: nothing is left of it.
+async fn close(store: &Store, task: TaskId, run: windlass_engine::id::RunId) {
+    let answer = TaskAnswer { token: uuid::Uuid::nil(), hash: [9; 32] };
+    let rows = vec![RowChange::CloseTask(task), RowChange::PutTaskAnswer(task, answer)];
+    done(store.commit(RunCommit { rows, ..commit(store, run, 2..=2) }).await);
+    assert!(store.task(TENANT, task).await.expect("a read").is_none());
+    assert!(store.task_lease(TENANT, task).await.expect("a read").is_none());
+}
+
+async fn one_claim_serves_all_who_wait(fixture: Fixture) {
+    let store = &fixture.store;
+    let ids = open(store, [1, 3, 2].map(|priority| task(store, priority, 60_000)).to_vec()).await;
+    let workers = ["ada", "bob", "bob", "eve"].map(Into::into).to_vec();
+    let claimed = store.claim_tasks(TENANT, Claim { queues: vec!["q".to_owned()], workers }).await.expect("a claim");
+    let got: Vec<_> = claimed.iter().map(|task| (task.id, task.place)).collect();
+    assert_eq!(got, [(ids[1], 0), (ids[2], 1), (ids[0], 2)]);
+    for (task, worker) in claimed.iter().zip(["ada", "bob", "bob"]) {
+        let lease = store.task_lease(TENANT, task.id).await.expect("a read").expect("a lease");
+        assert_eq!((lease.token, &*lease.worker, lease.until), (task.token, worker, task.lease_until));
+    }
+}
+
+async fn a_task_can_be_born_with_its_holder(fixture: Fixture) {
+    let store = &fixture.store;
+    let (token, until) = (uuid::Uuid::now_v7(), store.now().after(std::time::Duration::from_secs(60)));
+    let held = NewTask { holder: Some(Holder { worker: "w".into(), token, until }), ..task(store, 0, 60_000) };
+    let ids = open(store, vec![held]).await;
+    assert!(store.claim_tasks(TENANT, claim(5)).await.expect("a claim").is_empty());
+    let lease = store.task_lease(TENANT, ids[0]).await.expect("a read").expect("a lease");
+    assert_eq!((lease.token, lease.until), (token, until));
     let row = store.task(TENANT, ids[0]).await.expect("a read").expect("a task");
-    assert_eq!((row.status, row.holder), (TaskStatus::Completed, None));
+    assert_eq!((row.status, row.holder), (TaskStatus::Claimed, Some(("w".to_owned(), until))));
+    close(store, ids[0], lease.run).await;
+}
+
+async fn a_released_task_is_there_again(fixture: Fixture) {
+    let store = &fixture.store;
+    let ids = open(store, vec![task(store, 0, 60_000)]).await;
+    let first = store.claim_tasks(TENANT, claim(1)).await.expect("a claim").remove(0);
+    let holding = Holding { task: ids[0], token: first.token };
+    store.release_tasks(vec![(TENANT, Holding { token: uuid::Uuid::nil(), ..holding })]).await.expect("nothing");
+    assert!(store.claim_tasks(TENANT, claim(1)).await.expect("a claim").is_empty());
+    store.release_tasks(vec![(TENANT, holding)]).await.expect("a release");
+    let again = store.claim_tasks(TENANT, claim(1)).await.expect("a claim").remove(0);
+    assert_eq!((again.id, again.token == first.token), (first.id, false));
+    let row = store.task(TENANT, ids[0]).await.expect("a read").expect("a task");
+    assert_eq!((row.status, row.lost), (TaskStatus::Claimed, 0));
 }
 
 async fn a_lost_lease_gives_the_task_back(fixture: Fixture) {
