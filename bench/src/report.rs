@@ -8,7 +8,10 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::machine::Machine;
+use crate::{
+    machine::Machine,
+    peers::{MACHINE, subject::WINDLASS},
+};
 
 /// What stands on every line beside its figures.
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +62,7 @@ struct Line {
 #[derive(Serialize)]
 struct Printed<'a> {
     what: &'a str,
+    peer: &'a str,
     database: &'a str,
     #[serde(flatten, serialize_with = "in_order")]
     figures: &'a Figures,
@@ -68,7 +72,8 @@ struct Printed<'a> {
 
 impl Line {
     fn with<'a>(&'a self, context: &'a Context) -> Printed<'a> {
-        Printed { what: &self.what, database: self.database, figures: &self.figures, context }
+        let peer = if self.what.starts_with("limit:") { MACHINE } else { WINDLASS };
+        Printed { what: &self.what, peer, database: self.database, figures: &self.figures, context }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     load::{self, Load, Measured, Until},
@@ -101,7 +101,7 @@ impl Session<'_> {
             ("idle_mib", mib(idle_bytes)),
             ("loaded_mib", mib(used.memory_bytes)),
             ("peak_mib", mib(used.peak_bytes)),
-            ("application_mib", mib(used.application_bytes)),
+            ("application_mib", if used.application_bytes == 0 { Value::Null } else { mib(used.application_bytes) }),
         ];
         self.add(what::MEMORY, memory)?;
         self.fan_out(&running, what::FAN_OUTS[0], FAN_OUT_OF_ALL).await?;

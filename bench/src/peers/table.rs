@@ -2,7 +2,7 @@
 //!
 //! Invariant: a ratio above 1 says that we are better, whatever it is a ratio of.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -20,6 +20,9 @@ use crate::{
 /// The lines of a page between which the tables stand.
 const BEGIN: &str = "<!-- tables: begin -->";
 const END: &str = "<!-- tables: end -->";
+
+/// When others disturbed more measurements than that, they are counted and not named.
+const BUSY_NAMED_MAX: usize = 12;
 
 /// Shows the tables of a file, or puts them into a page.
 ///
@@ -145,7 +148,7 @@ pub fn tables(lines: &[Line]) -> String {
 }
 
 impl<'a> Everybody<'a> {
-    /// Everybody but the machine, in the order in which they were measured.
+    /// Everybody but the machine: ourselves first, the others in the order in which they were measured.
     fn keys(&self) -> Vec<Key<'a>> {
         let mut keys: Vec<Key<'_>> = Vec::new();
         for line in self.lines.iter().filter(|it| it.peer != MACHINE) {
@@ -154,6 +157,7 @@ impl<'a> Everybody<'a> {
                 keys.push(key);
             }
         }
+        keys.sort_by_key(|(peer, _)| *peer != WINDLASS);
         keys
     }
 
@@ -171,9 +175,8 @@ impl<'a> Everybody<'a> {
 
     /// Where and how all this was measured, and what is to be taken with care.
     fn conditions(&self) -> String {
-        let mut commits: Vec<&str> = self.lines.iter().filter_map(|it| it.text("commit")).collect();
-        commits.dedup();
-        let mut text = format!("Measured on commit {}", commits.join(", "));
+        let commits: BTreeSet<&str> = self.lines.iter().filter_map(|it| it.text("commit")).collect();
+        let mut text = format!("Measured on commit {}", Vec::from_iter(commits).join(", "));
         if let Some(Value::Object(machine)) = self.lines.first().and_then(|it| it.figures.get("machine")) {
             let of = |name: &str| machine.get(name).map(|it| it.to_string().replace('"', "")).unwrap_or_default();
             let _ = write!(text, "; {} cores of {}, Linux {}", of("cores"), of("processor"), of("kernel"));
@@ -184,15 +187,24 @@ impl<'a> Everybody<'a> {
         }
         text.push_str(".\n");
         let busy = |line: &&Line| line.number("other_cores").is_some_and(|it| it > 0.3);
-        let busy: Vec<String> =
-            self.lines.iter().filter(busy).map(|it| format!("{} ({}): {}", it.peer, it.database, it.what)).collect();
-        if !busy.is_empty() {
-            let _ = writeln!(text, "\nOthers used the machine meanwhile, so these say little: {}.", busy.join("; "));
+        let busy: Vec<&Line> = self.lines.iter().filter(busy).collect();
+        let named = |line: &&Line| format!("{} of {}", line.what, name((&line.peer, &line.database)));
+        match busy.len() {
+            0 => {}
+            1..=BUSY_NAMED_MAX => {
+                let busy: Vec<String> = busy.iter().map(named).collect();
+                let _ =
+                    writeln!(text, "\nOthers used the machine meanwhile, so these say little: {}.", busy.join("; "));
+            }
+            count => {
+                let _ =
+                    writeln!(text, "\nOthers used the machine during {count} measurements: these figures say little.");
+            }
         }
         let failed = |line: &&Line| line.number("failures").is_some_and(|it| it > 0.0);
         for line in self.lines.iter().filter(failed) {
             let count = line.number("failures").unwrap_or_default();
-            let _ = writeln!(text, "\n{} ({}), {}: {count} wrong answers.", line.peer, line.database, line.what);
+            let _ = writeln!(text, "\n{}, {}: {count} wrong answers.", name((&line.peer, &line.database)), line.what);
         }
         text
     }
