@@ -21,7 +21,7 @@ use windlass_engine::{
     id::{RunId, TenantKey},
 };
 
-use windlass_store::Standing;
+use windlass_store::{Standing, crash_point};
 
 use crate::{
     core::Core,
@@ -125,7 +125,9 @@ pub(crate) fn dispatch(core: &Arc<Core>, code: Arc<dyn Step>, order: Order) {
     let owned = Arc::clone(core);
     core.metrics.gauges().attempts_open.add(1);
     core.spawn(async move {
+        crash_point::hit("before-attempt");
         if let Some((started_at, result)) = attempt(&owned, code, &order).await {
+            crash_point::hit("after-attempt");
             add(&owned.metrics.attempts_ended, 1);
             let Order { tenant, run, step, generation, .. } = order;
             let event = Event::StepEnded { path: step.path, attempt: step.attempt, started_at, result };

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use windlass_engine::id::{RunId, TenantKey};
-use windlass_store::{LaneId, Received};
+use windlass_store::{LaneId, Received, crash_point};
 
 use crate::{
     core::Core,
@@ -83,7 +83,10 @@ impl Core {
         };
         let row = letter.row(run, *lane, name);
         let (kind, dedup) = (row.kind.clone(), row.dedup.clone());
-        match self.store.put_inbox(tenant, row).await? {
+        crash_point::hit("before-letter-stored");
+        let stored = self.store.put_inbox(tenant, row).await?;
+        crash_point::hit("after-letter-stored");
+        match stored {
             Received::New => Ok(Taken::Now),
             Received::Duplicate => {
                 let first = self.store.inbox_payload(tenant, run, (&kind, &dedup)).await?;
@@ -96,6 +99,7 @@ impl Core {
 
     /// Does what a letter says.
     pub(crate) fn open_letter(self: &Arc<Core>, opened: Opened) {
+        crash_point::hit("before-letter-opened");
         let Opened { tenant, run, lane, id, letter } = opened;
         let source = Source::Letter(id, lane);
         let decided = match &letter {

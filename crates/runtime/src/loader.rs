@@ -14,7 +14,7 @@ use windlass_engine::{
     id::{RunId, TenantKey},
     status::RunStatus,
 };
-use windlass_store::{LaneId, RunRow, Store, StoreError, StoredEntry};
+use windlass_store::{LaneId, RunRow, Store, StoreError, StoredEntry, crash_point};
 
 use crate::{
     core::Core,
@@ -95,7 +95,9 @@ impl From<StoreError> for LoadError {
 
 /// Reads a run for its turner.
 pub(crate) async fn load(core: Arc<Core>, tenant: TenantKey, run: RunId, recover: Recover) {
+    crash_point::hit("before-load");
     let result = read_for_turner(&core, tenant, run, recover).await.map(Box::new);
+    crash_point::hit("after-load");
     core.send(run, Message::Loaded { tenant, run, recover, result });
 }
 

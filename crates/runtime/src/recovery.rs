@@ -10,7 +10,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::{Event, id::RunId, status::RunStatus};
-use windlass_store::{Hint, LaneId, Standing};
+use windlass_store::{Hint, LaneId, Standing, crash_point};
 
 use crate::{
     core::Core,
@@ -126,11 +126,13 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
 
 /// Takes the runs of these lanes over that were running when their process ended.
 async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
+    crash_point::hit("before-take-over");
     for lane in lanes {
         for status in RunStatus::TAKEN_OVER {
             take_over_lane(core, *lane, status).await?;
         }
     }
+    crash_point::hit("after-take-over");
     Ok(())
 }
 
@@ -161,6 +163,7 @@ async fn due_timers(core: &Arc<Core>, lanes: &[LaneId], recovery: &mut Recovery)
             for timer in &page {
                 let (tenant, run) = (timer.tenant, timer.run);
                 if timer.due_at <= now {
+                    crash_point::hit("before-timer");
                     core.deliver(Deliver::new(tenant, run, Event::Tick));
                 } else {
                     core.send(run, Message::Adopt { tenant, run, recover: Recover::No });

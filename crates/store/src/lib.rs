@@ -12,6 +12,7 @@ pub mod approvals;
 pub mod blobs;
 mod clock;
 mod committer;
+pub mod crash_point;
 pub mod database;
 mod error;
 pub mod events;

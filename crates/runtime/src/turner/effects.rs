@@ -10,6 +10,7 @@ use windlass_engine::event::Failure;
 use windlass_engine::id::RunId;
 use windlass_engine::status::RunStatus;
 use windlass_engine::{Effect, Event};
+use windlass_store::crash_point;
 
 use super::{Deliver, Turner};
 use crate::dispatch::WaitsFor;
@@ -24,8 +25,13 @@ impl Turner {
     pub(super) fn follow(&mut self, run: RunId, pending: Pending) {
         let Pending { effects, letters, replies, refusals, announce, status, more, born, mut promised, .. } = pending;
         add(&self.core.metrics.runs_started, u64::from(born));
+        crash_point::hit("before-follow");
+        let answers = !replies.is_empty();
         for (reply, taken) in replies {
             reply.done(run, taken);
+        }
+        if answers {
+            crash_point::hit("after-answer");
         }
         for (reply, error) in refusals {
             reply.failed(error);
@@ -46,6 +52,7 @@ impl Turner {
             }
         }
         self.post(run, letters);
+        crash_point::hit("after-follow");
         for event in inline {
             let Some(live) = self.runs.get(&run) else { return };
             self.step(Deliver::new(live.tenant(), run, event));

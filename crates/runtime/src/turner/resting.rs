@@ -90,6 +90,7 @@ impl Turner {
             let tenant = live.tenant();
             match live.run.next_timer() {
                 Some(due) if due <= now => {
+                    windlass_store::crash_point::hit("before-timer");
                     add(&self.core.metrics.timers_fired, 1);
                     self.step(Deliver::new(tenant, run, Event::Tick));
                 }

@@ -24,6 +24,7 @@ use crate::{
         ops::{self, FORMS, Keyed, Op},
         queue::{Job, Queue},
     },
+    crash_point,
     database::{
         Row, Value, Written,
         postgres::{Address, Session},
@@ -180,7 +181,9 @@ impl Writer {
             jobs.iter().for_each(|job| self.chains.forget(job.commit.run));
             return Ok(jobs.iter().enumerate().map(|(place, _)| refusal(&batch, place)).collect());
         }
+        crash_point::hit("before-commit");
         let mut flown = self.fly(&batch, keyed).await;
+        crash_point::hit("after-commit");
         if let Err(Crash::Unknown(error)) = flown {
             flown = self.resolve(&batch, keyed, error).await;
         }
@@ -435,6 +438,7 @@ fn tell(jobs: Vec<Job>, outcomes: Vec<Result<Committed, CommitError>>) {
     for (job, outcome) in jobs.into_iter().zip(outcomes) {
         (job.done)(outcome);
     }
+    crash_point::hit("after-told");
 }
 
 /// What a refusal before a flight means: only a database that is away for now is asked again.

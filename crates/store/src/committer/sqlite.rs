@@ -26,6 +26,7 @@ use crate::{
         ops::{self, FORMS, Op},
         queue::{Job, Queue, Ran, Turn},
     },
+    crash_point,
     database::{
         Tx, Value,
         sqlite::{DISK_FULL, Files, SqliteTx, open_reader, refused},
@@ -199,6 +200,7 @@ impl Writer {
         for reply in replies {
             reply(committed.clone());
         }
+        crash_point::hit("after-told");
         self.after_commit();
     }
 
@@ -270,7 +272,9 @@ impl Writer {
 
     /// COMMIT. A full disk leaves nothing behind and is an error; anything else leaves the outcome open.
     fn commit(&mut self) -> Result<(), StoreError> {
+        crash_point::hit("before-commit");
         let result = self.connection().prepare_cached("commit").and_then(|mut statement| statement.execute([]));
+        crash_point::hit("after-commit");
         let Err(error) = result else { return Ok(()) };
         let text = error.to_string();
         if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
