@@ -40,8 +40,10 @@ pub enum Told {
     },
     /// A task's answer was accepted.
     Task {
-        /// The task.
-        task: String,
+        /// Its run.
+        run: String,
+        /// The path of its step.
+        path: String,
         /// `completed` or `failed`.
         status: String,
     },

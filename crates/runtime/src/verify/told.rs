@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use windlass_engine::{
     entry::{Entry, Record},
-    id::{ApprovalId, Id, RunId, TaskId, TenantKey},
+    id::{ApprovalId, Id, RunId, TenantKey},
 };
 use windlass_store::{RunRow, Store, StoreError};
 
@@ -54,12 +54,11 @@ struct Chunk<'a> {
 
 /// The run that a line speaks of.
 fn run_of(told: &Told) -> Option<RunId> {
-    let run = match told {
-        Told::Start { run, .. } | Told::Signal { run, .. } | Told::Decision { run, .. } | Told::Final { run, .. } => {
-            run
-        }
-        Told::Task { .. } => return None,
-    };
+    let (Told::Start { run, .. }
+    | Told::Signal { run, .. }
+    | Told::Decision { run, .. }
+    | Told::Task { run, .. }
+    | Told::Final { run, .. }) = told;
     Uuid::parse_str(run).ok().map(Id::new)
 }
 
@@ -86,9 +85,6 @@ impl<'a> Chunk<'a> {
 
     /// What a line promised and what is there instead.
     async fn line(&mut self, told: &Told) -> Result<Option<(String, String)>, VerifyError> {
-        if let Told::Task { task, status } = told {
-            return self.task(task, status).await;
-        }
         let Some(row) = run_of(told).and_then(|run| self.runs.get(&run)).cloned() else {
             return Ok(Some(("an accepted run is there".to_owned(), format!("{told:?}"))));
         };
@@ -134,20 +130,17 @@ impl<'a> Chunk<'a> {
                 let expected = format!("approval {approval} at `{path}` was {verdict}");
                 (!there).then(|| (expected, "no such decision in its journal".to_owned()))
             }
-            Told::Start { .. } | Told::Final { .. } | Told::Task { .. } => None,
-        })
-    }
-
-    async fn task(&self, task: &str, status: &str) -> Result<Option<(String, String)>, VerifyError> {
-        let expected = format!("task {task} is {status}");
-        let Ok(id) = Uuid::parse_str(task) else { return Ok(Some((expected, "that is no UUID".to_owned()))) };
-        let id: TaskId = Id::new(id);
-        for tenant in self.store.tenants().await? {
-            if let Some(row) = self.store.task(tenant.key, id).await? {
-                return Ok((row.status.as_str() != status).then(|| (expected, row.status.to_string())));
+            Told::Task { path, status, .. } => {
+                let ended = |entry: &Entry| match &entry.record {
+                    Record::Step(record) => *entry.path == **path && record.status.as_str() == status,
+                    _ => false,
+                };
+                let there = self.entries(&row, "step").await?.iter().any(ended);
+                let expected = format!("the task at `{path}` is {status}");
+                (!there).then(|| (expected, "no such record in its journal".to_owned()))
             }
-        }
-        Ok(Some((expected, "there is no such task".to_owned())))
+            Told::Start { .. } | Told::Final { .. } => None,
+        })
     }
 
     /// The entries of one kind of a run.
