@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building or testing Windlass needs and this machine lacks: on a fresh Debian or Ubuntu with only Rust,
-# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs. Says what it does; does nothing,
+# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs and strace. Says what it does; does nothing,
 # and at once, when nothing is missing.
 #
 #   scripts/setup.sh build    what `make run` needs
@@ -25,6 +25,8 @@ missing_packages() {
   command -v cc >/dev/null 2>&1 || echo build-essential
   command -v pkg-config >/dev/null 2>&1 || echo pkg-config
   if [ "$what" = test ] && ! has_postgres; then echo postgresql; fi
+  # Shows which calls a server makes, in which order: `cargo xtask ackcheck`.
+  if [ "$what" = test ] && ! command -v strace >/dev/null 2>&1; then echo strace; fi
 }
 
 as_root() {

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod load;
 pub mod options;
 pub mod report;
+pub mod takeover;
 pub mod world;
 
 use std::{process::ExitCode, time::Instant};
@@ -60,7 +61,14 @@ pub struct Plan {
 }
 
 /// All checks.
-pub static CHECKS: &[Check] = &[checks::crash::CHECK, checks::resume::CHECK];
+pub static CHECKS: &[Check] = &[
+    checks::crash::CHECK,
+    checks::resume::CHECK,
+    checks::saga::CHECK,
+    checks::crashpoints::CHECK,
+    checks::ackcheck::CHECK,
+    checks::zombie::CHECK,
+];
 
 /// Carries out what the command line says.
 pub async fn run(command: Command) -> ExitCode {

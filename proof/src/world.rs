@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use windlass_testkit::{Postgres, Program, free_address, ready};
@@ -165,12 +166,34 @@ impl World {
         Ok(())
     }
 
-    /// Starts a server and waits for nothing: whoever expects that it dies soon looks by itself.
+    /// Starts a server that is expected to die soon, and waits for nothing.
     ///
     /// # Errors
     /// There is no such program.
-    pub fn launch(&self, server: usize, environment: &[(&str, String)]) -> Result<Program> {
-        Program::start(&mut self.command(server, environment)?)
+    pub fn launch(&self, server: usize, environment: &[(&str, String)]) -> Result<()> {
+        let program = Program::start(&mut self.command(server, environment)?)?;
+        *self.servers[server].program() = Some(program);
+        Ok(())
+    }
+
+    /// Whether a server has died by itself.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    pub fn has_died(&self, server: usize) -> Result<bool> {
+        match self.servers[server].program().as_mut() {
+            Some(program) => Ok(program.ended()?.is_some()),
+            None => Ok(true),
+        }
+    }
+
+    /// Sends a server a signal.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn signal(&self, server: usize, signal: Signal) -> Result<()> {
+        let process = self.process(server).and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok(kill_process(process.context("the server is not there")?, signal)?)
     }
 
     fn command(&self, server: usize, environment: &[(&str, String)]) -> Result<Command> {
@@ -186,7 +209,9 @@ impl World {
         command.args(["serve", "--allow-private-network", "--listen", &address]);
         match (&self.place, &self.setup.url_of_servers) {
             (Place::Sqlite(folder), _) => command.arg("--data-dir").arg(folder),
-            (Place::Postgres(postgres), None) => command.arg("--database-url").arg(&postgres.url),
+            (Place::Postgres(postgres), None) => {
+                command.arg("--database-url").arg(format!("{}?application_name=server-{server}", postgres.url))
+            }
             (Place::Postgres(_), Some(url)) => command.arg("--database-url").arg(url),
         };
         quietly(&mut command, &self.log(server))?;
@@ -211,7 +236,14 @@ impl World {
     /// It does not stop in time, or not in peace.
     pub fn stop(&self, server: usize) -> Result<()> {
         let Some(program) = self.servers[server].program().take() else { return Ok(()) };
-        let status = program.stop(STOP_WITHIN)?;
+        let status = match child_of(program.id()).filter(|_| !self.setup.wrapper.is_empty()) {
+            // What stands before the program passes no signals on, and ends with it.
+            Some(child) => {
+                kill_process(child, Signal::TERM)?;
+                program.finish(STOP_WITHIN)?
+            }
+            None => program.stop(STOP_WITHIN)?,
+        };
         if !status.success() {
             bail!("a server stopped with {status}\n{}", self.end_of_log(server));
         }
@@ -343,6 +375,12 @@ impl World {
             eprintln!("what is left is in {}", temporary.keep().display());
         }
     }
+}
+
+/// The first child of a process.
+fn child_of(process: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok().and_then(Pid::from_raw)
 }
 
 /// The program that is checked: the one that was asked for, or the one that is built beside this one.

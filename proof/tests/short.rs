@@ -31,4 +31,11 @@ short! {
     crash_sqlite: "crash" "sqlite";
     crash_postgres: "crash" "postgres";
     resume: "resume" "sqlite";
+    saga_sqlite: "saga" "sqlite";
+    saga_postgres: "saga" "postgres";
+    crashpoints_sqlite: "crashpoints" "sqlite";
+    crashpoints_postgres: "crashpoints" "postgres";
+    ackcheck_sqlite: "ackcheck" "sqlite";
+    ackcheck_postgres: "ackcheck" "postgres";
+    zombie: "zombie" "postgres";
 }

@@ -1,6 +1,6 @@
 //! `crash`: `kill -9` of a server at random moments, under runs of every construct; nothing is lost or done twice.
 //!
-//! On PostgreSQL there are two servers, and while one is dead the other goes on.
+//! On PostgreSQL there are two servers, and while one is dead the other goes on: how soon is measured.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::{
     },
     options::Database,
     report::Outcome,
+    takeover,
     world::{Setup, World},
 };
 
@@ -61,6 +62,7 @@ async fn crash(plan: Plan) -> Result<Outcome> {
         (0..world.servers()).for_each(|server| eprintln!("{}", world.end_of_log(server)));
     } else {
         expected::check(&load, &mut outcome).await?;
+        takeover::measure(&load, takeover::count(plan.database, plan.options.short), &mut outcome).await?;
     }
     outcome.at_least("kills", killed?.into(), plan.count.into());
     outcome.count("rounds", round);

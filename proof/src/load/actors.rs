@@ -126,7 +126,8 @@ pub async fn work(load: Load) -> Result<()> {
             let body = json!({ "token": task["token"], "output": { "words": words } });
             let answer = client.ask(&Request::post(format!("/tasks/{id}/complete"), &body)).await?;
             if taken(&answer)? {
-                load.told(Told::Task { task: id, status: "completed".to_owned() }).await?;
+                let (run, path) = (text(task, "run_id")?, text(task, "path")?);
+                load.told(Told::Task { run, path, status: "completed".to_owned() }).await?;
             }
         }
     }

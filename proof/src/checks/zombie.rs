@@ -1,0 +1,162 @@
+//! `zombie`: a server is paused past its lease, another takes its runs over, and the paused one wakes up: it writes
+//! nothing any more.
+//!
+//! The database itself takes note, with every row of a journal, of the session that wrote it and of the process that owns
+//! the run's lane at that moment. One pause in ten begins while a transaction of the server waits for its fence.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use futures::FutureExt as _;
+use rustix::process::Signal;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{
+    Check, Counts, Plan,
+    load::{
+        Load,
+        examples::{self, Size},
+        expected,
+    },
+    options::Database,
+    report::Outcome,
+    world::{Setup, World},
+};
+
+/// See the module's documentation.
+pub const CHECK: Check = Check {
+    name: "zombie",
+    about: "a server that was paused past its lease writes nothing when it wakes up",
+    databases: &[Database::Postgres],
+    counts: |_| Counts { short: 2, long: 2_000 },
+    run: |plan| zombie(plan).boxed(),
+};
+
+/// One pause in so many begins within a transaction.
+const WITHIN_TRANSACTION: u32 = 10;
+/// How long the others may take to adopt a paused server's lanes: its lease, and then some.
+const ADOPTED_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at the database.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Answers between two pauses.
+const ANSWERS: u64 = 40;
+
+/// Notes who wrote each row and who owned its lane then.
+const NOTES: &str = "
+create table proof_writes (run_id uuid, seq bigint, writer text, owner bigint, at timestamptz);
+create function proof_note() returns trigger language plpgsql as $$
+begin
+  insert into proof_writes select new.run_id, new.seq, current_setting('application_name'), n.pid, clock_timestamp()
+    from runs r left join lanes l on l.id = r.lane_id left join nodes n on n.id = l.node_id
+    where r.tenant_key = new.tenant_key and r.id = new.run_id;
+  return null;
+end $$;
+create trigger proof_note after insert on journal for each row execute function proof_note();
+";
+
+async fn zombie(plan: Plan) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let world = Arc::new(World::begin(&plan, Setup { servers: 2, ..Setup::default() }).await?);
+    let database = connect(&world).await?;
+    database.batch_execute(NOTES).await?;
+    let load = Load::new(Arc::clone(&world));
+    load.deploy(Size::Few).await?;
+    let mut helpers = load.helpers();
+    let (mut adopted, mut within) = (0_u64, 0_u64);
+    for number in 0..plan.count {
+        let server = (number % 2) as usize;
+        let in_transaction =
+            number % WITHIN_TRANSACTION == WITHIN_TRANSACTION - 1 || (plan.options.short && number == 1);
+        let pausing = async {
+            world.client.after_answers(ANSWERS).await;
+            pause(&world, server, in_transaction).await
+        };
+        let (went, paused) = tokio::join!(load.round(examples::cases(&world.shop_url(), Size::Few), number), pausing);
+        went.with_context(|| format!("pause {number}"))?;
+        let (lanes, waited) = paused.with_context(|| format!("pause {number}"))?;
+        adopted += u64::from(lanes > 0);
+        within += u64::from(waited);
+        if let Some(ended) = helpers.try_join_next() {
+            ended??;
+        }
+        eprintln!("{} of {} pauses, {lanes} lanes were taken over", number + 1, plan.count);
+    }
+    helpers.shutdown().await;
+    expected::check(&load, &mut outcome).await?;
+    outcome.violations(foreign_writes(&world, &database).await?);
+    let rows = database.query_one("select count(*) from proof_writes", &[]).await?.get::<_, i64>(0);
+    outcome.at_least("rows with their writers", rows.unsigned_abs(), 100);
+    outcome.at_least("pauses with a takeover", adopted, plan.count.into());
+    outcome.at_least("pauses within a transaction", within, 1);
+    database
+        .batch_execute("drop trigger proof_note on journal; drop function proof_note; drop table proof_writes")
+        .await?;
+    tokio::task::block_in_place(|| world.verify(&["--finished"], &mut outcome))?;
+    world.end(&outcome);
+    Ok(outcome)
+}
+
+async fn connect(world: &World) -> Result<Client> {
+    let url = world.postgres_url().context("this check needs PostgreSQL")?;
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    // It ends with its client.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Pauses a server until its lanes are taken over, and wakes it up. How many lanes there were, and whether a
+/// transaction of it was open when it was paused.
+async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Result<(i64, bool)> {
+    let (database, holder) = (connect(world).await?, connect(world).await?);
+    let pid = i64::from(world.process(server).context("a server that is not there")?);
+    let owned = "select count(*) from lanes l join nodes n on n.id = l.node_id where n.pid = $1";
+    let lanes: i64 = database.query_one(owned, &[&pid]).await?.get(0);
+    let mut waits = false;
+    if in_transaction {
+        // Its next commit waits for the fence, in a transaction.
+        let hold = "begin; select 1 from lanes l join nodes n on n.id = l.node_id where n.pid = ";
+        holder.batch_execute(&format!("{hold}{pid} for update of l")).await?;
+        let name = format!("server-{server}");
+        let waiting = "select count(*) from pg_stat_activity where application_name = $1 and xact_start is not null \
+                       and wait_event_type = 'Lock'";
+        for _ in 0..100 {
+            waits = database.query_one(waiting, &[&name]).await?.get::<_, i64>(0) > 0;
+            if waits {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    world.signal(server, Signal::STOP)?;
+    if in_transaction {
+        holder.batch_execute("commit").await?;
+    }
+    let until = tokio::time::Instant::now() + ADOPTED_WITHIN;
+    while database.query_one(owned, &[&pid]).await?.get::<_, i64>(0) > 0 {
+        if tokio::time::Instant::now() > until {
+            world.signal(server, Signal::CONT)?;
+            bail!("nobody took the lanes of a paused server over for {} s", ADOPTED_WITHIN.as_secs());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    world.signal(server, Signal::CONT)?;
+    Ok((lanes, waits))
+}
+
+/// Rows that a server wrote while another one owned the run.
+async fn foreign_writes(world: &World, database: &Client) -> Result<Vec<String>> {
+    let names: HashMap<i64, String> = (0..world.servers())
+        .filter_map(|server| Some((i64::from(world.process(server)?), format!("server-{server}"))))
+        .collect();
+    let mut wrong = Vec::new();
+    let rows = database.query("select run_id::text, seq, writer, owner, at::text from proof_writes", &[]).await?;
+    for row in rows {
+        let (run, seq, writer): (String, i64, String) = (row.get(0), row.get(1), row.get(2));
+        let owner = row.get::<_, Option<i64>>(3).and_then(|pid| names.get(&pid));
+        if owner != Some(&writer) {
+            let at: String = row.get(4);
+            wrong.push(format!("run {run}: entry {seq} was written by {writer} at {at}, when {owner:?} owned it"));
+        }
+    }
+    Ok(wrong)
+}
