@@ -31,8 +31,23 @@ impl Step for SharedState {
                 return decide(current, &with, &input).map(|it| it.output).map_err(StepFailure::nothing_sent);
             }
             let change = StateChange { address, run: context.run, step_key: context.key.to_string() };
-            let changed = context.store.change_state(change, move |current| decide(current, &with, &input)).await;
-            changed.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent)
+            let mut pause = PAUSE_MIN;
+            // A database that is away, or another's lock, is no failure of the step: under its key it happens once.
+            loop {
+                let (change, with, input) = (change.clone(), with.clone(), input.clone());
+                let changed = context.store.change_state(change, move |current| decide(current, &with, &input)).await;
+                match changed {
+                    Err(StoreError::Unavailable(why)) => tracing::debug!(key = %context.key, why, "asking again"),
+                    changed => return changed.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                    () = context.stop.cancelled() => {
+                        let stopped = StoreError::Unavailable("stopped before the database answered".to_owned());
+                        return Err(unavailable(&stopped));
+                    }
+                }
+            }
         })
     }
 }
@@ -55,6 +70,9 @@ fn address(context: &StepContext, with: &State, input: &Value) -> Result<StateAd
     Ok(StateAddress { tenant: context.tenant, workflow, namespace, key })
 }
 
+/// Between two tries to reach a database that is away.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a key may be.
 const KEY_CHARS_MAX: usize = 200;
 

@@ -156,7 +156,8 @@ pub(crate) fn refused(error: tokio_postgres::Error) -> StoreError {
     let code = refusal.code().code().to_owned();
     match code.get(..2) {
         Some("WL") => StoreError::conflict(refusal.message()),
-        Some("08" | "53" | "57") => StoreError::Unavailable(format!("{} ({code})", refusal.message())),
+        // 40 and 55: somebody else was in the way, a deadlock or a lock that was held too long.
+        Some("08" | "40" | "53" | "55" | "57") => StoreError::Unavailable(format!("{} ({code})", refusal.message())),
         _ if code == "25006" => StoreError::Unavailable("the database is read-only".to_owned()),
         _ => {
             let text = std::io::Error::other(refusal.message().to_owned());

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use windlass_definition::Value;
-use windlass_store::{Expiry, StateAddress, StateChange, StateOutcome, StateWrite, Store, StoreError};
+use windlass_store::{
+    Expiry, Location, StateAddress, StateChange, StateOutcome, StateWrite, Store, StoreError, StoreOptions,
+};
 
 use crate::{
     harness::{Fixture, TENANT, run_id},
@@ -116,4 +118,36 @@ async fn a_value_has_a_limit(fixture: Fixture) {
     let refused = fixture.store.change_state(change("x", "a"), move |_| put(large, Expiry::Never)).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     assert_eq!(increment(&fixture.store, "x", "a").await, Ok(Value::Int(1)));
+}
+
+/// A paused server may hold a row for as long as the database lets it: that is no refusal of what was asked.
+#[tokio::test]
+async fn a_lock_that_is_held_too_long_may_be_asked_for_again() {
+    let fixture = Fixture::postgres().await;
+    let Location::Postgres { url } = &fixture.options.location else { panic!("no PostgreSQL") };
+    let url = format!("{url}?options=-c%20lock_timeout%3D100ms");
+    let hasty = StoreOptions { lanes: 0, ..StoreOptions::new(Location::Postgres { url }) };
+    let hasty = Store::open(hasty).await.expect("a second store");
+    increment(&fixture.store, "k", "first").await.expect("a change");
+    let (holding, held) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let database = fixture.store.database().clone();
+    let holder = tokio::spawn(async move {
+        let hold = database.transact(move |tx| {
+            Box::pin(async move {
+                tx.execute("update state_values set version = version", vec![]).await?;
+                let _ = holding.send(());
+                let _ = released.await;
+                Ok(())
+            })
+        });
+        hold.await.expect("a lock");
+    });
+    held.await.expect("a holder");
+    let refused = hasty.change_state(change("k", "second"), |_| put(Value::Int(7), Expiry::Never)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let _ = release.send(());
+    holder.await.expect("the holder ends");
+    assert_eq!(increment(&hasty, "k", "second").await, Ok(Value::Int(2)));
+    hasty.close().await;
 }
