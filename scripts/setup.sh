@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building or testing Windlass needs and this machine lacks: on a fresh Debian or Ubuntu with only Rust,
-# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs and strace. Says what it does; does nothing,
-# and at once, when nothing is missing.
+# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs, strace and faketime. Says what it
+# does; does nothing, and at once, when nothing is missing.
 #
 #   scripts/setup.sh build    what `make run` needs
 #   scripts/setup.sh test     what `make test` needs as well
@@ -21,12 +21,18 @@ has_postgres() {
   command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
+has_faketime() {
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null
+}
+
 missing_packages() {
   command -v cc >/dev/null 2>&1 || echo build-essential
   command -v pkg-config >/dev/null 2>&1 || echo pkg-config
   if [ "$what" = test ] && ! has_postgres; then echo postgresql; fi
   # Shows which calls a server makes, in which order: `cargo xtask ackcheck`.
   if [ "$what" = test ] && ! command -v strace >/dev/null 2>&1; then echo strace; fi
+  # One check sets the clocks of servers wrong.
+  if [ "$what" = test ] && ! has_faketime; then echo faketime; fi
 }
 
 as_root() {

@@ -1,5 +1,6 @@
-//! The `windlass` program as the checks run it.
+//! The `windlass` program as the checks run it: on the disk that its environment names, if it names one.
 
 fn main() -> std::process::ExitCode {
+    windlass_proof::disk::put_below_by_environment();
     windlass_cli::main()
 }

@@ -1,8 +1,17 @@
 //! The checks, one file each.
 
 pub mod ackcheck;
+pub mod bitflip;
+pub mod clockskew;
 pub mod crash;
 pub mod crashpoints;
+pub mod diskfull;
+pub mod hostile;
+pub mod overload;
+pub mod pgchaos;
+pub mod powercut;
 pub mod resume;
 pub mod saga;
+pub mod unknown_commit;
+pub mod upgrade;
 pub mod zombie;

@@ -6,10 +6,12 @@
 
 pub mod checks;
 pub mod client;
+pub mod disk;
 pub mod kills;
 pub mod ledger;
 pub mod load;
 pub mod options;
+pub mod proxy;
 pub mod report;
 pub mod takeover;
 pub mod world;
@@ -68,6 +70,15 @@ pub static CHECKS: &[Check] = &[
     checks::crashpoints::CHECK,
     checks::ackcheck::CHECK,
     checks::zombie::CHECK,
+    checks::powercut::CHECK,
+    checks::bitflip::CHECK,
+    checks::diskfull::CHECK,
+    checks::unknown_commit::CHECK,
+    checks::pgchaos::CHECK,
+    checks::clockskew::CHECK,
+    checks::overload::CHECK,
+    checks::hostile::CHECK,
+    checks::upgrade::CHECK,
 ];
 
 /// Carries out what the command line says.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -174,6 +174,14 @@ impl World {
         let program = Program::start(&mut self.command(server, environment)?)?;
         *self.servers[server].program() = Some(program);
         Ok(())
+    }
+
+    /// Waits until a server that was launched has ended by itself, and says how.
+    ///
+    /// # Errors
+    /// It does not within `patience`.
+    pub fn finish(&self, server: usize, patience: Duration) -> Result<ExitStatus> {
+        self.servers[server].program().take().context("it was not launched")?.finish(patience)
     }
 
     /// Whether a server has died by itself.
@@ -354,7 +362,9 @@ impl World {
         command.args(["--effects-at", &self.shop_url()]).args(arguments);
         match &self.place {
             Place::Sqlite(folder) => command.arg("--data-dir").arg(folder),
-            Place::Postgres(postgres) => command.arg("--database-url").arg(&postgres.url),
+            Place::Postgres(postgres) => {
+                command.arg("--database-url").arg(self.setup.url_of_servers.as_ref().unwrap_or(&postgres.url))
+            }
         };
         let (said, log) = (self.folder.join("verify.json"), self.folder.join("verify.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);

@@ -38,4 +38,16 @@ short! {
     ackcheck_sqlite: "ackcheck" "sqlite";
     ackcheck_postgres: "ackcheck" "postgres";
     zombie: "zombie" "postgres";
+    powercut: "powercut" "sqlite";
+    bitflip: "bitflip" "sqlite";
+    diskfull: "diskfull" "sqlite";
+    unknown_commit: "unknown-commit" "postgres";
+    pgchaos: "pgchaos" "postgres";
+    clockskew: "clockskew" "postgres";
+    overload_sqlite: "overload" "sqlite";
+    overload_postgres: "overload" "postgres";
+    hostile_sqlite: "hostile" "sqlite";
+    hostile_postgres: "hostile" "postgres";
+    upgrade_sqlite: "upgrade" "sqlite";
+    upgrade_postgres: "upgrade" "postgres";
 }

@@ -363,8 +363,15 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         lock: Mutex::new(Some(lock)),
     };
     let store = Store { inner: Arc::new(inner) };
-    tenants::first(&store).await?;
-    tenants::only_node(&store, &options.node_name).await?;
+    let first = async {
+        tenants::first(&store).await?;
+        tenants::only_node(&store, &options.node_name).await
+    };
+    if let Err(error) = first.await {
+        // A damaged page, say: the files are let go of.
+        store.close().await;
+        return Err(error);
+    }
     Ok(store)
 }
 

@@ -8,5 +8,5 @@ pub mod random;
 pub mod workflows;
 pub mod world;
 
-pub use postgres::{Postgres, postgres, postgres_in};
+pub use postgres::{OwnPostgres, Postgres, postgres, postgres_in};
 pub use program::{Program, TICKS_PER_SECOND, cpu_of, free_address, poll, ready};

@@ -58,6 +58,80 @@ pub async fn postgres_in(cluster: &str) -> Result<Postgres> {
     Ok(Postgres { url: format!("{server}/{name}"), _user: user })
 }
 
+/// A cluster of its own, which a test may restart and break. It ends with this value.
+pub struct OwnPostgres {
+    cluster: Cluster,
+    port: u16,
+    settings: String,
+    _user: File,
+}
+
+impl OwnPostgres {
+    /// Makes and starts one with these further settings (`-c name=value`).
+    ///
+    /// # Errors
+    /// PostgreSQL is not installed, or does not start: the text says what to do.
+    pub fn start(settings: &str) -> Result<OwnPostgres> {
+        OwnPostgres::start_with(settings, |_| Ok(()))
+    }
+
+    /// The same, with files put into its data directory before it starts.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_with(settings: &str, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<OwnPostgres> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("windlass-own-postgres-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let home = std::env::temp_dir().join(name);
+        // A process id may come again.
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home)?;
+        let cluster = Cluster { home, ..Cluster::here("")? };
+        let user = cluster.lock_file("users.lock")?;
+        user.lock_shared()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        cluster.make()?;
+        prepare(&cluster.data())?;
+        cluster.own(&cluster.data())?;
+        let postgres = OwnPostgres { cluster, port, settings: settings.to_owned(), _user: user };
+        postgres.run()?;
+        // Should this process be killed, the guard stops the cluster.
+        postgres.cluster.keep_guard()?;
+        Ok(postgres)
+    }
+
+    /// The URL of its one database.
+    pub fn url(&self) -> String {
+        format!("postgres://windlass@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it at once, without a checkpoint, and starts it again: it recovers from its log.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart_immediately(&self) -> Result<()> {
+        self.cluster.stop_immediately()?;
+        self.run()
+    }
+
+    fn run(&self) -> Result<()> {
+        self.cluster.run(self.port, &self.settings)
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        // There is nobody left to tell.
+        let _ = self.cluster.stop_immediately();
+        let _ = std::fs::remove_dir_all(&self.cluster.home);
+    }
+}
+
 /// The cluster of this user on this machine.
 struct Cluster {
     home: PathBuf,
@@ -114,33 +188,50 @@ impl Cluster {
     }
 
     fn start(&self) -> Result<u16> {
-        let cluster = self.home.join("cluster");
         // What an earlier cluster left that was killed together with its guard.
-        let _ = std::fs::remove_dir_all(&cluster);
+        let _ = std::fs::remove_dir_all(self.home.join("cluster"));
+        self.make()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        self.run(port, "")?;
+        std::fs::write(self.home.join("cluster/port"), port.to_string())?;
+        Ok(port)
+    }
+
+    /// Makes the cluster's files.
+    fn make(&self) -> Result<()> {
+        let cluster = self.home.join("cluster");
         std::fs::create_dir_all(&cluster)?;
-        if self.root {
-            let owner = self.wrapper.iter().find_map(|word| word.strip_prefix("--reuid=")).unwrap_or("nobody");
-            run(Command::new("chown").arg(owner).arg(&cluster))?;
-        }
+        self.own(&cluster)?;
         let initdb =
             ["--username=windlass", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--data-checksums"];
-        run(self.program("initdb").args(initdb).arg("-D").arg(self.data()))?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        run(self.program("initdb").args(initdb).arg("-D").arg(self.data()))
+    }
+
+    /// Gives files to whom the server runs as.
+    fn own(&self, path: &Path) -> Result<()> {
+        let owner = self.wrapper.iter().find_map(|word| word.strip_prefix("--reuid="));
+        match owner.filter(|_| self.root) {
+            Some(owner) => run(Command::new("chown").arg("-R").arg(owner).arg(path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the server and waits until it answers.
+    fn run(&self, port: u16, settings: &str) -> Result<()> {
+        let cluster = self.home.join("cluster");
         let settings = format!(
-            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=400 -c fsync=on",
+            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=400 -c fsync=on \
+             {settings}",
             cluster.display()
         );
         let log = cluster.join("data/log");
-        run(self
-            .program("pg_ctl")
-            .args(["start", "-s", "-w", "-D"])
-            .arg(self.data())
-            .arg("-l")
-            .arg(log)
-            .arg("-o")
-            .arg(settings))?;
-        std::fs::write(cluster.join("port"), port.to_string())?;
-        Ok(port)
+        let mut start = self.program("pg_ctl");
+        start.args(["start", "-s", "-w", "-D"]).arg(self.data()).arg("-l").arg(log).arg("-o").arg(settings);
+        run(&mut start)
+    }
+
+    fn stop_immediately(&self) -> Result<()> {
+        run(self.program("pg_ctl").args(["stop", "-s", "-w", "-m", "immediate", "-D"]).arg(self.data()))
     }
 
     /// Sees to it that somebody stops the cluster in the end.

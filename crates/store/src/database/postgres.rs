@@ -350,9 +350,17 @@ impl Postgres {
             match idle {
                 Some(session) if session.client.is_closed() => {}
                 Some(session) => return Ok(session),
-                None => return self.pool.address.connect().await,
+                None => return self.again().await,
             }
         }
+    }
+
+    /// Connects to what was there when the store was opened: that it is not now may pass.
+    async fn again(&self) -> Result<Session, StoreError> {
+        self.pool.address.connect().await.map_err(|error| match error {
+            StoreError::Location { reason, .. } => StoreError::Unavailable(reason),
+            other => other,
+        })
     }
 
     fn give_back(&self, session: Session) {
@@ -367,7 +375,7 @@ impl Postgres {
         let mut result = session.run(sql, params).await;
         if result.is_err() && session.client.is_closed() {
             // A session that broke while it was idle says nothing about the database: a read is asked again.
-            session = self.pool.address.connect().await?;
+            session = self.again().await?;
             result = session.run(sql, params).await;
         }
         self.give_back(session);

@@ -10,3 +10,4 @@ mod records;
 mod sqlite;
 mod state_values;
 mod tasks;
+mod tls;

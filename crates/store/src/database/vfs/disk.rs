@@ -37,14 +37,16 @@ pub enum DiskError {
 
 /// A disk that is watched, or worse.
 pub trait Disk: Send + Sync {
-    /// Is told of a change before it is made, and may refuse it.
+    /// Makes a change, by calling `make`, or refuses it.
     ///
     /// # Errors
-    /// It is not to be made.
-    fn before(&self, file: &Path, change: Change<'_>) -> Result<(), DiskError>;
-
-    /// Is told of a change that was made.
-    fn after(&self, file: &Path, change: Change<'_>);
+    /// It was not made.
+    fn change(
+        &self,
+        file: &Path,
+        change: Change<'_>,
+        make: &mut dyn FnMut() -> Result<(), DiskError>,
+    ) -> Result<(), DiskError>;
 }
 
 static DISK: OnceLock<Arc<dyn Disk>> = OnceLock::new();
@@ -57,15 +59,14 @@ pub fn put_below(disk: Arc<dyn Disk>) {
     let _ = DISK.set(disk);
 }
 
-/// Makes a change unless the disk refuses it, and tells the disk.
-pub(super) fn change<T>(
+/// Makes a change, through the disk if there is one.
+pub(super) fn change(
     file: &Path,
     change: Change<'_>,
-    make: impl FnOnce() -> Result<T, DiskError>,
-) -> Result<T, DiskError> {
-    let Some(disk) = DISK.get() else { return make() };
-    disk.before(file, change)?;
-    let made = make()?;
-    disk.after(file, change);
-    Ok(made)
+    mut make: impl FnMut() -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    match DISK.get() {
+        None => make(),
+        Some(disk) => disk.change(file, change, &mut make),
+    }
 }

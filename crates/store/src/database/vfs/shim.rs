@@ -130,18 +130,18 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-fn code(result: Result<c_int, DiskError>, failed: c_int) -> c_int {
+fn code(result: Result<(), DiskError>, failed: c_int) -> c_int {
     match result {
-        Ok(code) => code,
+        Ok(()) => ffi::SQLITE_OK,
         Err(DiskError::Full) => ffi::SQLITE_FULL,
         Err(DiskError::Failed) => failed,
     }
 }
 
 /// Lets `change` see a code of SQLite that is not success as a failure, and keeps the code.
-fn made(result: c_int, kept: &mut c_int) -> Result<c_int, DiskError> {
+fn made(result: c_int, kept: &mut c_int) -> Result<(), DiskError> {
     *kept = result;
-    if result == ffi::SQLITE_OK { Ok(result) } else { Err(DiskError::Failed) }
+    if result == ffi::SQLITE_OK { Ok(()) } else { Err(DiskError::Failed) }
 }
 
 fn length(bytes: c_int) -> usize {
@@ -336,7 +336,7 @@ unsafe extern "C" fn write(file: *mut sqlite3_file, buffer: *const c_void, amoun
         let written = disk::change(&about.path, Change::Write { offset: place, bytes }, || {
             made(pass!(file, xWrite(bytes.as_ptr().cast(), amount, offset)), &mut kept)
         });
-        if let (Ok(_), Kind::Log(log)) = (&written, &about.kind) {
+        if let (Ok(()), Kind::Log(log)) = (&written, &about.kind) {
             log.wrote(place, bytes);
         }
         code(written, kept)
@@ -366,7 +366,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
         let mut kept = ffi::SQLITE_IOERR_FSYNC;
         let synced = disk::change(&about.path, Change::Sync, || made(pass!(file, xSync(flags)), &mut kept));
         let marked = match (&synced, &about.kind) {
-            (Ok(_), Kind::Log(log)) => log.synced(),
+            (Ok(()), Kind::Log(log)) => log.synced(),
             _ => Ok(()),
         };
         if marked.is_err() {
