@@ -176,6 +176,10 @@ pub struct StartArgs {
     /// A label to find the run by; may be given more than once
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Who goes first where runs wait for their turn: the higher one, from -1000 to 1000
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    pub priority: Option<i32>,
 }
 
 /// Reads `name=value`.

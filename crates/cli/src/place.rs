@@ -18,6 +18,7 @@ use windlass_store::{Location, Store, StoreError, StoreOptions};
 use crate::{
     args::Global,
     exit::{Exit, Failure},
+    settings::{self, Chosen},
 };
 
 /// The server when nobody names one.
@@ -244,14 +245,16 @@ pub fn location(database: &Database) -> Location {
 ///
 /// # Errors
 /// It cannot be opened, or another process has it.
-pub async fn open_runtime(database: &Database, purpose: Purpose) -> Result<Runtime, Failure> {
+pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chosen]) -> Result<Runtime, Failure> {
     let allowed = match purpose {
         Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
         Purpose::Command => Allowed::by_environment()?,
     };
     let catalogue = catalogue(allowed)?;
-    let store = Store::open(StoreOptions::new(location(database))).await.map_err(of_store)?;
-    let opened = Runtime::open(store.clone(), catalogue, Settings::default()).await;
+    let (mut bounds, mut options) = (Settings::default(), StoreOptions::new(location(database)));
+    settings::apply(chosen, &mut bounds, &mut options);
+    let store = Store::open(options).await.map_err(of_store)?;
+    let opened = Runtime::open(store.clone(), catalogue, bounds).await;
     match opened {
         Ok(runtime) => Ok(runtime),
         Err(error) => {

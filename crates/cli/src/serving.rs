@@ -20,6 +20,7 @@ use crate::{
     client::Local,
     exit::{Exit, Failure},
     place::{self, Allowed, Database, Purpose},
+    settings::Chosen,
 };
 
 /// What a server needs to know.
@@ -35,6 +36,8 @@ pub struct Serving {
     pub allowed: Allowed,
     /// How long open requests and running steps have when it stops.
     pub grace: Duration,
+    /// Bounds that somebody chose.
+    pub settings: Vec<Chosen>,
 }
 
 /// A server that serves.
@@ -66,13 +69,13 @@ impl Server {
     /// # Errors
     /// The address is taken, the database cannot be opened, or another process has it.
     pub async fn start(serving: Serving) -> Result<Server, Failure> {
-        let Serving { database, listen, bootstrap_token, allowed, grace } = serving;
+        let Serving { database, listen, bootstrap_token, allowed, grace, settings } = serving;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let message = format!("cannot listen on {listen}: {error}\n  name another address with --listen");
             Failure::new(Exit::Unreachable, "listen", message)
         })?;
         let address = listener.local_addr()?;
-        let runtime = place::open_runtime(&database, Purpose::Serve(allowed)).await?;
+        let runtime = place::open_runtime(&database, Purpose::Serve(allowed), &settings).await?;
         let (tokens, new_token) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {

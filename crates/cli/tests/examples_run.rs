@@ -73,6 +73,7 @@ impl Scene {
             idempotency_key: None,
             key: None,
             labels: BTreeMap::new(),
+            priority: 0,
         }
     }
 

@@ -80,6 +80,7 @@ fn turn(plan: &Plan, seed: u8) -> usize {
         created_at: Timestamp::default(),
         key: None,
         labels: Default::default(),
+        priority: 0,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

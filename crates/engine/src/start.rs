@@ -34,6 +34,9 @@ pub struct Start {
     /// The run's labels, for searching.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who goes first where runs wait for their turn: the higher one. A child has its parent's.
+    #[serde(default, skip_serializing_if = "is_ordinary")]
+    pub priority: i32,
     /// The step that started it as a subflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
@@ -56,6 +59,10 @@ pub struct Start {
 
 fn is_zero(depth: &u32) -> bool {
     *depth == 0
+}
+
+fn is_ordinary(priority: &i32) -> bool {
+    *priority == 0
 }
 
 /// Production or test.

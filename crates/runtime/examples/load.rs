@@ -158,5 +158,6 @@ fn request(name: &str) -> StartRequest {
         idempotency_key: None,
         key: None,
         labels: BTreeMap::new(),
+        priority: 0,
     }
 }

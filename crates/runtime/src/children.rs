@@ -23,7 +23,7 @@ use crate::{
     live_run::Source,
     newest::{self, Published},
     plans::CompiledPlan,
-    starts::{self, Draft, NewStart},
+    starts::{self, Draft, NewStart, WhenBusy},
     turner::Deliver,
 };
 
@@ -137,6 +137,7 @@ async fn prepare_child(
     let mut start = starts::prepare(core, draft)?;
     start.start.parent = Some(parent);
     start.start.depth = order.depth;
+    start.start.priority = order.priority;
     start.lane = here.lane;
     start.source = here.source();
     start.shares_place = shares_place(core, here.tenant, (order.parent, &order.workflow)).await?;
@@ -250,8 +251,17 @@ async fn refused_restart(
     };
     let lane = here.lane;
     let source = here.source();
-    let new =
-        NewStart { start, plan, lane, source, idempotency: None, shares_place: true, when_full: None, watch: None };
+    let new = NewStart {
+        start,
+        plan,
+        lane,
+        source,
+        idempotency: None,
+        shares_place: true,
+        when_full: None,
+        when_busy: WhenBusy::Begin,
+        watch: None,
+    };
     Ok(NewStart { shares_place: true, ..in_place(core, here, old, new).await? })
 }
 
@@ -264,6 +274,7 @@ async fn plan_of(core: &Core, tenant: TenantKey, run: RunId) -> Result<Arc<Compi
 async fn in_place(core: &Core, here: &Here, old: &Start, mut new: NewStart) -> Result<NewStart, RuntimeError> {
     new.start.origin = Origin::Restart { of: old.run };
     new.start.depth = old.depth;
+    new.start.priority = old.priority;
     // Nothing connects a run with a parent that does not wait.
     new.start.parent = old.parent.clone().filter(|parent| parent.waits);
     new.shares_place = match &new.start.parent {

@@ -17,7 +17,9 @@ use windlass_engine::id::RunId;
 use windlass_store::{LaneId, Store};
 
 use crate::{
+    backlog::Backlog,
     dispatch::Places,
+    foreign::Foreign,
     inbox::InHand,
     live::Watchers,
     metrics::Metrics,
@@ -43,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) places: Places,
     pub(crate) tasks: Tasks,
     pub(crate) slots: Slots,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) foreign: Foreign,
     pub(crate) letters: InHand,
     /// Something wants the recovery loop to look at the database now.
     pub(crate) look: Notify,
@@ -72,6 +76,8 @@ impl Core {
             places: Places::new(&settings),
             tasks: Tasks::default(),
             slots: Slots::default(),
+            backlog: Arc::default(),
+            foreign: Foreign::default(),
             letters: InHand::default(),
             look: Notify::new(),
             attempt_ended: Notify::new(),

@@ -21,7 +21,7 @@ use crate::{
     loader::{self, Folded},
     request::{RunRequest, Started},
     runtime::Runtime,
-    starts::{self, NewStart},
+    starts::{self, NewStart, WhenBusy},
 };
 
 impl Runtime {
@@ -98,6 +98,7 @@ impl Runtime {
             idempotency: None,
             shares_place: false,
             when_full: None,
+            when_busy: WhenBusy::Queue,
             watch: None,
         }
     }

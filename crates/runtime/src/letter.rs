@@ -65,6 +65,8 @@ pub(crate) struct ChildOrder {
     pub(crate) waits: bool,
     pub(crate) depth: u32,
     pub(crate) mode: windlass_engine::start::Mode,
+    #[serde(default)]
+    pub(crate) priority: i32,
 }
 
 impl Letter {

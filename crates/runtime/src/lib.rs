@@ -9,12 +9,14 @@
 //! that must happen after a commit is a row of that commit, or follows from the run's state.
 
 mod approvals;
+mod backlog;
 mod children;
 mod commands;
 mod core;
 mod dispatch;
 mod error;
 mod events;
+mod foreign;
 mod forks;
 mod gather;
 mod inbox;

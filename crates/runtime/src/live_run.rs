@@ -29,6 +29,7 @@ use windlass_store::{
 };
 
 use crate::{
+    backlog::Seat,
     core::Core,
     dispatch::WaitsFor,
     error::RuntimeError,
@@ -166,6 +167,10 @@ pub(crate) struct LiveRun {
     pub(crate) response: Option<Value>,
     /// The time of its last transition: a clock that was set back does not take the run with it.
     pub(crate) last_at: Timestamp,
+    /// While it is active.
+    pub(crate) seat: Option<Seat>,
+    /// It leaves memory as soon as it is on disk and has not begun: any node may take it then.
+    pub(crate) fleeting: bool,
 }
 
 /// What belongs to the transition that starts a run.
@@ -173,6 +178,8 @@ pub(crate) struct LiveRun {
 pub(crate) struct Birth {
     pub(crate) idempotency: Option<IdempotencyKey>,
     pub(crate) queue: Option<QueuedRun>,
+    /// Whether it waits until some node has room.
+    pub(crate) backlog: bool,
 }
 
 /// What else a transition writes.
@@ -307,6 +314,7 @@ impl LiveRun {
                     waits: child.waits,
                     depth: child.depth,
                     mode: self.run.info().mode,
+                    priority: self.run.info().priority,
                 })),
             ),
             Effect::UndoChild { child, of, path, error } => {
@@ -395,10 +403,14 @@ impl LiveRun {
         let error = self.run.error().filter(|_| over).map(run_error);
         let started = self.run.started_at();
         pending.born = birth.is_some();
-        if let Some(Birth { idempotency, queue }) = birth {
+        if let Some(Birth { idempotency, queue, backlog }) = birth {
             let new = self.new_run(undo, error);
             commit.change = RunChange::Insert(Box::new(new), idempotency);
             commit.rows.extend(queue.filter(|_| !over).map(RowChange::Enqueue));
+            if backlog && !over {
+                let info = self.run.info();
+                commit.rows.push(RowChange::PutBacklog { priority: info.priority, queued_at: info.created_at });
+            }
             self.send_birth(commit);
         } else if changed || (started.is_some() && !self.on_disk.started) {
             commit.change = RunChange::Update(Box::new(RunUpdate {
@@ -408,8 +420,8 @@ impl LiveRun {
                 started_at: started.filter(|_| !self.on_disk.started),
                 finished_at: self.run.finished_at(),
             }));
-            if over && self.on_disk.status == Some(RunStatus::Queued) {
-                commit.rows.push(RowChange::Dequeue);
+            if over && started.is_none() {
+                commit.rows.extend([RowChange::Dequeue, RowChange::DeleteBacklog]);
             }
         }
         pending.status = changed.then_some(status);
@@ -439,7 +451,7 @@ impl LiveRun {
                 windlass_engine::start::Mode::Production => RunMode::Production,
                 windlass_engine::start::Mode::Test => RunMode::Test,
             },
-            priority: 0,
+            priority: info.priority,
             key: info.key.as_deref().map(str::to_owned),
             labels: (!info.labels.is_empty()).then(|| serde_json::to_value(&info.labels).unwrap_or_default()),
             started_by: serde_json::to_value(&info.by).ok(),

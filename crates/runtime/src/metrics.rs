@@ -17,6 +17,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Runs in memory now.
             pub runs_in_memory: u64,
+            /// Runs that are open and do not wait, now.
+            pub runs_active: u64,
             /// Attempts that run or wait for their turn now.
             pub attempts_open: u64,
             /// Transitions that are on their way to the disk now.
@@ -28,6 +30,7 @@ macro_rules! counters {
                 MetricsSnapshot {
                     $($name: self.$name.load(Relaxed),)*
                     runs_in_memory: self.gauges.runs_in_memory.get(),
+                    runs_active: 0,
                     attempts_open: self.gauges.attempts_open.get(),
                     commits_in_flight: self.gauges.commits_in_flight.get(),
                 }
@@ -49,6 +52,10 @@ counters! {
     runs_cancelled,
     /// Runs that ended as `timed_out`.
     runs_timed_out,
+    /// Runs that had to wait in the database until a server has room.
+    runs_queued,
+    /// Queued runs that this server had room for.
+    runs_claimed,
     /// Runs rebuilt from their journal.
     runs_loaded,
     /// Runs sent back to the database.

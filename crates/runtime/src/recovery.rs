@@ -69,6 +69,7 @@ async fn hinted(core: &Arc<Core>, hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
             Ok(Hint::Tasks) => core.look_for_all(),
+            Ok(Hint::Backlog) => core.backlog.wake(),
             Ok(Hint::Lanes) => return,
             Ok(Hint::Inbox) | Err(RecvError::Lagged(_)) => {
                 // What came in the meantime is seen by the same look.
@@ -124,12 +125,21 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
     Ok(())
 }
 
-/// Takes the runs of these lanes over that were running when their process ended.
+/// Takes the runs of these lanes over that were running, or about to begin, when their process ended.
 async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
     crash_point::hit("before-take-over");
     for lane in lanes {
         for status in RunStatus::TAKEN_OVER {
             take_over_lane(core, *lane, status).await?;
+        }
+        let mut after = None;
+        loop {
+            let page = core.store.claimed_runs(*lane, after, PAGE_ROWS).await?;
+            page.iter().for_each(|(tenant, run)| core.admit(*tenant, *run, Some(core.backlog.force(*tenant))));
+            match page.last() {
+                Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some(*last),
+                _ => break,
+            }
         }
     }
     crash_point::hit("after-take-over");

@@ -57,6 +57,8 @@ pub struct StartRequest {
     pub key: Option<String>,
     /// The run's labels, besides the document's.
     pub labels: BTreeMap<String, String>,
+    /// Who goes first where runs wait for their turn: the higher one; 0 is ordinary.
+    pub priority: i32,
 }
 
 /// A run that was started.

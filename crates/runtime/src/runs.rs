@@ -3,29 +3,33 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use uuid::Uuid;
 use windlass_definition::source::Format;
 use windlass_engine::{
     Entry, Record,
     id::{RunId, TenantKey},
-    status::StepStatus,
+    status::{RunStatus, StepStatus},
 };
 use windlass_store::RunRow;
 
 use crate::{
+    core::Core,
     error::RuntimeError,
+    foreign::Seen,
     live::{LiveEntry, LiveEvent},
     loader, newest,
     request::{Document, RunFilter, StartRequest, Started, Target},
     runtime::Runtime,
-    starts::{self, Draft, NewStart},
+    starts::{self, Draft, NewStart, WhenBusy},
     turner::{Look, Message},
     views::{Page, RunSummary, RunView, StepView},
 };
 
-/// Between two looks at a run that another node owns.
-const FOREIGN_POLL: Duration = Duration::from_millis(100);
+/// After this it is looked at who turns a run that was started here: it may have been queued, or its lane lost.
+const QUICK: Duration = Duration::from_millis(100);
+/// Between two looks at whether a lane is still this node's.
+const OWNER_LOOK: Duration = Duration::from_secs(1);
 
 impl Runtime {
     /// Starts a run; answers once it is on disk.
@@ -55,11 +59,9 @@ impl Runtime {
         if started.duplicate {
             return Ok((started, self.wait(tenant, started.run, timeout).await?));
         }
-        let timeout = timeout.min(self.core.settings.wait_max);
-        match tokio::time::timeout(timeout, ended).await {
+        match tokio::time::timeout(timeout.min(QUICK), ended).await {
             Ok(Ok(view)) => Ok((started, view)),
-            // Its time is over, or its turner gave it up: as it is now.
-            _ => Ok((started, Arc::new(self.run(tenant, started.run).await?))),
+            _ => Ok((started, self.wait(tenant, started.run, timeout.saturating_sub(QUICK)).await?)),
         }
     }
 
@@ -68,20 +70,16 @@ impl Runtime {
         if core.is_draining() {
             return Err(RuntimeError::unavailable("the server is stopping: ask another one, or again"));
         }
-        if core.metrics.gauges().runs_in_memory.get() > core.settings.runs_active_max as u64 {
-            return Err(RuntimeError::unavailable(
-                "too many runs are under way (setting `runs_active_max`): ask again",
-            ));
-        }
         core.store.ready().await;
-        let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels } = request;
+        let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels, priority } = request;
+        starts::check_priority(priority)?;
         let idempotency = idempotency_key.map(|given| {
             let name = match &target {
                 Target::Published { name, version } => (name.clone(), *version),
                 Target::Draft { name } => (name.clone(), Some(0)),
                 Target::Document(document) => (document.plan.name.to_string(), None),
             };
-            starts::idempotency(&given, &(name, &input, mode, &key, &labels))
+            starts::idempotency(&given, &(name, &input, mode, &key, &labels, priority))
         });
         let (version, plan) = match target {
             Target::Published { name, version } => {
@@ -101,6 +99,8 @@ impl Runtime {
         let run = RunId::new(Uuid::now_v7());
         let mut new = starts::prepare(core, Draft { tenant, run, plan, version, mode, by, input })?;
         starts::tag(&mut new.start, key, labels)?;
+        new.start.priority = priority;
+        new.when_busy = WhenBusy::Queue;
         new.idempotency = idempotency;
         Ok(new)
     }
@@ -122,30 +122,34 @@ impl Runtime {
     /// There is no such run in this tenant.
     pub async fn wait(&self, tenant: TenantKey, run: RunId, timeout: Duration) -> Result<Arc<RunView>, RuntimeError> {
         let timeout = timeout.min(self.core.settings.wait_max);
+        let _unwatch = Unwatch { core: &self.core, run };
         let (reply, ended) = oneshot::channel();
         self.core.send(run, Message::Watch { run, reply });
         let row = self.row(tenant, run).await?;
         if row.status.is_final() {
             return Ok(Arc::new(self.view_of(&row).await?));
         }
-        let foreign = async {
-            if self.core.store.owns(row.lane) {
-                return std::future::pending().await;
-            }
-            loop {
-                tokio::time::sleep(FOREIGN_POLL).await;
-                match self.row(tenant, run).await {
-                    Ok(row) if !row.status.is_final() => {}
-                    _ => return,
-                }
-            }
-        };
         tokio::select! {
             view = ended => if let Ok(view) = view { return Ok(view) },
-            () = foreign => {}
+            () = self.ended_elsewhere(&row) => {}
             () = tokio::time::sleep(timeout) => {}
         }
         Ok(Arc::new(self.run(tenant, run).await?))
+    }
+
+    /// Waits until a run has ended that another node turns; for ever where only this one can.
+    async fn ended_elsewhere(&self, row: &RunRow) {
+        let core = &self.core;
+        if !core.store.is_shared() {
+            return std::future::pending().await;
+        }
+        // A queued run goes to whoever has room.
+        while row.status != RunStatus::Queued && core.store.owns(row.lane) {
+            tokio::time::sleep(OWNER_LOOK).await;
+        }
+        let mut seen = core.foreign.watch(row.tenant, row.id);
+        // The sender lives as long as the receiver.
+        let _ = seen.wait_for(|seen| seen.over).await;
     }
 
     async fn row(&self, tenant: TenantKey, run: RunId) -> Result<RunRow, RuntimeError> {
@@ -295,6 +299,7 @@ impl Runtime {
             seq: after_seq,
             backlog: std::collections::VecDeque::new(),
             live: None,
+            elsewhere: None,
             ended: false,
         };
         stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) })
@@ -310,6 +315,18 @@ impl Runtime {
     }
 }
 
+/// Takes a watcher back whom nobody may ever tell, because another node turns the run.
+struct Unwatch<'a> {
+    core: &'a Core,
+    run: RunId,
+}
+
+impl Drop for Unwatch<'_> {
+    fn drop(&mut self) {
+        self.core.send(self.run, Message::Unwatch { run: self.run });
+    }
+}
+
 /// A reader of a run's events: the journal first, then what is announced; the journal again after a gap.
 struct Watch {
     runtime: Runtime,
@@ -318,10 +335,12 @@ struct Watch {
     seq: i64,
     backlog: std::collections::VecDeque<LiveEntry>,
     live: Option<broadcast::Receiver<LiveEvent>>,
+    /// For a run that another node turns.
+    elsewhere: Option<watch::Receiver<Seen>>,
     ended: bool,
 }
 
-/// Between two looks at the journal of a run that another node owns.
+/// Between two looks at the journal of a run that nothing is heard of: another node may have taken it over.
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Watch {
@@ -344,17 +363,22 @@ impl Watch {
                 }
                 continue;
             };
-            match tokio::time::timeout(QUIET, live.recv()).await {
-                Ok(Ok(LiveEvent::Entry(entry))) if entry.seq == self.seq + 1 => self.backlog.push_back(entry),
-                Ok(Ok(LiveEvent::Entry(entry))) if entry.seq <= self.seq => {}
-                Ok(Ok(LiveEvent::Entry(_)) | Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
+            let told = tokio::select! {
+                told = live.recv() => Some(told),
+                () = grown(&mut self.elsewhere, self.seq) => None,
+                () = tokio::time::sleep(QUIET) => None,
+            };
+            match told {
+                Some(Ok(LiveEvent::Entry(entry))) if entry.seq == self.seq + 1 => self.backlog.push_back(entry),
+                Some(Ok(LiveEvent::Entry(entry))) if entry.seq <= self.seq => {}
+                Some(Ok(LiveEvent::Entry(_)) | Err(broadcast::error::RecvError::Lagged(_))) | None => {
                     if let Err(error) = self.read().await {
                         self.ended = true;
                         return Some(Err(error));
                     }
                 }
-                Ok(Ok(event)) => return Some(Ok(event)),
-                Ok(Err(broadcast::error::RecvError::Closed)) => self.live = None,
+                Some(Ok(event)) => return Some(Ok(event)),
+                Some(Err(broadcast::error::RecvError::Closed)) => self.live = None,
             }
         }
     }
@@ -365,10 +389,23 @@ impl Watch {
         if entries.is_empty() {
             let row = self.runtime.row(self.tenant, self.run).await?;
             self.ended = row.status.is_final();
+            let core = &self.runtime.core;
+            if core.store.is_shared() && (row.status == RunStatus::Queued || !core.store.owns(row.lane)) {
+                self.elsewhere.get_or_insert_with(|| core.foreign.watch(self.tenant, self.run));
+            } else {
+                self.elsewhere = None;
+            }
         }
         self.backlog.extend(entries);
         Ok(())
     }
+}
+
+/// Waits until a run that another node turns has more in its journal than that, or has ended.
+async fn grown(elsewhere: &mut Option<watch::Receiver<Seen>>, seq: i64) {
+    let Some(seen) = elsewhere else { return std::future::pending().await };
+    // The sender lives as long as the receiver.
+    let _ = seen.wait_for(|seen| seen.over || seen.seq > seq).await;
 }
 
 fn step_view(entry: &Entry) -> Option<StepView> {
@@ -404,6 +441,7 @@ fn summary(row: RunRow) -> RunSummary {
         created_at: view.created_at,
         started_at: view.started_at,
         finished_at: view.finished_at,
+        priority: view.priority,
         parent_run_id: view.parent_run_id,
         key: view.key,
         labels: view.labels,

@@ -62,6 +62,8 @@ impl Runtime {
             }
         });
         core.spawn(recovery::run(Arc::clone(&core), Recovery::new()));
+        core.spawn(crate::backlog::run(Arc::clone(&core)));
+        core.spawn(crate::foreign::run(Arc::clone(&core)));
         core.spawn(crate::retention::run(Arc::clone(&core)));
         Ok(Runtime { _alive: Arc::new(Alive(Arc::clone(&core))), core })
     }
@@ -123,6 +125,6 @@ impl Runtime {
 
     /// What was counted since it was opened, and what is going on now.
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.core.metrics.snapshot()
+        MetricsSnapshot { runs_active: self.core.backlog.active() as u64, ..self.core.metrics.snapshot() }
     }
 }

@@ -17,8 +17,14 @@ pub struct Settings {
     pub attempts_per_workflow_max: usize,
     /// Runs that a node keeps in memory before it sends idle ones back to the database.
     pub runs_in_memory_max: usize,
-    /// Runs that are open and not waiting; above it, new starts are refused as unavailable.
+    /// Runs of this node that are open and do not wait; what is started above that is queued in the database.
     pub runs_active_max: usize,
+    /// Of those, of one tenant.
+    pub runs_active_per_tenant_max: usize,
+    /// Runs that wait in the database for a node with room, of all tenants; above it, starts are refused for now.
+    pub runs_queued_max: u64,
+    /// Of those, of one tenant.
+    pub runs_queued_per_tenant_max: u64,
     /// A waiting run whose next timer is further than this leaves memory.
     pub timer_near: Duration,
     /// How long a waiting run stays in memory though nothing happens to it.
@@ -74,7 +80,10 @@ impl Default for Settings {
             attempts_per_tenant_max: 800,
             attempts_per_workflow_max: 800,
             runs_in_memory_max: 20_000,
-            runs_active_max: 100_000,
+            runs_active_max: 10_000,
+            runs_active_per_tenant_max: 8_000,
+            runs_queued_max: 1_000_000,
+            runs_queued_per_tenant_max: 200_000,
             timer_near: Duration::from_secs(60),
             idle: Duration::from_secs(5),
             snapshot_entries: 256,

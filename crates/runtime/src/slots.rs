@@ -50,9 +50,9 @@ impl Place {
         SlotKey { workflow: self.workflow.to_string(), key: self.key.to_string() }
     }
 
-    pub(crate) fn queued(&self, queued_at: Timestamp) -> QueuedRun {
+    pub(crate) fn queued(&self, priority: i32, queued_at: Timestamp) -> QueuedRun {
         let (workflow, slot_key) = (self.workflow.to_string(), self.key.to_string());
-        QueuedRun { workflow, slot_key, priority: 0, queued_at }
+        QueuedRun { workflow, slot_key, priority, queued_at }
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn leave(core: &Arc<Core>, place: &Place, run: RunId) {
     admit(core, place).await;
 }
 
-/// Lets queued runs in, as far as there are places, the first that came first.
+/// Lets queued runs in, as far as there are places: the higher priority first, then the one that came first.
 pub(crate) async fn admit(core: &Arc<Core>, place: &Place) {
     if let Err(error) = try_admit(core, place).await {
         tracing::warn!(workflow = %place.workflow, %error, "queued runs wait until the next look");

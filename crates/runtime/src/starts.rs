@@ -17,6 +17,7 @@ use windlass_engine::{
 use windlass_store::{IdempotencyKey, LaneId};
 
 use crate::{
+    backlog::Seat,
     core::Core,
     error::{FieldError, RuntimeError},
     live_run::{Birth, Reply, Source},
@@ -28,6 +29,8 @@ use crate::{
     views::RunView,
 };
 
+/// Priorities of runs lie between this and its negative.
+const PRIORITY_MAX: i32 = 1_000;
 /// Characters of a run's key, and of a label's name or value.
 const LABEL_CHARS_MAX: usize = 200;
 const LABELS_MAX: usize = 64;
@@ -54,7 +57,18 @@ pub(crate) struct NewStart {
     pub(crate) shares_place: bool,
     /// Instead of what the document says.
     pub(crate) when_full: Option<WhenFull>,
+    /// What becomes of it when this node has no room.
+    pub(crate) when_busy: WhenBusy,
     pub(crate) watch: Option<oneshot::Sender<Arc<RunView>>>,
+}
+
+/// What becomes of a start when this node has as many active runs as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenBusy {
+    /// It waits in the database until some node has room.
+    Queue,
+    /// It begins all the same: it belongs to a run that was accepted, and shares its lane.
+    Begin,
 }
 
 /// What `key`, `labels` and the key of `concurrency` can see.
@@ -122,6 +136,7 @@ pub(crate) fn prepare(core: &Core, draft: Draft) -> Result<NewStart, RuntimeErro
         created_at: core.now(),
         key: None,
         labels: BTreeMap::new(),
+        priority: 0,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,
@@ -146,6 +161,7 @@ pub(crate) fn prepare(core: &Core, draft: Draft) -> Result<NewStart, RuntimeErro
         idempotency: None,
         shares_place: false,
         when_full: None,
+        when_busy: WhenBusy::Begin,
         watch: None,
     })
 }
@@ -155,6 +171,14 @@ fn text_of(template: &Template, start: &Start, plan: &Plan, pointer: &str) -> Re
     let text = value.map_err(|error: Error| RuntimeError::invalid(pointer, error.to_string()))?.to_text();
     check_label(pointer, &text)?;
     Ok(text.into())
+}
+
+/// Bounds a priority that somebody gave.
+pub(crate) fn check_priority(priority: i32) -> Result<(), RuntimeError> {
+    if (-PRIORITY_MAX..=PRIORITY_MAX).contains(&priority) {
+        return Ok(());
+    }
+    Err(RuntimeError::invalid("/priority", format!("is not from -{PRIORITY_MAX} to {PRIORITY_MAX}")))
 }
 
 /// Bounds a key or label that somebody gave.
@@ -200,25 +224,39 @@ pub(crate) fn place_of(start: &Start, plan: &Plan) -> Result<Option<Place>, Runt
     Ok(Some(place))
 }
 
-/// Starts a run: takes its place if it needs one, and answers once it is on disk.
+/// Starts a run: takes its place and its seat if it needs them, and answers once it is on disk.
 pub(crate) async fn launch(core: &Arc<Core>, mut new: NewStart) -> Result<Started, RuntimeError> {
     let place = if new.shares_place { None } else { place_of(&new.start, &new.plan.plan)? };
-    let Some(place) = place else { return send(core, new, Birth::default()).await };
+    let Some(place) = place else {
+        let (birth, seat) = seat(core, &mut new)?;
+        return send(core, new, birth, seat).await;
+    };
     let when_full = new.when_full.or(new.plan.plan.concurrency.as_ref().map(|it| it.when_full));
     let taken = slots::take(core, &place, new.start.run).await?;
+    let (mut birth, mut sits) = (Birth::default(), None);
     let queue = match (taken, when_full.unwrap_or(WhenFull::Queue)) {
-        (true, _) => None,
+        (true, _) => {
+            match seat(core, &mut new) {
+                Ok(seated) => (birth, sits) = seated,
+                Err(error) => {
+                    slots::leave(core, &place, new.start.run).await;
+                    return Err(error);
+                }
+            }
+            None
+        }
         (false, WhenFull::Reject) => return Err(place.full()),
         (false, when) => {
             if when == WhenFull::Replace {
                 slots::make_room(core, &place).await?;
             }
-            Some(place.queued(core.now()))
+            Some(place.queued(new.start.priority, core.now()))
         }
     };
-    new.start.queued = queue.is_some();
     let (run, queued) = (new.start.run, queue.is_some());
-    let answer = send(core, new, Birth { idempotency: None, queue }).await;
+    new.start.queued |= queued;
+    birth.queue = queue;
+    let answer = send(core, new, birth, sits).await;
     match &answer {
         Ok(started) if started.run == run => {}
         // What was not started holds no place; what may have been started keeps it until that is known.
@@ -233,14 +271,35 @@ pub(crate) async fn launch(core: &Arc<Core>, mut new: NewStart) -> Result<Starte
     answer
 }
 
-async fn send(core: &Arc<Core>, new: NewStart, mut birth: Birth) -> Result<Started, RuntimeError> {
+/// A seat for a run that begins now, or what puts it into the queue.
+///
+/// # Errors
+/// There is no seat, and the queue is full.
+fn seat(core: &Core, new: &mut NewStart) -> Result<(Birth, Option<Seat>), RuntimeError> {
+    let tenant = new.start.tenant;
+    if new.when_busy == WhenBusy::Begin {
+        return Ok((Birth::default(), Some(core.backlog.force(tenant))));
+    }
+    if let Some(seat) = core.backlog.take(tenant, &core.settings) {
+        return Ok((Birth::default(), Some(seat)));
+    }
+    core.backlog.admits(tenant, &core.settings)?;
+    new.start.queued = true;
+    Ok((Birth { backlog: true, ..Birth::default() }, None))
+}
+
+async fn send(core: &Arc<Core>, new: NewStart, mut birth: Birth, seat: Option<Seat>) -> Result<Started, RuntimeError> {
     let NewStart { start, plan, lane, source, idempotency, watch, .. } = new;
     birth.idempotency = idempotency;
+    let (tenant, run, backlogged) = (start.tenant, start.run, birth.backlog);
     let (reply, answer) = oneshot::channel();
-    let run = start.run;
-    let order = StartRun { start, plan, lane, birth, source, reply: Some(Reply::Start(reply)), watch };
+    let order = StartRun { start, plan, lane, birth, source, reply: Some(Reply::Start(reply)), watch, seat };
     core.send(run, Message::Start(Box::new(order)));
-    answer.await.map_err(|_| RuntimeError::unavailable("the server is stopping: ask again"))?
+    let answer = answer.await.map_err(|_| RuntimeError::unavailable("the server is stopping: ask again"))?;
+    if backlogged && answer.as_ref().is_ok_and(|started| started.run == run) {
+        core.backlogged(tenant);
+    }
+    answer
 }
 
 /// What a run was started with: the first entry of its journal.
@@ -294,6 +353,7 @@ pub(crate) async fn undo_of(
         idempotency: None,
         shares_place: true,
         when_full: None,
+        when_busy: WhenBusy::Begin,
         watch: None,
     })
 }

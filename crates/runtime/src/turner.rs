@@ -19,6 +19,7 @@ use windlass_engine::status::{RunStatus, StepStatus};
 use windlass_engine::{Event, Reject, Run, Start, Transition};
 use windlass_store::{CommitError, Committed, LaneId, RowChange, RunCommit};
 
+use crate::backlog::Seat;
 use crate::core::Core;
 use crate::error::RuntimeError;
 use crate::live_run::{Birth, Extra, LiveRun, OnDisk, Reply, Source, Taken};
@@ -54,6 +55,8 @@ pub(crate) enum Message {
     Loaded { tenant: TenantKey, run: RunId, recover: Recover, result: Result<Box<Loaded>, LoadError> },
     /// Tell me when the run has ended or answered.
     Watch { run: RunId, reply: oneshot::Sender<Arc<RunView>> },
+    /// Somebody does not wait for the run any more.
+    Unwatch { run: RunId },
     /// How is the run now, if it is in memory?
     Look { tenant: TenantKey, run: RunId, reply: oneshot::Sender<Option<Look>> },
     /// Take the run over from the database, if it is not here.
@@ -86,6 +89,7 @@ pub(crate) struct StartRun {
     pub(crate) source: Source,
     pub(crate) reply: Option<Reply>,
     pub(crate) watch: Option<oneshot::Sender<Arc<RunView>>>,
+    pub(crate) seat: Option<Seat>,
 }
 
 /// Something that happened to a run.
@@ -227,6 +231,7 @@ impl Turner {
                 Err(error) => self.not_loaded(run, &error),
             },
             Message::Watch { run, reply } => self.watch(run, reply),
+            Message::Unwatch { run } => self.unwatch(run),
             Message::Look { tenant, run, reply } => {
                 let live = self.runs.get(&run).filter(|live| live.tenant() == tenant);
                 // Nobody may be waiting for the answer any more.
@@ -266,7 +271,7 @@ impl Turner {
     }
 
     fn start(&mut self, order: StartRun) {
-        let StartRun { start, plan, lane, birth, source, reply, watch } = order;
+        let StartRun { start, plan, lane, birth, source, reply, watch, seat } = order;
         let (run, tenant) = (start.run, start.tenant);
         let told_before = self.unborn.remove(&run).unwrap_or_default();
         if told_before.iter().any(|it| matches!(it.event, Event::Cancel { .. })) {
@@ -295,6 +300,8 @@ impl Turner {
             idle_since: None,
             response: None,
             last_at: now,
+            seat,
+            fleeting: birth.backlog,
         };
         self.runs.insert(run, live);
         self.core.metrics.gauges().runs_in_memory.add(1);
@@ -407,6 +414,9 @@ impl Turner {
     fn write(&mut self, run: RunId, transition: Transition, extra: Extra, reply: Option<Reply>) {
         let Some(live) = self.runs.get_mut(&run) else { return };
         live.idle_since = None;
+        if live.seat.is_none() && matches!(live.run.status(), RunStatus::Running | RunStatus::Compensating) {
+            live.seat = Some(self.core.backlog.force(live.tenant()));
+        }
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && extra.birth.is_none();
         let watched = self.core.watchers.any();
         let (commit, mut pending) = live.commit(transition, extra, &self.core);

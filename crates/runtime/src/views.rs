@@ -55,6 +55,8 @@ pub struct RunView {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Who goes first where runs wait for their turn: the higher one.
+    pub priority: i32,
     /// The run whose step started it.
     pub parent_run_id: Option<RunId>,
     /// That step's path.
@@ -117,6 +119,7 @@ impl RunView {
             created_at: start.created_at,
             started_at: None,
             finished_at: None,
+            priority: start.priority,
             parent_run_id: start.parent.as_ref().map(|parent| parent.run),
             parent_path: start.parent.as_ref().map(|parent| parent.path.clone()),
             started_by: start.by.clone(),
@@ -151,6 +154,7 @@ impl RunView {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            priority: row.priority,
             parent_run_id: row.parent.as_ref().map(|(run, _)| *run),
             parent_path: row.parent.as_ref().map(|(_, path)| path.as_str().into()),
             started_by: started_by.unwrap_or(Principal::System),
@@ -211,6 +215,8 @@ pub struct RunSummary {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Who goes first where runs wait for their turn: the higher one.
+    pub priority: i32,
     /// The run whose step started it.
     pub parent_run_id: Option<RunId>,
     /// Its `key`.

@@ -27,6 +27,10 @@ impl From<RuntimeError> for Problem {
             RuntimeError::Conflict { .. } => StatusCode::CONFLICT,
             RuntimeError::Revision { .. } => StatusCode::PRECONDITION_FAILED,
             RuntimeError::Denied { .. } => StatusCode::FORBIDDEN,
+            RuntimeError::Limit { code, .. } if limit_status(code) == StatusCode::TOO_MANY_REQUESTS => {
+                return Problem::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
             RuntimeError::Limit { code, .. } => limit_status(code),
             RuntimeError::Unavailable { .. } | RuntimeError::Elsewhere { .. } => return unavailable(detail),
             RuntimeError::Damaged { .. } => {

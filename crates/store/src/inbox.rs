@@ -70,6 +70,14 @@ impl Store {
         self.database().query(sql, params).await?.iter().map(message).collect()
     }
 
+    /// Hands a message on to the lane that its run was moved to.
+    pub async fn forward_inbox(&self, from: LaneId, id: uuid::Uuid, to: LaneId) -> Result<(), StoreError> {
+        let sql = "update inbox set lane_id = $3 where lane_id = $1 and id = $2";
+        self.database().execute(sql, vec![from.0.into(), id.into(), to.0.into()]).await?;
+        self.hint(to, Hint::Inbox);
+        Ok(())
+    }
+
     /// Deletes a message that no run will ever take, because its run is over or gone.
     pub async fn drop_inbox(&self, lane: LaneId, id: uuid::Uuid) -> Result<(), StoreError> {
         let sql = "delete from inbox where lane_id = $1 and id = $2";

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod approvals;
+mod backlog;
 pub mod blobs;
 mod clock;
 mod committer;
@@ -34,13 +35,14 @@ pub mod tokens;
 pub mod workflows;
 
 pub use approvals::ApprovalRow;
+pub use backlog::{CLAIM_RUNS_MAX, Claimed, Position, Share};
 pub use committer::commit::{
     ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, Holder, IdempotencyKey, InboxRow, JournalRow, LaneId,
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,
     TaskAnswer, TimerChange, UndoStatus,
 };
 pub use database::vfs::disk::{Change, Disk, DiskError, put_below};
-pub use database::{Database, Dialect, Row, Statement, Value};
+pub use database::{Database, Dialect, Row, Statement, Value, postgres::StatementLog};
 pub use error::StoreError;
 pub use events::{EventRow, EventWait};
 pub use inbox::Received;
@@ -49,7 +51,7 @@ pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
 pub use rates::{Permits, Rate};
 pub use retention::{Retain, Swept};
-pub use runs::{Count, OpenRun, RunFilter, RunRow};
+pub use runs::{Count, OpenRun, RunFilter, RunProgress, RunRow};
 pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
 pub use store::{Adopted, Fatal, Location, Store, StoreOptions};

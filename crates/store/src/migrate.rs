@@ -29,6 +29,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0002_answers_and_rates.sql"),
         postgres: include_str!("../migrations/postgres/0002_answers_and_rates.sql"),
     },
+    Migration {
+        version: 3,
+        name: "run backlog",
+        sqlite: include_str!("../migrations/sqlite/0003_run_backlog.sql"),
+        postgres: include_str!("../migrations/postgres/0003_run_backlog.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

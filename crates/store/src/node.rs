@@ -59,16 +59,19 @@ pub enum Hint {
     Tasks,
     /// Lanes that nobody owns.
     Lanes,
+    /// Runs that whoever has room may take ([`crate::Store::claim_runs`]).
+    Backlog,
 }
 
 impl Hint {
-    const ALL: [Hint; 3] = [Hint::Inbox, Hint::Tasks, Hint::Lanes];
+    const ALL: [Hint; 4] = [Hint::Inbox, Hint::Tasks, Hint::Lanes, Hint::Backlog];
 
     fn word(self) -> &'static str {
         match self {
             Hint::Inbox => "inbox",
             Hint::Tasks => "tasks",
             Hint::Lanes => "lanes",
+            Hint::Backlog => "backlog",
         }
     }
 
@@ -164,10 +167,10 @@ impl Ownership {
     }
 
     fn stand(&self, standing: Standing) {
-        self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
         if standing == Standing::Lost {
             self.owned().epochs.clear();
         }
+        self.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
     }
 
     pub(crate) fn add(&self, lanes: impl IntoIterator<Item = (LaneId, i64)>) {

@@ -73,6 +73,7 @@ const BELONGINGS: &[&str] = &[
     "delete from idempotency_keys where tenant_key = $1 and run_id = $2",
     "delete from state_applied where tenant_key = $1 and run_id = $2",
     "delete from run_queue where tenant_key = $1 and run_id = $2",
+    "delete from run_backlog where tenant_key = $1 and run_id = $2",
     "delete from concurrency_slots where tenant_key = $1 and run_id = $2",
 ];
 

@@ -109,6 +109,21 @@ pub struct OpenRun {
     pub status: RunStatus,
 }
 
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunProgress {
+    /// Which.
+    pub run: RunId,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The last row of its journal.
+    pub seq: i64,
+}
+
+const PROGRESS: &str = "select r.id, r.status, coalesce((select j.seq from journal j where j.tenant_key = r.tenant_key \
+                        and j.run_id = r.id order by j.seq desc limit 1), 0) \
+                        from unnest($1::integer[], $2::uuid[]) as wanted(tenant_key, id) \
+                        join runs r on r.tenant_key = wanted.tenant_key and r.id = wanted.id";
 const COLUMNS: &str = "tenant_key, id, lane_id, workflow, version, definition_hash, status, undo_status, mode, priority, \
                        key, labels, started_by, parent_run_id, parent_path, origin_run_id, origin_kind, depth, \
                        error_class, error_code, error_message, created_at, started_at, finished_at, journal_bytes";
@@ -229,6 +244,19 @@ impl Store {
         );
         let ids = Value::Uuids(ids.iter().map(|id| id.uuid()).collect());
         self.database().query(sql, vec![tenant.into(), ids]).await?.iter().map(run).collect()
+    }
+
+    /// How far these runs have come, in one read; those that are not there are left out. On PostgreSQL, where another
+    /// node may turn them: SQLite has one, which knows.
+    pub async fn progress(&self, runs: &[(TenantKey, RunId)]) -> Result<Vec<RunProgress>, StoreError> {
+        if !self.is_shared() {
+            return Err(StoreError::Invalid("SQLite has one node, which knows how far its runs have come".to_owned()));
+        }
+        let tenants = Value::Ints(runs.iter().map(|(tenant, _)| tenant.0.into()).collect());
+        let ids = Value::Uuids(runs.iter().map(|(_, run)| run.uuid()).collect());
+        let progress =
+            |row: &Row| Ok(RunProgress { run: row.id(0)?, status: word(row, 1, RunStatus::parse)?, seq: row.int(2)? });
+        self.database().query(PROGRESS, vec![tenants, ids]).await?.iter().map(progress).collect()
     }
 
     /// A page of runs, newest first. The next page is the one `after` the last run of this one.

@@ -21,7 +21,7 @@ use crate::{
     },
     database::{
         Database,
-        postgres::{Address, Postgres, Session},
+        postgres::{Address, Postgres, Session, StatementLog},
         sqlite::{Files, Sqlite, open_writer},
     },
     migrate::{self, Migrate},
@@ -61,6 +61,8 @@ pub struct StoreOptions {
     pub lease_ms: i64,
     /// Whether nodes tell each other what to look at; without, each finds it at its next look.
     pub hints: Hints,
+    /// Where the statements that PostgreSQL is asked are noted, for tests.
+    pub statements: Option<StatementLog>,
     /// How many sessions write for the engine on PostgreSQL.
     pub writers: usize,
     /// Values from that many bytes on belong into blobs.
@@ -79,6 +81,7 @@ impl StoreOptions {
             migrate: Migrate::Apply,
             lease_ms: node::LEASE_MS,
             hints: Hints::On,
+            statements: None,
             writers: 2,
             blob_threshold_bytes: 64 << 10,
             fatal: Arc::new(|text| {
@@ -242,6 +245,11 @@ impl Store {
         self.inner.ownership.epoch(lane).is_some()
     }
 
+    /// Whether other nodes may work on the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.database, Database::Postgres(_))
+    }
+
     /// How this node stands with its lease, as it changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.inner.ownership.standing()
@@ -380,7 +388,8 @@ fn identity(options: &StoreOptions) -> Identity {
 }
 
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
-    let address = Address::parse(url)?;
+    let mut address = Address::parse(url)?;
+    address.statements.clone_from(&options.statements);
     let session = address.connect().await?;
     migrate::postgres(&session, options.migrate).await?;
     let now = server_time(&session).await?;

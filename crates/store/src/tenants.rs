@@ -26,6 +26,16 @@ pub struct Tenant {
 }
 
 impl Store {
+    /// Adds a tenant under a key that no other has.
+    ///
+    /// # Errors
+    /// The key or the slug is taken.
+    pub async fn add_tenant(&self, key: TenantKey, slug: &str) -> Result<(), StoreError> {
+        let sql = "insert into tenants (key, id, slug, name, created_at) values ($1, $2, $3, $3, $4)";
+        let params = vec![key.into(), Uuid::now_v7().into(), slug.into(), self.now().into()];
+        self.database().execute(sql, params).await.map(|_| ())
+    }
+
     /// All tenants.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let rows = self.database().query("select key, id, slug, name, created_at from tenants order by key", vec![]);

@@ -322,6 +322,7 @@ fn start_of(plan: &Plan, random: &mut Random, now: Timestamp) -> Start {
         created_at: now,
         key: None,
         labels: Default::default(),
+        priority: 0,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

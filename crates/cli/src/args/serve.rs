@@ -7,6 +7,8 @@ use clap::{
     builder::{BoolishValueParser, TypedValueParser},
 };
 
+use crate::settings::Chosen;
+
 /// What `windlass serve` takes, beside `--data-dir` or `--database-url`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -31,6 +33,9 @@ pub struct ServeArgs {
     /// Seconds that open requests and running steps have when the server stops
     #[arg(long, env = "WINDLASS_GRACE_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     pub grace_seconds: u64,
+    /// A bound of this server, such as `runs_active_max=5000`; may be given more than once (docs/scale-out.md)
+    #[arg(long = "set", env = "WINDLASS_SET", value_delimiter = ',', value_name = "NAME=VALUE")]
+    pub settings: Vec<Chosen>,
     /// How the log is written
     #[arg(long, env = "WINDLASS_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -135,6 +135,7 @@ impl Session<'_> {
             idempotency_key: None,
             key: None,
             labels: Default::default(),
+            priority: 0,
         };
         let started = local.runtime().start(request).await;
         let started = started.map_err(|error| of_problem(&windlass_server::problem::Problem::from(error)))?;

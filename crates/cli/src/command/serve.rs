@@ -32,6 +32,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
         },
         grace: Duration::from_secs(args.grace_seconds),
+        settings: args.settings,
     };
     let mut signals = StopSignals::heed();
     let server = tokio::select! {

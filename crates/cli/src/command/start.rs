@@ -32,6 +32,9 @@ pub async fn run(args: StartArgs, context: &Context) -> Outcome {
     if !args.labels.is_empty() {
         body.insert("labels".into(), json!(args.labels.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
     }
+    if let Some(priority) = args.priority {
+        body.insert("priority".into(), priority.into());
+    }
     let waits = args.wait.is_some();
     let path = format!("/workflows/{}/runs{}", escape(&args.name), query(&[("wait", args.wait)]));
     let mut call = Call::post(path).json(&Value::Object(body));

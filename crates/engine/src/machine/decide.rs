@@ -87,7 +87,7 @@ impl Machine<'_> {
                 _ => Ok(of_run(Record::Cancelled { by, reason, undo })),
             },
             Event::Pause { by } => match status {
-                RunStatus::Running | RunStatus::Waiting => Ok(of_run(Record::Paused { by })),
+                RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => Ok(of_run(Record::Paused { by })),
                 _ => Err(Reject::NotNow(status)),
             },
             Event::Resume { by } => match status {

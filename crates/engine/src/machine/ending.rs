@@ -46,6 +46,10 @@ impl Machine<'_> {
     pub(super) fn begin(&mut self) {
         self.run.status = RunStatus::Running;
         self.run.started_at = Some(self.now);
+        if let Some(paused) = &mut self.run.paused {
+            // A run that was paused in the queue begins paused, and its time with it.
+            paused.since = self.now;
+        }
         if let Some(timeout) = self.plan.timeout {
             self.run.timers.insert((self.now.after(timeout), Timer::Run));
         }
@@ -211,6 +215,9 @@ impl Machine<'_> {
     /// What came during the pause takes effect in the order of its times; the run's own time did not pass.
     pub(super) fn resume(&mut self) {
         let Some(paused) = self.run.paused.take() else { return };
+        if self.run.started_at.is_none() {
+            self.run.status = RunStatus::Queued;
+        }
         let length = self.now.since(paused.since);
         let deadline = self.run.timers.iter().find(|(_, timer)| *timer == Timer::Run).copied();
         if let Some((due, timer)) = deadline {

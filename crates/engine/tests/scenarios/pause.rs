@@ -131,3 +131,37 @@ fn an_attempt_that_was_lost_while_paused_runs_again_on_resume() {
     "#]],
     );
 }
+
+#[test]
+fn a_run_that_is_paused_in_the_queue_keeps_its_place_and_begins_paused() {
+    check(
+        "timeout: 10s\nsteps: [{id: a, type: act}]",
+        "queue; pause; resume; admit; ok a 1",
+        expect![[r#"
+            > queue
+            > pause
+            > resume
+            > admit
+              -> run a #1
+            > ok a 1
+              a completed 1
+              run completed 1
+        "#]],
+    );
+    check(
+        "timeout: 10s\nsteps: [{id: w, type: wait, with: {signal: go}}]",
+        "queue; pause; +1h; admit; +1h; resume; +9s; +1s",
+        expect![[r#"
+            > queue
+            > pause
+            > +1h
+            > admit
+            > +1h
+            > resume
+            > +9s
+            > +1s
+              w cancelled
+              run timed_out timeout/run_timeout
+        "#]],
+    );
+}

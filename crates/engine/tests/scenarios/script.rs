@@ -73,6 +73,7 @@ pub fn start_of(plan: &Plan) -> Start {
         created_at: Timestamp::default(),
         key: None,
         labels: Default::default(),
+        priority: 0,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

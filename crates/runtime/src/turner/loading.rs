@@ -3,8 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use uuid::Uuid;
 use windlass_engine::Event;
 use windlass_engine::id::{RunId, TenantKey};
+use windlass_engine::status::RunStatus;
 use windlass_store::{CommitError, LaneId};
 
 use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX, UNBORN_PATIENCE};
@@ -84,6 +86,8 @@ impl Turner {
             idle_since: None,
             response: None,
             last_at,
+            seat: None,
+            fleeting: on_disk.status == Some(RunStatus::Queued),
         };
         let asked = match recover {
             Recover::Yes => Some(live.run.recover(&live.plan.plan, self.core.now().max(last_at))),
@@ -127,10 +131,15 @@ impl Turner {
             if let Some(reply) = deliver.reply {
                 reply.failed(error.answer(run));
             }
+            if let (LoadError::Elsewhere(owner), Source::Letter(id, lane)) = (error, deliver.source)
+                && *owner != lane
+            {
+                self.forward(run, id, lane, *owner);
+                continue;
+            }
             // What the run can no longer take is of no use; what could not be read now is read again.
             let lane = match (error, deliver.source) {
-                (LoadError::Over(_, lane), _) => *lane,
-                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane, _)) => lane,
+                (LoadError::Over(..) | LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane, _)) => lane,
                 _ => continue,
             };
             if let Some(row) = deliver.source.discard() {
@@ -162,6 +171,17 @@ impl Turner {
                 known.push(deliver);
             }
         }
+    }
+
+    /// A queued run was claimed after the letter for it was written.
+    fn forward(&self, run: RunId, id: Uuid, from: LaneId, to: LaneId) {
+        let core = Arc::clone(&self.core);
+        self.core.spawn(async move {
+            if let Err(error) = core.store.forward_inbox(from, id, to).await {
+                // The row is still there: the recovery loop opens it again.
+                tracing::warn!(%run, %error, "a letter could not be handed on yet");
+            }
+        });
     }
 
     pub(super) fn lose(&mut self, lanes: &[LaneId]) {

@@ -35,10 +35,14 @@ impl Turner {
             let Some(live) = self.remove(run) else { return };
             return self.end(live);
         }
+        if live.fleeting && status == RunStatus::Queued {
+            return self.evict(run);
+        }
         let rests = matches!(status, RunStatus::Waiting | RunStatus::Paused | RunStatus::Queued);
         if rests && live.attempts.is_empty() && live.idle_since.is_none() {
             let now = Instant::now();
             live.idle_since = Some(now);
+            live.seat = None;
             self.idle.push_back((now, run));
         }
     }
@@ -74,6 +78,14 @@ impl Turner {
         let watchers = self.watchers.entry(run).or_default();
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(reply);
+    }
+
+    pub(super) fn unwatch(&mut self, run: RunId) {
+        let Some(watchers) = self.watchers.get_mut(&run) else { return };
+        watchers.retain(|watcher| !watcher.is_closed());
+        if watchers.is_empty() {
+            self.watchers.remove(&run);
+        }
     }
 
     pub(super) fn remove(&mut self, run: RunId) -> Option<LiveRun> {

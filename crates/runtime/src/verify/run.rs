@@ -187,7 +187,9 @@ fn beside(row: &RunRow, (run, plan): (&Run, &Plan), belongings: &Belongings, jud
     judged.same(id, ("tasks_are_fold", "its open tasks"), (waits("task"), tasks));
     let events: BTreeSet<&str> = belongings.event_waits.iter().map(|path| &**path).collect();
     judged.same(id, ("event_waits_are_fold", "its waits for events"), (waits("event"), events));
-    judged.same(id, ("queue_is_fold", "whether it is queued"), (run.status() == RunStatus::Queued, belongings.queued));
+    // A run that was paused in a queue keeps its row there.
+    let queued = run.started_at().is_none() && !over;
+    judged.same(id, ("queue_is_fold", "whether it is queued"), (queued, belongings.queued));
     let running: BTreeSet<&str> = active.iter().map(|step| &*step.path).collect();
     for path in belongings.active_steps.iter().filter(|path| !running.contains(&***path)) {
         judged.found(id, "active_steps_are_fold", ("a step that is shown as running runs, by its journal", &**path));

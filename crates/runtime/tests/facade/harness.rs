@@ -23,7 +23,7 @@ use windlass_runtime::{
     MetricsSnapshot, RunView, Runtime, Settings, SignalRequest, StartRequest, StepView, Target,
     step::{Boxed, Catalogue, Step, StepContext, StepFailure},
 };
-use windlass_store::{Location, Store, StoreOptions};
+use windlass_store::{Hints, Location, StatementLog, Store, StoreOptions};
 
 pub const TENANT: TenantKey = TenantKey::DEFAULT;
 
@@ -136,7 +136,17 @@ pub struct Harness {
     pub ledger: Arc<Ledger>,
     database: Place,
     pub settings: Settings,
+    nodes: Nodes,
 }
+
+/// How the nodes of a test differ from the ordinary.
+#[derive(Clone)]
+struct Nodes {
+    hints: Hints,
+    statements: Option<StatementLog>,
+}
+
+const ORDINARY: Nodes = Nodes { hints: Hints::On, statements: None };
 
 enum Place {
     Sqlite(tempfile::TempDir),
@@ -155,24 +165,52 @@ pub fn settings() -> Settings {
 
 impl Harness {
     pub async fn sqlite() -> Harness {
-        Harness::open(Place::Sqlite(tempfile::tempdir().unwrap())).await
+        Harness::open(Place::Sqlite(tempfile::tempdir().unwrap()), ORDINARY).await
     }
 
     pub async fn postgres() -> Harness {
-        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await))).await
+        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await)), ORDINARY).await
     }
 
-    async fn open(database: Place) -> Harness {
+    /// A server that neither sends nor hears hints, and others that it makes are like it.
+    pub async fn postgres_without_hints() -> Harness {
+        Harness::open(
+            Place::Postgres(Arc::new(windlass_testkit::postgres().await)),
+            Nodes { hints: Hints::Off, ..ORDINARY },
+        )
+        .await
+    }
+
+    /// A server whose statements are noted.
+    pub async fn postgres_noting(statements: &StatementLog) -> Harness {
+        let nodes = Nodes { statements: Some(statements.clone()), ..ORDINARY };
+        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await)), nodes).await
+    }
+
+    async fn open(database: Place, nodes: Nodes) -> Harness {
         let ledger = Arc::new(Ledger::default());
         let settings = settings();
-        let runtime = open(&database, &ledger, settings.clone()).await;
-        Harness { runtime, ledger, database, settings }
+        let runtime = open(&database, &ledger, settings.clone(), nodes.clone()).await;
+        Harness { runtime, ledger, database, settings, nodes }
+    }
+
+    /// The same server after a restart with other settings.
+    pub async fn with(mut self, change: impl FnOnce(&mut Settings)) -> Harness {
+        change(&mut self.settings);
+        self.crash().await;
+        self
+    }
+
+    /// Another tenant of the database.
+    pub async fn tenant(&self, key: i32) -> TenantKey {
+        self.runtime.store().add_tenant(TenantKey(key), &format!("tenant-{key}")).await.unwrap();
+        TenantKey(key)
     }
 
     /// Another server on the same PostgreSQL.
     pub async fn another(&self) -> Harness {
         match &self.database {
-            Place::Postgres(postgres) => Harness::open(Place::Postgres(Arc::clone(postgres))).await,
+            Place::Postgres(postgres) => Harness::open(Place::Postgres(Arc::clone(postgres)), self.nodes.clone()).await,
             Place::Sqlite(_) => panic!("a data directory has one server"),
         }
     }
@@ -189,7 +227,7 @@ impl Harness {
         self.runtime.abort().await;
         let store = self.runtime.store().clone();
         store.close().await;
-        self.runtime = open(&self.database, &self.ledger, self.settings.clone()).await;
+        self.runtime = open(&self.database, &self.ledger, self.settings.clone(), self.nodes.clone()).await;
     }
 
     /// Stops the server and opens its database, which nobody works on then.
@@ -268,8 +306,9 @@ impl Place {
     }
 }
 
-async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings) -> Runtime {
-    let options = StoreOptions { lease_ms: 1_000, ..StoreOptions::new(database.location()) };
+async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings, nodes: Nodes) -> Runtime {
+    let Nodes { hints, statements } = nodes;
+    let options = StoreOptions { lease_ms: 1_000, hints, statements, ..StoreOptions::new(database.location()) };
     let store = Store::open(options).await.unwrap();
     let catalogue = Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger)))]);
     Runtime::open(store, catalogue, settings).await.unwrap()
@@ -285,5 +324,6 @@ pub fn request(name: &str, input: &str) -> StartRequest {
         idempotency_key: None,
         key: None,
         labels: BTreeMap::new(),
+        priority: 0,
     }
 }

@@ -2,9 +2,11 @@
 
 mod harness;
 mod nodes;
+mod queue;
 mod restarts;
 mod runs;
 mod speed;
+mod statements;
 mod verify;
 mod waits;
 
@@ -33,6 +35,9 @@ on_every_database! {
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
     verify: a_damaged_database_is_told_how, a_journal_that_went_wrong_is_told, what_is_unfinished_or_too_little_is_told;
+    queue: runs_above_the_bound_wait_their_turn, the_higher_priority_goes_first, tenants_take_turns,
+        a_tenant_at_its_bound_waits_alone, queued_runs_can_be_stopped_paused_and_told, a_full_queue_refuses,
+        a_queue_survives, what_was_claimed_and_not_admitted_is_found, places_and_seats_go_together;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
         waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version,
         a_parent_waits_for_what_took_its_childs_place, a_cancel_reaches_what_took_a_childs_place,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use windlass_definition::Value;
 use windlass_engine::{id::RunId, start::Principal, status::RunStatus};
-use windlass_runtime::{CancelOptions, ClaimRequest, Proof, RunRequest, SignalRequest, TaskRequest};
+use windlass_runtime::{CancelOptions, ClaimRequest, LiveEvent, Proof, RunRequest, SignalRequest, TaskRequest};
 
 use crate::harness::{Harness, TENANT};
 
@@ -147,4 +148,68 @@ async fn a_node_that_was_paused_forgets_its_runs_and_joins_again() {
     }
     let view = first.run("{name: anew, steps: [{id: a, type: probe, with: {value: 1}}]}", "{}").await;
     assert_eq!(view.status, RunStatus::Completed);
+}
+
+const OFFERS: &str = "
+name: offers
+steps:
+  - { id: t, type: task, with: { queue: work, input: { n: 1 } } }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_hints_everything_goes_on() {
+    let first = Harness::postgres_without_hints().await.with(|settings| settings.runs_active_max = 1).await;
+    let second = first.another().await;
+    for source in [WAITS, LONG, OFFERS] {
+        first.publish(source).await;
+    }
+    // A signal and a wait through the node that does not turn the run.
+    let waits = first.start("waits", "{}").await;
+    second.until(waits, |view| view.status == RunStatus::Waiting).await;
+    second.signal(waits, "go").await;
+    assert_eq!(second.end(waits).await.status, RunStatus::Completed);
+    // A task that is offered by one node, and claimed and answered at the other.
+    let offers = first.start("offers", "{}").await;
+    let (queues, worker) = (vec!["work".to_owned()], "w".to_owned());
+    let claim = ClaimRequest { tenant: TENANT, queues, worker, max: 1, wait: Duration::from_secs(10) };
+    let task = second.runtime.claim(claim).await.unwrap().remove(0);
+    let answer = TaskRequest { tenant: TENANT, task: task.id, proof: Proof::Token(task.token) };
+    second.runtime.complete(answer, Value::Int(2)).await.unwrap();
+    assert_eq!(second.end(offers).await.status, RunStatus::Completed);
+    // A run that the first node has no room for, and one that it leaves behind.
+    let (left, queued) = (first.start("long", "{}").await, first.start("long", "{}").await);
+    assert_eq!(first.end(queued).await.status, RunStatus::Completed);
+    assert!(second.runtime.metrics().runs_claimed > 0);
+    first.runtime.abort().await;
+    first.runtime.store().close().await;
+    assert_eq!(second.end(left).await.status, RunStatus::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_waits_follow_a_run_to_another_node() {
+    let first = Harness::postgres().await;
+    let second = first.another().await;
+    let name = first.publish(WAITS).await;
+    let run = first.start(&name, "{}").await;
+    let stream = second.runtime.subscribe(TENANT, run, 0);
+    let reading = tokio::spawn(stream.map(|event| event.unwrap()).collect::<Vec<LiveEvent>>());
+    // While somebody waits at the first node, the second one takes the run over.
+    let waiting = first.runtime.clone();
+    let waiting = tokio::spawn(async move { waiting.wait(TENANT, run, Duration::from_secs(20)).await.unwrap() });
+    first.until(run, |view| view.status == RunStatus::Waiting).await;
+    first.lose_lease().await;
+    let owned = async || second.runtime.store().run(TENANT, run).await.unwrap().unwrap().lane;
+    while !second.runtime.store().owns(owned().await) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    second.signal(run, "go").await;
+    assert_eq!(waiting.await.unwrap().status, RunStatus::Completed);
+    let seqs: Vec<i64> = reading
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|event| if let LiveEvent::Entry(entry) = event { Some(entry.seq) } else { None })
+        .collect();
+    let last = *seqs.last().unwrap();
+    assert_eq!(seqs, (1..=last).collect::<Vec<i64>>());
 }

@@ -117,6 +117,8 @@ pub struct Run {
     /// When it ended.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
+    /// Who goes first where runs wait for their turn: the higher one.
+    pub priority: i32,
     /// The run whose step started it.
     #[schema(required)]
     pub parent_run_id: Option<Uuid>,
@@ -188,6 +190,8 @@ pub struct RunSummary {
     /// When it ended.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
+    /// Who goes first where runs wait for their turn: the higher one.
+    pub priority: i32,
     /// The run whose step started it.
     #[schema(required)]
     pub parent_run_id: Option<Uuid>,

@@ -51,6 +51,10 @@ pub struct StartBody {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: BTreeMap<String, String>,
+    /// Who goes first where runs wait for their turn: the higher one, from -1000 to 1000.
+    #[serde(default)]
+    #[schema(minimum = -1000, maximum = 1000)]
+    priority: i32,
 }
 
 /// Whether the answer waits for the run's end.
@@ -154,6 +158,7 @@ impl StartBody {
             idempotency_key,
             key: self.key,
             labels: self.labels,
+            priority: self.priority,
         })
     }
 }

@@ -80,13 +80,20 @@ pub static RULES: &[Rule] = &[
     always(
         "queue_holds_queued_runs",
         "a run in the queue is queued",
-        "select x.run_id, coalesce(r.status, 'no such run') from run_queue x {run} where r.id is null or r.status <> 'queued'",
+        "select x.run_id, coalesce(r.status, 'no such run') from run_queue x {run} where r.id is null or r.status not in ('queued', 'paused')",
     ),
     always(
+        "backlog_holds_queued_runs",
+        "a run that waits for room is queued",
+        "select x.run_id, coalesce(r.status, 'no such run') from run_backlog x {run} where r.id is null or r.status not in ('queued', 'paused')",
+    ),
+    // One that is claimed waits for nothing but its next entry, which a crash may put off until the next start.
+    at_rest(
         "queued_run_is_in_queue",
-        "a queued run is in the queue",
+        "a queued run is in a queue",
         "select r.id, r.workflow from runs r left join run_queue x on x.tenant_key = r.tenant_key and x.run_id = r.id \
-         where r.status = 'queued' and x.run_id is null",
+         left join run_backlog b on b.tenant_key = r.tenant_key and b.run_id = r.id \
+         where r.status = 'queued' and x.run_id is null and b.run_id is null",
     ),
     at_rest(
         "place_of_open_run",
@@ -302,8 +309,10 @@ impl Store {
         for row in rows("path", "active_steps").await? {
             all.entry(row.id(0)?).or_default().active_steps.push(row.string(1)?);
         }
-        for row in rows("lane_id", "run_queue").await? {
-            all.entry(row.id(0)?).or_default().queued = true;
+        for table in ["run_queue", "run_backlog"] {
+            for row in rows("tenant_key", table).await? {
+                all.entry(row.id(0)?).or_default().queued = true;
+            }
         }
         for row in rows("workflow, slot_key", "concurrency_slots").await? {
             let place = SlotKey { workflow: row.string(1)?, key: row.string(2)? };

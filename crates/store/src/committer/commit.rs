@@ -319,6 +319,15 @@ pub enum RowChange {
     Enqueue(QueuedRun),
     /// It has one, or wants none any more.
     Dequeue,
+    /// The run waits until some node has room for it.
+    PutBacklog {
+        /// Higher goes first.
+        priority: i32,
+        /// When it began to wait.
+        queued_at: Timestamp,
+    },
+    /// It has ended instead.
+    DeleteBacklog,
 }
 
 /// A task that is offered to outside workers.

@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
 pub(crate) enum Op {
+    // Before the run: who claims from the backlog locks its row first, too.
+    DeleteBacklog,
     InsertRun,
     UpdateRun,
     DeleteTimer,
@@ -37,6 +39,7 @@ pub(crate) enum Op {
     PutSnapshot,
     DeleteQueued,
     PutQueued,
+    PutBacklog,
 }
 
 /// What a statement does, from which both dialects' texts are made.
@@ -72,6 +75,7 @@ const KEEP: &str = "coalesce";
 const SET: &str = "";
 
 pub(crate) static FORMS: &[Form] = &[
+    Form { op: Op::DeleteBacklog, table: "run_backlog", shape: Shape::Delete { keys: &[KEY, RUN] } },
     Form {
         op: Op::InsertRun,
         table: "runs",
@@ -304,6 +308,14 @@ pub(crate) static FORMS: &[Form] = &[
                 ("queued_at", "timestamptz"),
             ],
             tail: "on conflict (tenant_key, run_id) do update set priority = excluded.priority",
+        },
+    },
+    Form {
+        op: Op::PutBacklog,
+        table: "run_backlog",
+        shape: Shape::Insert {
+            columns: &[KEY, RUN, ("rank", "integer"), ("queued_at", "timestamptz")],
+            tail: "on conflict (tenant_key, run_id) do nothing",
         },
     },
 ];
@@ -723,6 +735,16 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
                 op: Op::DeleteQueued,
                 values: vec![tenant.clone(), run.clone()],
                 fold: FoldKey::Row("run_queue", commit.run.uuid(), Vec::new()),
+            }),
+            RowChange::PutBacklog { priority, queued_at } => each(Lowered {
+                op: Op::PutBacklog,
+                values: vec![tenant.clone(), run.clone(), priority.saturating_neg().into(), Value::Instant(*queued_at)],
+                fold: FoldKey::Row("run_backlog", commit.run.uuid(), Vec::new()),
+            }),
+            RowChange::DeleteBacklog => each(Lowered {
+                op: Op::DeleteBacklog,
+                values: vec![tenant.clone(), run.clone()],
+                fold: FoldKey::Row("run_backlog", commit.run.uuid(), Vec::new()),
             }),
         }
     }

@@ -32,7 +32,7 @@ use crate::{
     node::Ownership,
 };
 
-const FENCE: &str = "select windlass_fence((select count(*) from (select 1 from lanes l \
+pub(crate) const FENCE: &str = "select windlass_fence((select count(*) from (select 1 from lanes l \
                      join unnest($1::integer[], $2::bigint[]) as mine(id, epoch) on l.id = mine.id and l.epoch = mine.epoch \
                      where l.node_id = $3 order by l.id for no key update of l) owned), cardinality($1::integer[]))";
 const TAKE_KEYS: &str = "insert into idempotency_keys (tenant_key, key_hash, body_hash, run_id) \

@@ -4,7 +4,7 @@
 //! transaction, so a caller that went away leaves none open.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     error::Error as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -173,7 +173,12 @@ pub(crate) struct Address {
     tls: tls::Tls,
     /// The URL without its password, for messages.
     pub shown: String,
+    /// Where the statements of all sessions are noted, if somebody wants to know them.
+    pub statements: Option<StatementLog>,
 }
+
+/// The texts of the statements that sessions have prepared, for tests of what the program asks of its database.
+pub type StatementLog = Arc<Mutex<BTreeSet<String>>>;
 
 impl Address {
     /// Reads a `postgres://` URL.
@@ -206,7 +211,7 @@ impl Address {
         }
         let tls =
             if options.mode == SslMode::Disable { tls::Tls::off() } else { tls::Tls::of(&options).map_err(wrong)? };
-        Ok(Address { config, tls, shown })
+        Ok(Address { config, tls, shown, statements: None })
     }
 
     /// The same place, for sessions that commit transitions.
@@ -225,7 +230,7 @@ impl Address {
                 tracing::debug!(%error, "a database session ended");
             }
         });
-        Ok(Session { client, statements: Mutex::default() })
+        Ok(Session { client, statements: Mutex::default(), log: self.statements.clone() })
     }
 
     /// Opens a session whose messages the caller reads.
@@ -261,6 +266,7 @@ fn without_password(url: &str) -> String {
 pub(crate) struct Session {
     pub client: Client,
     statements: Mutex<HashMap<String, tokio_postgres::Statement>>,
+    log: Option<StatementLog>,
 }
 
 impl Session {
@@ -269,6 +275,9 @@ impl Session {
         let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
         if let Some(statement) = known {
             return Ok(statement);
+        }
+        if let Some(log) = &self.log {
+            log.lock().unwrap_or_else(PoisonError::into_inner).insert(sql.to_owned());
         }
         let statement = self.client.prepare(sql).await.map_err(refused)?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql.to_owned(), statement.clone());

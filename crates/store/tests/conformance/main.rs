@@ -1,8 +1,10 @@
 //! One suite, both databases.
 
 mod admin;
+mod backlog;
 mod commits;
 mod damage;
+mod distribution;
 mod harness;
 mod owning;
 mod reading;

@@ -1,0 +1,142 @@
+//! What the program asks of PostgreSQL while all kinds of runs go on: each statement stays within one tenant, or is one
+//! of a few with reasons, and each finds what it wants by an index.
+
+use std::collections::BTreeSet;
+
+use windlass_store::StatementLog;
+
+use crate::{
+    harness::Harness,
+    {queue, restarts, runs, waits},
+};
+
+/// Statements that are not of one tenant: how they begin or what they contain, and why.
+const OF_ALL_TENANTS: &[(&str, &str)] = &[
+    ("nodes", "nodes work for all tenants"),
+    ("from lanes", "so do their lanes"),
+    ("lanes (", "so do their lanes"),
+    ("update lanes", "so do their lanes"),
+    ("pg_advisory", "a lock of the whole database"),
+    ("pg_notify", "a hint"),
+    ("clock_timestamp()\u{0}", "the time"),
+    ("set_config", "a setting of the session"),
+    ("current_setting", "a setting of the server"),
+    ("to_regclass", "the schema itself"),
+    ("pg_class", "the schema itself"),
+    ("pg_inherits", "the schema itself"),
+    ("migrations", "the schema's own version"),
+    ("from tenants", "the tenants themselves"),
+    ("into tenants", "the tenants themselves"),
+    ("settings", "of the whole database"),
+    ("where lane_id", "what a node asks of its own lanes"),
+    ("r.lane_id = $1", "what a node asks of its own lanes"),
+    ("t.lane_id = u.lane_id", "a commit's own lane"),
+    ("from journal_other", "whether a new partition's rows lie elsewhere already"),
+    ("from task_leases where lease_until", "the sweep of claims that ran out, for all tenants"),
+    ("from run_backlog", "whose turn it is: one look over the tenants that wait"),
+];
+
+/// Tables that grow: reading one of them from end to end is a mistake.
+const LARGE: [&str; 12] = [
+    "runs",
+    "journal",
+    "tasks",
+    "task_leases",
+    "timers",
+    "inbox",
+    "approvals",
+    "events",
+    "blobs",
+    "run_backlog",
+    "idempotency_keys",
+    "state_values",
+];
+
+/// Statements that read a large table from end to end though there are indexes, and why.
+const SWEEPS: &[(&str, &str)] = &[
+    ("select tenant_key, count(*) from run_backlog", "counts all of the queue, at most a twentieth of the time"),
+    ("from task_leases where lease_until", "claimed tasks only; an index would make every heartbeat write it"),
+];
+
+/// Runs tests of all kinds and gives what they asked of the database.
+async fn noted() -> BTreeSet<String> {
+    let log = StatementLog::default();
+    let server = async || Harness::postgres_noting(&log).await;
+    runs::a_run_completes(server().await).await;
+    runs::signals_come_before_and_after_the_wait(server().await).await;
+    runs::pause_holds_and_resume_goes_on(server().await).await;
+    runs::large_values_come_back(server().await).await;
+    runs::one_key_starts_one_run(server().await).await;
+    waits::workers_do_tasks(server().await).await;
+    waits::a_lost_lease_returns_the_task(server().await).await;
+    waits::people_decide(server().await).await;
+    waits::events_come_before_and_after_the_wait(server().await).await;
+    waits::full_places_queue(server().await).await;
+    waits::runs_come_from_runs(server().await).await;
+    restarts::a_wait_survives_and_outlives(server().await).await;
+    queue::tenants_take_turns(server().await).await;
+    queue::queued_runs_can_be_stopped_paused_and_told(server().await).await;
+    log.lock().unwrap().clone()
+}
+
+fn is_of_one_tenant(sql: &str) -> bool {
+    let inserts = sql.starts_with("insert into") && sql.contains("tenant_key");
+    inserts || sql.contains("tenant_key = ") || sql.contains("tenant_key) in") || sql.contains("select set_config")
+}
+
+fn excused(sql: &str, reasons: &[(&str, &str)]) -> bool {
+    let ended = format!("{sql}\u{0}");
+    reasons.iter().any(|(part, _)| ended.contains(part))
+}
+
+/// The plan of a statement when no parameter is known, with every way but the indexes made expensive.
+async fn plan(harness: &Harness, sql: &str) -> String {
+    let params = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
+    let given = if params == 0 { String::new() } else { format!("({})", vec!["null"; params].join(", ")) };
+    let sql = sql.to_owned();
+    let rows = harness.runtime.store().database().transact(move |tx| {
+        Box::pin(async move {
+            let by_index = "select set_config('enable_seqscan', 'off', true), \
+                            set_config('plan_cache_mode', 'force_generic_plan', true)";
+            tx.query(by_index, vec![]).await?;
+            tx.execute(format!("prepare planned as {sql}"), vec![]).await?;
+            let rows = tx.query(format!("explain execute planned{given}"), vec![]).await;
+            tx.execute("deallocate planned", vec![]).await?;
+            rows
+        })
+    });
+    let rows = rows.await.unwrap_or_else(|error| panic!("{error:?}"));
+    rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_stay_within_a_tenant_and_go_by_index() {
+    let noted = noted().await;
+    let harness = Harness::postgres().await;
+    let mut wrong = Vec::new();
+    for sql in &noted {
+        if !is_of_one_tenant(sql) && !excused(sql, OF_ALL_TENANTS) {
+            wrong.push(format!("of several tenants, without a reason: {sql}"));
+        }
+        let first = sql.trim_start().split(' ').next().unwrap_or_default();
+        if !["select", "with", "insert", "update", "delete"].contains(&first) || excused(sql, SWEEPS) {
+            continue;
+        }
+        let plan = plan(&harness, sql).await;
+        for table in LARGE {
+            let scans = |line: &str| {
+                line.contains("Seq Scan on ")
+                    && line
+                        .split("Seq Scan on ")
+                        .nth(1)
+                        .and_then(|it| it.split(' ').next())
+                        .is_some_and(|it| it == table || (table == "journal" && it.starts_with("journal_")))
+            };
+            if plan.lines().any(scans) {
+                wrong.push(format!("reads all of {table}: {sql}\n{plan}"));
+            }
+        }
+    }
+    assert!(noted.len() > 60, "only {} statements were noted", noted.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), noted.len(), wrong.join("\n\n"));
+}
