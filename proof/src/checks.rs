@@ -12,6 +12,7 @@ pub mod pgchaos;
 pub mod powercut;
 pub mod resume;
 pub mod saga;
+pub mod scaleout;
 pub mod unknown_commit;
 pub mod upgrade;
 pub mod zombie;

@@ -79,6 +79,7 @@ pub static CHECKS: &[Check] = &[
     checks::overload::CHECK,
     checks::hostile::CHECK,
     checks::upgrade::CHECK,
+    checks::scaleout::CHECK,
 ];
 
 /// Carries out what the command line says.

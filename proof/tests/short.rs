@@ -50,4 +50,5 @@ short! {
     hostile_postgres: "hostile" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";
     upgrade_postgres: "upgrade" "postgres";
+    scaleout: "scaleout" "postgres";
 }
