@@ -87,6 +87,8 @@ async fn scaleout(plan: Plan) -> Result<Outcome> {
     outcome.count("rounds", rounds.unwrap_or(0));
     outcome.at_least("runs", load.accepted().len() as u64, 40);
     outcome.count("told", world.ledger.count());
+    let arguments = ["--finished", "--minimum-runs", "40", "--minimum-effects", "20"];
+    tokio::task::block_in_place(|| world.verify(&arguments, &mut outcome))?;
     world.end(&outcome);
     Ok(outcome)
 }
