@@ -8,7 +8,7 @@ BENCH ?=
 # Whom `make bench-peers` measures: all who are not in the file of results yet, when empty.
 PEERS ?=
 
-.PHONY: run test setup bench bench-peers check fmt clippy tidy units docs
+.PHONY: run sim test setup bench bench-peers check fmt clippy tidy units docs
 
 ## Builds, starts a server and the demo shop, deploys the examples, runs the order saga and shows it.
 run:
@@ -17,7 +17,7 @@ run:
 	target/debug/windlass demo run
 
 ## All checks and all tests, on both databases.
-test: setup check units
+test: setup check units sim
 
 setup:
 	@scripts/setup.sh test
@@ -39,6 +39,11 @@ units:
 	else \
 		$(CARGO) test --workspace; \
 	fi
+
+## Plays 20,000 simulated seeds, and finds every planted bug: docs/proof.md.
+sim:
+	$(CARGO) xtask sim
+	$(CARGO) xtask sim-mutants --seeds 10000
 
 ## Measures the server on both databases beside the machine's limits; docs/performance.md says how to read it.
 ## Options: make bench BENCH="--seconds 5 --only steps-10,alone --database sqlite"

@@ -1,6 +1,7 @@
 //! The project's own checks and generators: `cargo xtask <name>`.
 
 mod proof;
+mod sim;
 mod source;
 mod tidy;
 mod wfinstances;
@@ -20,15 +21,30 @@ enum Command {
     Tidy,
     /// Converts recorded scientific workflows into documents under examples/wfinstances.
     Wfinstances(wfinstances::Options),
+    /// Simulates nodes, a database and everything that goes wrong: --seeds, --seed, --mode run|safety|liveness.
+    #[command(disable_help_flag = true)]
+    Sim(Rest),
+    /// The same with bugs planted, one after the other: each has to be found within --seeds.
+    #[command(disable_help_flag = true)]
+    SimMutants(Rest),
     /// Checks a promise: crash, saga, … [options]; a name that is none lists them all.
     #[command(external_subcommand)]
     Proof(Vec<OsString>),
+}
+
+/// What is handed on as it is.
+#[derive(clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Tidy => tidy::run(&root()),
         Command::Wfinstances(options) => wfinstances::run(&root(), &options),
+        Command::Sim(rest) => sim::run(&root(), sim::Bugs::None, &rest.arguments),
+        Command::SimMutants(rest) => sim::run(&root(), sim::Bugs::Planted, &rest.arguments),
         Command::Proof(arguments) => proof::run(&root(), &arguments),
     };
     if let Err(error) = result {

@@ -90,6 +90,8 @@ const SO_FAR: &[Check] = &[
     loops::every_item_once_and_in_order,
     loops::rounds_follow_each_other,
     choices::one_branch_runs,
+    choices::catches_take_what_they_name,
+    choices::enough_branches_complete,
     choices::each_person_decides_once,
     choices::each_signal_key_counts_once,
     ends::finally_always_runs,

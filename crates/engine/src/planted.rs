@@ -112,8 +112,6 @@ bugs! {
     SeqGap = "seq-gap",
     /// A process that takes a run over does not repeat what ran.
     RecoverForgetsAttempts = "recover-forgets-attempts",
-    /// A process that takes a run over does not ask for its children again.
-    RecoverForgetsChildren = "recover-forgets-children",
     /// The state that is stored forgets the keys of signals.
     ReplayDiffers = "replay-differs",
 
@@ -137,6 +135,8 @@ bugs! {
     LetterNotWritten = "letter-not-written",
     /// A letter is thrown away before it is taken.
     LetterThrownAway = "letter-thrown-away",
+    /// A letter that was refused goes before what it was refused for is on disk.
+    RefusedThrownAway = "refused-thrown-away",
     /// The row of a letter stays when it is taken.
     LetterStays = "letter-stays",
     /// A waiting run has no timer row.
@@ -145,8 +145,6 @@ bugs! {
     TimerStays = "timer-stays",
     /// The node's own clock says what time it is.
     OwnClock = "own-clock",
-    /// Adopting a lane leaves its paused runs alone.
-    AdoptionForgetsPaused = "adoption-forgets-paused",
     /// Adopting a lane leaves its runs that take back alone.
     AdoptionForgetsUndo = "adoption-forgets-undo",
     /// A run that was under way is loaded and left as it is.

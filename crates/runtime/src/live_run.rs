@@ -121,6 +121,8 @@ pub(crate) struct Pending {
     pub(crate) refusals: Vec<(Reply, RuntimeError)>,
     /// Tasks that were written for claims that wait, in the order in which they are offered.
     pub(crate) promised: VecDeque<Promised>,
+    /// Rows of what was refused because of it: until it is on disk, they are what keeps that.
+    pub(crate) discards: Vec<RowChange>,
     /// Kept only while somebody watches.
     pub(crate) announce: Vec<Entry>,
     pub(crate) entries: u64,

@@ -404,8 +404,11 @@ impl Turner {
                 (refusal, None) => reply.failed(refusal.into()),
             }
         }
-        if let Some(row) = source.discard() {
-            self.submit_rows(tenant, run, lane, vec![row]);
+        // What it was refused for may not be on disk yet: if that never happens, it is taken after all.
+        match (source.discard(), live.pending.back_mut()) {
+            (Some(row), Some(last)) => last.discards.push(row),
+            (Some(row), None) => self.submit_rows(tenant, run, lane, vec![row]),
+            (None, _) => {}
         }
         self.settle(run);
     }

@@ -22,6 +22,9 @@ use windlass_engine::{
 
 use crate::{random::Random, workflows, world::World};
 
+/// Journal entries of a run at most: a long loop has two thousand.
+const ENTRIES_MAX: usize = 20_000;
+
 /// Whether what happens is told, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
@@ -274,6 +277,9 @@ impl Driver {
 
     fn write(&mut self, transition: &Transition) -> Result<(), Violation> {
         self.tell(|| told_of(transition));
+        if self.history.entries.len() > ENTRIES_MAX {
+            return violated("a run comes to its end", format!("it has more than {ENTRIES_MAX} entries"));
+        }
         self.history.append(transition, &self.run)
     }
 

@@ -1,10 +1,13 @@
 //! What the tests of the other crates share: a temporary PostgreSQL, programs that are started, watched and killed,
 //! random workflows, a world around the engine that answers at random, and the properties that hold whatever happens.
 
+mod answer;
 pub mod driver;
 mod postgres;
 mod program;
 pub mod random;
+pub mod scene;
+pub mod sim;
 pub mod workflows;
 pub mod world;
 

@@ -22,8 +22,13 @@ const DEPTH_MAX: u32 = 3;
 
 /// A random document.
 pub fn document(random: &mut Random) -> Json {
-    let steps = random.between(1, STEPS_MAX as usize) as u32;
-    let mut writer = Writer { random, ids: 0, budget: steps, restarts: false };
+    document_of(random, STEPS_MAX)
+}
+
+/// A random document of about so many steps at most.
+pub fn document_of(random: &mut Random, steps_max: u32) -> Json {
+    let steps = random.between(1, steps_max as usize) as u32;
+    let mut writer = Writer { random, ids: 0, budget: steps, restarts: false, long: steps_max >= STEPS_MAX };
     writer.restarts = writer.random.percent(3);
     writer.document()
 }
@@ -103,12 +108,14 @@ struct Writer<'r> {
     ids: u32,
     budget: u32,
     restarts: bool,
+    /// Whether it may be one long loop.
+    long: bool,
 }
 
 impl Writer<'_> {
     fn document(&mut self) -> Json {
         let sight = Sight::default();
-        let body = if self.random.percent(1) { self.long_loop() } else { self.block(&sight, 0) };
+        let body = if self.long && self.random.percent(1) { self.long_loop() } else { self.block(&sight, 0) };
         let mut fields = match body.json {
             Json::Object(fields) => fields,
             steps => Map::from_iter([("steps".to_owned(), steps)]),

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use windlass_definition::{
     Value,
-    plan::{BlockIndex, StepKind},
+    plan::{BlockIndex, Catch, EdgeWhen, Join, StepKind},
 };
 
 use super::{History, Violation, history::prefix_of, violated};
-use crate::Record;
+use crate::{Record, status::StepStatus};
 
 /// Of an `if` or a `switch` at most one block runs, and it is the one that its record says.
 pub(super) fn one_branch_runs(history: &History) -> Result<(), Violation> {
@@ -31,6 +31,66 @@ pub(super) fn one_branch_runs(history: &History) -> Result<(), Violation> {
         };
         if allowed != Some(block) {
             return violated("exactly one branch of a condition runs", format!("`{path}` ran: {entry:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A `catch` runs only for an error that it names: that of the first step of the body that failed.
+pub(super) fn catches_take_what_they_name(history: &History) -> Result<(), Violation> {
+    check_catches(history, "", (history.plan.body, &history.plan.catches))?;
+    for (path, _) in history.by_path() {
+        if let StepKind::Try { body, catches, .. } = &history.step(path).kind {
+            check_catches(history, &format!("{path}."), (*body, catches))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_catches(history: &History, prefix: &str, (body, catches): (BlockIndex, &[Catch])) -> Result<(), Violation> {
+    let records = history.by_path();
+    let of_block = |block: BlockIndex| {
+        let steps = history.plan.block(block).steps.iter().map(|step| history.plan.step(*step));
+        steps.filter_map(|step| Some((step, records.get(&*format!("{prefix}{}", step.id))?)))
+    };
+    let block = history.plan.block(body);
+    // A condition or an output may have failed as well, and has no record.
+    if block.output.is_some() || block.edges.iter().any(|edge| matches!(edge.when, EdgeWhen::Expression(_))) {
+        return Ok(());
+    }
+    let failed = of_block(body).filter(|(step, (_, record))| record.error.is_some() && !step.continue_on_error);
+    let Some((_, (entry, record))) = failed.min_by_key(|(_, (entry, _))| entry.seq) else { return Ok(()) };
+    for catch in catches.iter().filter(|catch| !catch.on.is_empty()) {
+        let named = record.error.as_ref().is_none_or(|error| catch.on.iter().any(|pattern| pattern.matches(error)));
+        if !named && of_block(catch.body).next().is_some() {
+            return violated("a `catch` takes what it names", format!("{:?} took {entry:?}", catch.on));
+        }
+    }
+    Ok(())
+}
+
+/// A `parallel` completes only when as many of its branches as it needs have no step that failed them.
+pub(super) fn enough_branches_complete(history: &History) -> Result<(), Violation> {
+    let records = history.by_path();
+    for (path, (entry, record)) in &records {
+        let StepKind::Parallel { branches, join, .. } = &history.step(path).kind else { continue };
+        if record.status != StepStatus::Completed || history.stands_in(path) {
+            continue;
+        }
+        let fails = |block: &BlockIndex| {
+            let steps = history.plan.block(*block).steps.iter().map(|step| history.plan.step(*step));
+            steps.filter(|step| !step.continue_on_error).any(|step| {
+                let ended = records.get(&*format!("{path}.{}", step.id)).map(|(_, record)| record.status);
+                matches!(ended, Some(StepStatus::Failed | StepStatus::TimedOut))
+            })
+        };
+        let well = branches.iter().filter(|(_, block)| !fails(block)).count();
+        let needed = match join {
+            Join::All => branches.len(),
+            Join::AtLeast(n) => branches.len().min(*n as usize),
+        };
+        if well < needed {
+            return violated("enough branches of a `parallel` complete", format!("{well} of {needed}: {entry:?}"));
         }
     }
     Ok(())

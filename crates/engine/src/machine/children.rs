@@ -18,15 +18,14 @@ use crate::{
 
 impl Machine<'_> {
     pub(super) fn start_child(&mut self, at: At, step: &Step) {
-        let (children_max, depth_max) = (self.run.info.limits.children_max, self.run.info.limits.depth_max);
+        let children_max = self.run.info.limits.children_max;
         self.run.children += 1;
         if self.run.children > children_max {
             let message = format!("the run has started {children_max} runs, the most it may (setting `children_max`)");
             return self.fail(at, Error::new(Class::Limit, "too_many_children", message));
         }
-        if self.run.info.depth + 1 > depth_max {
-            let message = format!("{depth_max} runs stand above this one, the most that may (setting `depth_max`)");
-            return self.fail(at, Error::new(Class::Limit, "too_deep", message));
+        if let Err(error) = self.check_depth() {
+            return self.fail(at, error);
         }
         let path = self.path(at);
         let child: RunId = self.derived_id(&path, self.run.slot(at).attempt, "run");
@@ -40,6 +39,16 @@ impl Machine<'_> {
                 self.effects.push(Effect::StartChild(effect));
             }
         }
+    }
+
+    /// Whether a child of this run would stand below no more runs than may be.
+    pub(super) fn check_depth(&self) -> Result<(), Error> {
+        let depth_max = self.run.info.limits.depth_max;
+        if self.run.info.depth < depth_max {
+            return Ok(());
+        }
+        let message = format!("{depth_max} runs stand above this one, the most that may (setting `depth_max`)");
+        Err(Error::new(Class::Limit, "too_deep", message))
     }
 
     /// What the runtime is asked for on behalf of a step that waits for a child.

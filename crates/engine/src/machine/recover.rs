@@ -51,7 +51,7 @@ impl Machine<'_> {
         match slot.phase {
             Phase::Waiting(Wait::Child(child)) => {
                 // A run that took a child's place has been asked for by the child, with an input of its own.
-                if self.is_first_child(&path, attempt, child) && !planted(Bug::RecoverForgetsChildren) {
+                if self.is_first_child(&path, attempt, child) {
                     self.effects.extend(self.child(at, child).ok().map(Effect::StartChild));
                 }
                 // A cancel is asked for again, which changes nothing where it arrived. A pause and its end are not: they

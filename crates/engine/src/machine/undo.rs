@@ -187,6 +187,8 @@ impl Machine<'_> {
         let undo = self.undo_of(&current.item)?;
         let path = undo_path(&current.item.path);
         if let StepKind::Workflow { .. } = undo.kind {
+            // Otherwise a workflow that takes itself back by starting itself would never come to an end.
+            self.check_depth()?;
             return child_of(&current.input, child, path, self.run.info.depth + 1).map(Effect::StartChild);
         }
         Ok(Effect::RunStep(RunStep {

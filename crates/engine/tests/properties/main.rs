@@ -1,7 +1,7 @@
 //! Random workflows under random events: whatever happens, the properties of `windlass-testkit` hold.
 //!
 //! `WINDLASS_SEEDS=100000` runs more seeds; `WINDLASS_SEED=7` runs one and tells what happens in it. A seed that failed
-//! goes into `seeds/regressions`.
+//! goes into `crates/testkit/seeds/regressions`.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 
 use windlass_testkit::{
     driver::{self, Telling},
-    workflows,
+    scene, workflows,
 };
 
 const SEEDS: u64 = 2_000;
@@ -73,8 +73,12 @@ fn random_runs_keep_the_properties_4_of_4() {
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    let lines = include_str!("seeds/regressions").lines();
-    check(lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()));
+    let types = workflows::step_types();
+    for (scene, seed, found) in scene::regressions() {
+        if let Err(failed) = scene.play(seed, &types, Telling::Quiet) {
+            panic!("what once found that {found}:\n{failed}");
+        }
+    }
 }
 
 #[test]

@@ -23,7 +23,13 @@ use crate::views::RunView;
 impl Turner {
     /// A transition is on disk: everything that waited for that may happen.
     pub(super) fn follow(&mut self, run: RunId, pending: Pending) {
-        let Pending { effects, letters, replies, refusals, announce, status, more, born, mut promised, .. } = pending;
+        let Pending {
+            effects, letters, replies, refusals, discards, announce, status, more, born, mut promised, ..
+        } = pending;
+        if let (false, Some(live)) = (discards.is_empty(), self.runs.get(&run)) {
+            let (tenant, lane) = (live.tenant(), live.lane);
+            self.submit_rows(tenant, run, lane, discards);
+        }
         add(&self.core.metrics.runs_started, u64::from(born));
         crash_point::hit("before-follow");
         let answers = !replies.is_empty();

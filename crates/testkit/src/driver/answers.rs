@@ -7,23 +7,17 @@ use windlass_definition::{Class, Error, Value};
 use windlass_engine::{
     Event,
     audit::Violation,
-    event::{ChildResult, Decision, Failure, Verdict},
+    event::{ChildResult, Decision, Verdict},
     id::RunId,
     start::Principal,
     status::RunStatus,
 };
 
 use super::Driver;
-use crate::world::{Attempt, Child};
-
-/// How willing the world is to do what it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    /// Anything may happen.
-    Any,
-    /// Everything goes well, or stops when asked to.
-    Good,
-}
+use crate::{
+    answer::{self, Mood},
+    world::{Attempt, Child},
+};
 
 impl Driver {
     /// An attempt or a task ends, if one is open.
@@ -35,7 +29,7 @@ impl Driver {
     }
 
     pub(super) fn end_attempt(&mut self, attempt: &Attempt, mood: Mood) -> Result<(), Violation> {
-        let result = self.result(attempt.stopping, mood);
+        let result = answer::result(&mut self.random, &mut self.counter, attempt.stopping, mood);
         self.accepted(Event::StepEnded {
             path: attempt.path.clone(),
             attempt: attempt.number,
@@ -56,43 +50,12 @@ impl Driver {
         if attempts.is_empty() { None } else { Some(self.random.pick(&attempts).clone()) }
     }
 
-    fn result(&mut self, stopping: bool, mood: Mood) -> Result<Value, Failure> {
-        let unknown = self.random.percent(20);
-        let (good, stops) = (mood == Mood::Good || self.random.percent(65), self.random.percent(60));
-        match (stopping, good) {
-            (true, _) if mood == Mood::Good || stops => {
-                Err(Failure { error: Error::new(Class::Cancelled, "cancelled", "stopped"), unknown })
-            }
-            (_, true) => Ok(self.output()),
-            (_, false) => Err(Failure { error: self.error(), unknown }),
-        }
-    }
-
     fn output(&mut self) -> Value {
-        let number = self.number();
-        match self.random.below(4) {
-            0 => Value::Null,
-            1 => Value::from(number),
-            _ => Value::from(json!({ "n": self.random.below(6), "number": number })),
-        }
+        answer::output(&mut self.random, &mut self.counter)
     }
 
     fn error(&mut self) -> Error {
-        let (class, code, retryable) = *self.random.pick(&[
-            (Class::Http, "500", true),
-            (Class::Http, "429", true),
-            (Class::Http, "404", false),
-            (Class::Timeout, "read", true),
-            (Class::Connect, "refused", true),
-            (Class::User, "broken", false),
-            (Class::User, "broken", true),
-            (Class::Validation, "bad_shape", true),
-            (Class::Cancelled, "cancelled", true),
-            (Class::Expression, "no_such_key", true),
-        ]);
-        let error = Error::new(class, code, "it went wrong");
-        let error = if retryable { error.retryable() } else { error };
-        if self.random.percent(10) { error.with_detail("retry_after_ms", Value::Int(7_000)) } else { error }
+        answer::error(&mut self.random)
     }
 
     pub(super) fn signal(&mut self) -> Result<(), Violation> {

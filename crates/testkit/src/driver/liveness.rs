@@ -11,12 +11,8 @@ use windlass_engine::{
     status::RunStatus,
 };
 
-use super::{
-    Driver,
-    answers::{Mood, decision},
-    bob,
-    crash::stored_and_read,
-};
+use super::{Driver, answers::decision, bob, crash::stored_and_read};
+use crate::answer::Mood;
 
 /// Answers after which a run that has not ended never will.
 const ANSWERS_MAX: usize = 5_000;
