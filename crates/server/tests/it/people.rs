@@ -25,8 +25,11 @@ pub async fn an_approval_is_decided(api: Api) {
         } else {
             assert_eq!(ended["error"]["code"], "approval_rejected");
         }
-        let again = api.post(&format!("/approvals/{id}/{verb}"), body).await;
-        assert_eq!(again.status, 409, "{}", again.body);
+        let again = api.post(&format!("/approvals/{id}/{verb}"), body.clone()).await.expect(200);
+        assert_eq!(again, decided, "what was decided is decided, and said again");
+        let other = if verb == "approve" { "reject" } else { "approve" };
+        let otherwise = api.post(&format!("/approvals/{id}/{other}"), body).await;
+        assert_eq!(otherwise.status, 409, "{}", otherwise.body);
     }
     api.get("/approvals?status=nope").await.problem(400, "invalid_query");
 }
@@ -51,7 +54,9 @@ pub async fn a_task_is_worked(api: Api) {
     assert_eq!(answered, json!({ "id": task["id"], "status": "completed" }));
     let ended = api.until(&format!("/runs/{run}"), |it| it["status"] == "completed").await;
     assert_eq!(ended["output"], json!({ "done": true }));
-    assert!(api.post(&format!("{path}/complete"), answer).await.status.is_client_error());
+    assert_eq!(api.post(&format!("{path}/complete"), answer).await.expect(200), answered);
+    let otherwise = json!({ "token": task["token"], "output": { "done": false } });
+    assert_eq!(api.post(&format!("{path}/complete"), otherwise).await.status, 409);
 
     let run = api.start_run("work", json!({})).await;
     let claimed = api.post("/tasks/claim", claim).await.expect(200);
