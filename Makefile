@@ -35,9 +35,9 @@ tidy:
 
 units:
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
-		$(CARGO) test --quiet --workspace --doc && $(CARGO) nextest run --workspace; \
+		$(CARGO) test --quiet --workspace --doc && $(CARGO) nextest run --workspace --no-fail-fast; \
 	else \
-		$(CARGO) test --workspace; \
+		$(CARGO) test --workspace --no-fail-fast; \
 	fi
 
 ## Plays 20,000 simulated seeds, and finds every planted bug: docs/proof.md.
