@@ -10,6 +10,9 @@ update timers set run_id = {plain} where run_id = {waiting};
 insert into timers select lane_id, {later}, run_id, tenant_key from timers where run_id = {plain};
 -- one_timer_per_run plain
 
+insert into inbox select lane_id, {nobody}, tenant_key, id, 'x', 'x', {bytes}, created_at from runs where id = {plain};
+-- inbox_empty plain
+
 update approvals set lane_id = 99 where run_id = {asking};
 -- lane_of_run asking
 
@@ -25,6 +28,9 @@ update tasks set status = 'claimed' where run_id = {offering};
 update tasks set path = 'other' where run_id = {offering};
 -- tasks_are_fold offering
 
+update tasks set finished_at = created_at where run_id = {offering};
+-- task_result_taken offering
+
 update tasks set run_id = {plain} where run_id = {offering};
 -- task_of_open_run plain
 
@@ -39,6 +45,9 @@ update event_waits set run_id = {plain} where run_id = {listening};
 
 update concurrency_slots set slot_key = 'x' where run_id = {limited};
 -- place_is_held limited
+
+update concurrency_slots set run_id = {plain} where run_id = {limited};
+-- place_of_open_run plain
 
 update run_queue set run_id = {plain} where run_id = {queued};
 -- queued_run_is_in_queue queued
