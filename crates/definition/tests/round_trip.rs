@@ -363,9 +363,13 @@ fn numbered(node: &mut Node, next: &mut u32) {
                 entries.splice(0..0, id);
             }
             for entry in entries {
-                if !matches!(&*entry.key, "with" | "ui" | "vars" | "input" | "output" | "test" | "is" | "on" | "items")
-                {
-                    numbered(&mut entry.value, next);
+                match (&*entry.key, &mut entry.value.kind) {
+                    ("with" | "ui" | "vars" | "input" | "output" | "test" | "is" | "on" | "items", _) => {}
+                    // A branch may have any name, also one of those.
+                    ("branches", Kind::Map(branches)) => {
+                        branches.iter_mut().for_each(|branch| numbered(&mut branch.value, next));
+                    }
+                    _ => numbered(&mut entry.value, next),
                 }
             }
         }

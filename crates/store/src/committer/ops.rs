@@ -800,15 +800,16 @@ mod tests {
     #[test]
     fn a_batch_as_one_statement() {
         let text = together("select f($1, $2, $3)", [Op::DeleteTimer, Op::DeleteTask].into_iter(), Some("j($1, $2)"));
-        assert_eq!(
-            text,
+        let (timer, task) = (Op::DeleteTimer as usize, Op::DeleteTask as usize);
+        let expected = format!(
             "with fence as materialized (select f($1, $2, $3)), \
-             op_2 as (delete from timers t using unnest($4::integer[], $5::timestamptz[], $6::uuid[]) \
+             op_{timer} as (delete from timers t using unnest($4::integer[], $5::timestamptz[], $6::uuid[]) \
              as u(lane_id, due_at, run_id) \
              where t.lane_id = u.lane_id and t.due_at = u.due_at and t.run_id = u.run_id), \
-             op_8 as (delete from tasks t using unnest($7::integer[], $8::uuid[]) as u(tenant_key, id) \
+             op_{task} as (delete from tasks t using unnest($7::integer[], $8::uuid[]) as u(tenant_key, id) \
              where t.tenant_key = u.tenant_key and t.id = u.id) j($9, $10), fence"
         );
+        assert_eq!(text, expected);
         let text = together("f($1, $2, $3)", [Op::UpdateRun].into_iter(), None);
         assert!(text.contains(", changed as (update runs t set status = coalesce(u.status, t.status)"), "{text}");
         assert!(text.ends_with("cardinality($4::integer[]), 'runs')) select 1 from fence, expected"), "{text}");
