@@ -118,7 +118,7 @@ impl Live {
             commit.status = Some(status);
         }
         let admitted = entries.iter().any(|entry| entry.record == Record::Admitted);
-        if admitted || (status.is_final() && self.status_on_disk == Some(RunStatus::Queued)) {
+        if admitted || (status.is_final() && self.run.started_at().is_none()) {
             commit.rows.push(Change::Dequeue);
         }
         self.status_on_disk = Some(status);
