@@ -16,6 +16,7 @@ use windlass_runtime::verify::ledger::Told;
 use crate::{
     client::Request,
     load::examples::{Case, Size},
+    report::Outcome,
     world::World,
 };
 
@@ -93,6 +94,21 @@ impl Load {
         helpers.spawn(actors::decide(self.clone()));
         helpers.spawn(actors::work(self.clone()));
         helpers
+    }
+
+    /// Judges what is left: each run by what it should have come to, the database by `windlass verify`. A load that did
+    /// not come to its end is a violation itself, and shows how the server's log ends.
+    ///
+    /// # Errors
+    /// The server, the shop or `windlass verify` does not answer.
+    pub async fn judge(&self, went: Result<()>, outcome: &mut Outcome) -> Result<()> {
+        if let Err(error) = went {
+            outcome.violation(format!("{error:#}"));
+            eprintln!("{}", self.world.end_of_log(0));
+            return Ok(());
+        }
+        expected::check(self, outcome).await?;
+        tokio::task::block_in_place(|| self.world.verify(&["--finished"], outcome))
     }
 
     /// All runs that have ended.

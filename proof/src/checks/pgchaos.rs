@@ -16,7 +16,6 @@ use crate::{
     load::{
         Load,
         examples::{self, Size},
-        expected,
     },
     options::Database,
     report::Outcome,
@@ -78,13 +77,7 @@ async fn pgchaos(plan: Plan) -> Result<Outcome> {
         outcome.violation(format!("nobody got an answer for {} s", STILL_MAX.as_secs()));
     }
     helpers.shutdown().await;
-    if let Err(error) = went {
-        outcome.violation(format!("{error:#}"));
-        eprintln!("{}", world.end_of_log(0));
-    } else {
-        expected::check(&load, &mut outcome).await?;
-        tokio::task::block_in_place(|| world.verify(&["--finished"], &mut outcome))?;
-    }
+    load.judge(went, &mut outcome).await?;
     outcome.at_least("restarts", restarts.into(), plan.count.into());
     outcome.at_least("backends_killed", killed, u64::from(plan.count));
     outcome.count("longest_without_an_answer_ms", u64::try_from(still.as_millis()).unwrap_or(u64::MAX));

@@ -15,7 +15,6 @@ use crate::{
     load::{
         Load,
         examples::{self, Size},
-        expected,
     },
     options::Database,
     report::Outcome,
@@ -72,13 +71,7 @@ async fn powercut(plan: Plan) -> Result<Outcome> {
         eprintln!("round {round}: {cuts} of {} power cuts", plan.count);
     }
     helpers.shutdown().await;
-    if let Err(error) = went {
-        outcome.violation(format!("{error:#}"));
-        eprintln!("{}", world.end_of_log(0));
-    } else {
-        expected::check(&load, &mut outcome).await?;
-        tokio::task::block_in_place(|| world.verify(&["--finished"], &mut outcome))?;
-    }
+    load.judge(went, &mut outcome).await?;
     outcome.at_least("power_cuts", cuts.into(), plan.count.into());
     outcome.count("rounds", round);
     outcome.at_least("runs", load.accepted().len() as u64, 10);

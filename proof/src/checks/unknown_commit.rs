@@ -11,7 +11,6 @@ use crate::{
     load::{
         Load,
         examples::{self, Size},
-        expected,
     },
     options::Database,
     proxy::Proxy,
@@ -53,13 +52,7 @@ async fn unknown_commit(plan: Plan) -> Result<Outcome> {
     }
     proxy.cut(false);
     helpers.shutdown().await;
-    if let Err(error) = went {
-        outcome.violation(format!("{error:#}"));
-        eprintln!("{}", world.end_of_log(0));
-    } else {
-        expected::check(&load, &mut outcome).await?;
-        tokio::task::block_in_place(|| world.verify(&["--finished"], &mut outcome))?;
-    }
+    load.judge(went, &mut outcome).await?;
     let (after, on_the_way) = proxy.cuts();
     outcome.at_least("commits_done_and_not_told", after, u64::from(plan.count) / 3);
     outcome.count("cut_on_the_way", on_the_way);
