@@ -71,20 +71,21 @@ const TENANTS: &str = "with recursive t (tenant_key) as ( \
                        select (select min(b.tenant_key) from run_backlog b where b.tenant_key > t.tenant_key) \
                        from t where t.tenant_key is not null) \
                        select tenant_key from t where tenant_key is not null limit $2";
-// The planner does not know how few rows are claimed, and would read all runs for them.
+// The planner does not know how few rows are claimed, and would read all runs for them; a literal status would lead it
+// to the index of all that are open.
 const BY_INDEX: &str = "select set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
                         set_config('enable_mergejoin', 'off', true)";
 const CLAIM: &str = "with wanted as (select * from unnest($1::integer[], $2::bigint[], $3::integer[], $4::uuid[]) \
                      as w(tenant_key, runs, rank, run_id)), \
                      picked as (select b.tenant_key, b.run_id from wanted w cross join lateral ( \
                      select q.tenant_key, q.run_id from run_backlog q where q.tenant_key = w.tenant_key \
-                     and (q.rank, q.run_id) > (w.rank, w.run_id) order by q.rank, q.run_id limit w.runs \
+                     and q.rank is not null and (q.rank, q.run_id) > (w.rank, w.run_id) order by q.rank, q.run_id limit w.runs \
                      for update skip locked) b), \
                      gone as (delete from run_backlog b using picked p \
                      where b.tenant_key = p.tenant_key and b.run_id = p.run_id \
                      returning b.tenant_key, b.run_id, b.rank) \
                      update runs r set lane_id = $5 from gone g where r.tenant_key = g.tenant_key and r.id = g.run_id \
-                     and r.status in ('queued', 'paused') returning r.tenant_key, g.rank, r.id";
+                     and r.status = any($6::text[]) returning r.tenant_key, g.rank, r.id";
 const PICK: &str = "select run_id from run_backlog where tenant_key = $1 and (rank, run_id) > ($2, $3) \
                     order by rank, run_id limit $4";
 const TAKE: &str = "delete from run_backlog where tenant_key = $1 \
@@ -133,6 +134,7 @@ impl Store {
             Value::Ints(shares.iter().map(|share| share.floor.rank.into()).collect()),
             Value::Uuids(shares.iter().map(|share| share.floor.run.uuid()).collect()),
             lane.0.into(),
+            Value::Texts(vec!["queued".into(), "paused".into()]),
         ];
         let flight = vec![Statement::new(BY_INDEX, vec![]), Statement::new(FENCE, fence), Statement::new(CLAIM, claim)];
         let mut written = self.database().write(flight).await?;

@@ -35,6 +35,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0003_run_backlog.sql"),
         postgres: include_str!("../migrations/postgres/0003_run_backlog.sql"),
     },
+    Migration {
+        version: 4,
+        name: "indexes by their first columns",
+        sqlite: include_str!("../migrations/sqlite/0004_indexes_by_their_first_columns.sql"),
+        postgres: include_str!("../migrations/postgres/0004_indexes_by_their_first_columns.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -1,7 +1,7 @@
 //! What the program asks of PostgreSQL while all kinds of runs go on: each statement stays within one tenant, or is one
-//! of a few with reasons, and each finds what it wants by an index.
+//! of a few with reasons, and each finds what it wants by an index that begins with what it asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_store::StatementLog;
 
@@ -58,6 +58,13 @@ const SWEEPS: &[(&str, &str)] = &[
     ("from task_leases where lease_until", "claimed tasks only; an index would make every heartbeat write it"),
 ];
 
+/// Statements whose index has columns in between that they do not name, and why.
+const PASSING_OVER: &[(&str, &str)] = &[
+    ("from journal_other", "asked once for each new partition, of a table that is empty but for damage"),
+    ("from timers where lane_id = $1 and run_id = $2", "asked when a run is loaded: reads the timers of its lane"),
+    ("r.status in ('queued', 'paused') and r.started_at is null", "reads the open runs of a lane that was taken over"),
+];
+
 /// Runs tests of all kinds and gives what they asked of the database.
 async fn noted() -> BTreeSet<String> {
     let log = StatementLog::default();
@@ -96,7 +103,8 @@ async fn plan(harness: &Harness, sql: &str) -> String {
     let sql = sql.to_owned();
     let rows = harness.runtime.store().database().transact(move |tx| {
         Box::pin(async move {
-            let by_index = "select set_config('enable_seqscan', 'off', true), \
+            let by_index = "select set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+                            set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), \
                             set_config('plan_cache_mode', 'force_generic_plan', true)";
             tx.query(by_index, vec![]).await?;
             tx.execute(format!("prepare planned as {sql}"), vec![]).await?;
@@ -109,10 +117,40 @@ async fn plan(harness: &Harness, sql: &str) -> String {
     rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
+/// Every index with its columns in order.
+async fn indexes(harness: &Harness) -> BTreeMap<String, Vec<String>> {
+    let sql = "select i.relname::text, (select string_agg(a.attname, ',' order by k.at) \
+               from unnest(x.indkey::smallint[]) with ordinality k(attnum, at) \
+               join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum)::text \
+               from pg_index x join pg_class i on i.oid = x.indexrelid where i.relnamespace = 'public'::regnamespace";
+    let rows = harness.runtime.store().database().query(sql, vec![]).await.unwrap();
+    let index = |row: &windlass_store::Row| {
+        let columns = row.text(1).unwrap().split(',').map(str::to_owned).collect();
+        (row.text(0).unwrap().to_owned(), columns)
+    };
+    rows.iter().map(index).collect()
+}
+
+/// The first index of a plan whose condition passes over one of its columns: entries are read there that a better index
+/// would not have, all of a tenant's at worst.
+fn passes_over(plan: &str, indexes: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    let lines: Vec<&str> = plan.lines().collect();
+    lines.windows(2).find_map(|pair| {
+        let name = pair[0].split(" using ").nth(1)?.split(' ').next()?;
+        let columns = indexes.get(name)?;
+        let condition = pair[1].trim_start().strip_prefix("Index Cond: ")?;
+        let mut words = condition.split(|char: char| !char.is_ascii_alphanumeric() && char != '_' && char != '.');
+        let named: BTreeSet<&str> = words.by_ref().filter(|word| columns.iter().any(|column| column == word)).collect();
+        let bound = columns.iter().take_while(|column| named.contains(column.as_str())).count();
+        (bound < named.len()).then(|| format!("{name} ({})", columns.join(", ")))
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_stay_within_a_tenant_and_go_by_index() {
     let noted = noted().await;
     let harness = Harness::postgres().await;
+    let indexes = indexes(&harness).await;
     let mut wrong = Vec::new();
     for sql in &noted {
         if !is_of_one_tenant(sql) && !excused(sql, OF_ALL_TENANTS) {
@@ -123,6 +161,9 @@ async fn statements_stay_within_a_tenant_and_go_by_index() {
             continue;
         }
         let plan = plan(&harness, sql).await;
+        if let (Some(index), false) = (passes_over(&plan, &indexes), excused(sql, PASSING_OVER)) {
+            wrong.push(format!("passes over columns of {index}: {sql}\n{plan}"));
+        }
         for table in LARGE {
             let scans = |line: &str| {
                 line.contains("Seq Scan on ")

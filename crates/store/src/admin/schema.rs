@@ -86,6 +86,7 @@ fn read(sql: &str) -> Schema {
                 table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
             }
             (None, ["create", "index", name, ..]) => schema.indexes.push((*name).to_owned()),
+            (None, ["drop", "index", name]) => schema.indexes.retain(|index| index != name),
             (None, ["create", "trigger", name, ..]) => schema.triggers.push((*name).to_owned()),
             (Some(_), [first, ..]) if first.starts_with(')') => schema.tables.extend(open.take()),
             (Some(table), ["constraint", name, ..]) => table.constraints.push((*name).to_owned()),
@@ -99,6 +100,8 @@ fn read(sql: &str) -> Schema {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use windlass_engine::status::{RunStatus, TaskStatus};
 
     use super::*;
@@ -120,7 +123,7 @@ mod tests {
                 assert_eq!(sqlite, postgres, "{name}");
             }
         }
-        let indexes = |dialect| Schema::declared(dialect).indexes.clone();
+        let indexes = |dialect| Schema::declared(dialect).indexes.iter().collect::<BTreeSet<_>>();
         assert_eq!(indexes(Dialect::Sqlite), indexes(Dialect::Postgres));
     }
 

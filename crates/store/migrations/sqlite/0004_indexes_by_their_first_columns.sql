@@ -1,0 +1,1 @@
+-- SQLite prefers the primary key whenever a statement names all of it: there is nothing to do here.
