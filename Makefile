@@ -60,6 +60,7 @@ bench-peers: setup
 ## Writes the generated pages and examples anew.
 docs:
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-steps --test it reference
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-resource --test it
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-server --test it pinned
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test command_line reference
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test schema

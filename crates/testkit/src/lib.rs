@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod driver;
+pub mod library;
 mod postgres;
 mod program;
 pub mod random;

@@ -1,0 +1,22 @@
+//! The records of Windlass, one file for each area.
+//!
+//! `docs/records.md` shows how to declare one; `docs/schema.md` is written from these.
+
+pub mod audit;
+pub mod workflows;
+
+use crate::Record;
+
+/// Every record, each after those that it refers to.
+pub static ALL: &[&Record] = &[
+    &workflows::FOLDERS,
+    &workflows::WORKFLOW_PLACES,
+    &workflows::TAGS,
+    &workflows::WORKFLOW_TAGS,
+    &audit::AUDIT_ENTRIES,
+];
+
+/// A record by its name.
+pub fn find(name: &str) -> Option<&'static Record> {
+    ALL.iter().copied().find(|record| record.name == name)
+}

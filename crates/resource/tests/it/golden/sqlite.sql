@@ -1,0 +1,153 @@
+create table shelves (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  name text not null,
+  above_id blob,
+  search_text text not null,
+  revision integer not null,
+  created_at text not null,
+  created_by text not null,
+  updated_at text not null,
+  updated_by text not null,
+  deleted_at text,
+  primary key (tenant_key, id),
+  constraint shelves_name_check check (length(name) >= 1 and length(name) <= 40),
+  constraint shelves_above_id_fkey foreign key (tenant_key, above_id) references shelves (tenant_key, id) on delete restrict
+) strict;
+create unique index shelves_above_id_name_key on shelves (tenant_key, coalesce(above_id, x'00000000000000000000000000000000'), name) where deleted_at is null;
+create index shelves_deleted on shelves (tenant_key, deleted_at) where deleted_at is not null;
+create index shelves_by_above_id on shelves (tenant_key, above_id);
+
+create table editors (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  name text not null,
+  search_text text not null,
+  revision integer not null,
+  created_at text not null,
+  created_by text not null,
+  updated_at text not null,
+  updated_by text not null,
+  primary key (tenant_key, id),
+  constraint editors_name_check check (length(name) >= 1 and length(name) <= 40)
+) strict;
+
+create table books (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  title text not null,
+  slug text,
+  summary text not null default '',
+  copies integer not null default 1,
+  barcode integer,
+  price integer not null default 0,
+  weight integer,
+  lendable integer not null default 1,
+  due_at text,
+  bought_on text,
+  labels text not null default '{}',
+  authors text,
+  chapters text,
+  extra text,
+  cover blob,
+  twin blob,
+  language text not null default 'en',
+  pin text,
+  shelf_id blob not null,
+  editor_id blob,
+  status text not null default 'draft',
+  published_at text,
+  published_by text,
+  reason text,
+  rejections integer not null default 0,
+  isbn10 text,
+  search_text text not null,
+  revision integer not null,
+  created_at text not null,
+  created_by text not null,
+  updated_at text not null,
+  updated_by text not null,
+  primary key (tenant_key, id),
+  constraint books_title_check check (length(title) >= 1 and length(title) <= 80),
+  constraint books_slug_check check (length(slug) >= 1 and length(slug) <= 40),
+  constraint books_summary_check check (length(summary) <= 2000),
+  constraint books_copies_check check (copies >= 0 and copies <= 1000000),
+  constraint books_price_check check (price >= 0 and price <= 100000000),
+  constraint books_lendable_check check (lendable = 0 or lendable = 1),
+  constraint books_labels_check check (json_type(labels) = 'object'),
+  constraint books_authors_check check (json_type(authors) = 'array'),
+  constraint books_chapters_check check (json_type(chapters) = 'array'),
+  constraint books_language_check check (language = 'de' or language = 'en' or language = 'other'),
+  constraint books_pin_check check (length(pin) >= 4 and length(pin) <= 8),
+  constraint books_status_check check (status = 'draft' or status = 'review' or status = 'published' or status = 'archived'),
+  constraint books_published_by_check check (length(published_by) >= 1 and length(published_by) <= 300),
+  constraint books_reason_check check (length(reason) >= 1 and length(reason) <= 200),
+  constraint books_rejections_check check (rejections >= 0),
+  constraint books_isbn10_check check (length(isbn10) <= 10),
+  constraint books_published_published_at check (status <> 'published' or published_at is not null),
+  constraint books_published_published_by check (status <> 'published' or published_by is not null),
+  constraint books_shelf_id_fkey foreign key (tenant_key, shelf_id) references shelves (tenant_key, id) on delete restrict,
+  constraint books_editor_id_fkey foreign key (tenant_key, editor_id) references editors (tenant_key, id) on delete restrict
+) strict;
+create unique index books_slug_key on books (tenant_key, slug);
+create unique index books_shelf_id_title_key on books (tenant_key, shelf_id, title);
+create index books_by_status_due_at on books (tenant_key, status, due_at);
+create index books_by_editor_id on books (tenant_key, editor_id);
+
+create table remarks (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  book_id blob not null,
+  text text not null,
+  search_text text not null,
+  created_at text not null,
+  created_by text not null,
+  primary key (tenant_key, id),
+  constraint remarks_text_check check (length(text) >= 1 and length(text) <= 2000),
+  constraint remarks_book_id_fkey foreign key (tenant_key, book_id) references books (tenant_key, id) on delete cascade
+) strict;
+create index remarks_by_book_id on remarks (tenant_key, book_id);
+
+create table loans (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  book_id blob not null,
+  reader text not null,
+  created_at text not null,
+  created_by text not null,
+  primary key (tenant_key, id),
+  constraint loans_reader_check check (length(reader) >= 1 and length(reader) <= 40),
+  constraint loans_book_id_fkey foreign key (tenant_key, book_id) references books (tenant_key, id) on delete cascade
+) strict;
+create unique index loans_book_id_reader_key on loans (tenant_key, book_id, reader);
+
+create table alarms (
+  tenant_key integer not null references tenants (key),
+  id blob not null,
+  gate integer not null,
+  status text not null default 'open',
+  closed_at text,
+  revision integer not null,
+  created_at text not null,
+  created_by text not null,
+  updated_at text not null,
+  updated_by text not null,
+  primary key (tenant_key, id),
+  constraint alarms_gate_check check (gate >= 1 and gate <= 9),
+  constraint alarms_status_check check (status = 'open' or status = 'closed'),
+  constraint alarms_closed_closed_at check (status <> 'closed' or closed_at is not null)
+) strict;
+
+create table languages (
+  id blob not null,
+  name text not null,
+  search_text text not null,
+  revision integer not null,
+  created_at text not null,
+  created_by text not null,
+  updated_at text not null,
+  updated_by text not null,
+  primary key (id),
+  constraint languages_name_check check (length(name) >= 1 and length(name) <= 40)
+) strict;
+create unique index languages_name_key on languages (name);
