@@ -33,6 +33,14 @@ pub fn tasks(steps: u32) -> Document {
 /// The queue of [`tasks`].
 pub const QUEUE: &str = "bench";
 
+/// One bench step in a loop of so many rounds, one after another.
+pub fn rounds(rounds: u32) -> Document {
+    let step = json!({ "id": "step", "type": "bench", "with": { "value": "${{ index }}" } });
+    let steps = json!([{ "id": "all", "type": "while", "when": format!("${{{{ index < {rounds} }}}}"), "max": rounds, "do": [step] }]);
+    let name = format!("rounds-{rounds}");
+    Document { json: json!({ "name": name, "steps": steps }), name, steps: rounds }
+}
+
 /// `width` bench steps beside each other.
 pub fn fan_out(width: u32) -> Document {
     let step = json!({ "id": "step", "type": "bench", "with": { "value": "${{ item }}" } });

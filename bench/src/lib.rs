@@ -14,8 +14,10 @@ pub mod peers;
 pub mod processes;
 mod progress;
 pub mod report;
+pub mod scale;
 pub mod server;
 mod session;
+pub mod waiting;
 pub mod workers;
 
 use std::{fs, path::Path};

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use windlass_bench::{
     measure,
     options::{CommandLine, Other},
-    peers,
+    peers, scale, waiting,
 };
 
 // One thread: the server has the other core.
@@ -22,6 +22,8 @@ async fn main() -> ExitCode {
             signal = asked_to_end() => Err(signal),
         },
         Some(Other::Table(options)) => peers::table::show(&options).map(|()| true),
+        Some(Other::Scale(options)) => scale::measure(&options).await,
+        Some(Other::Waiting(options)) => waiting::measure(&options).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -26,6 +26,78 @@ pub enum Other {
     Peers(Peers),
     /// Show the tables of a file of results as Markdown
     Table(Table),
+    /// Generate a store of so many finished runs, and measure starts, lists, pages and the cost of a step on it
+    Scale(Scale),
+    /// Start so many runs that wait for a signal, a time or people, and measure what they cost while they do
+    Waiting(Waiting),
+}
+
+/// How a large store is generated and measured.
+#[derive(Debug, Clone, Args)]
+pub struct Scale {
+    /// Finished runs that are generated; 10,000,000 take about 11 GB on SQLite
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub runs: u64,
+    /// Seconds of the measurement under load, on the empty store and on the full one
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// Clients at once in that
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub clients: u32,
+    /// What both have in common
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// How waiting runs are measured.
+#[derive(Debug, Clone, Args)]
+pub struct Waiting {
+    /// Runs that wait, a third of them for each of a signal, a time and people
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(300..))]
+    pub runs: u32,
+    /// Seconds over which the idle server is watched
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// What both have in common
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What is measured, and where.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The program to measure
+    #[arg(long, default_value = "target/dist/windlass", value_name = "FILE")]
+    pub program: PathBuf,
+    /// Only on this database; on both when left out
+    #[arg(long)]
+    pub database: Option<Kind>,
+    /// Where data directories are made; a folder on the disk that is to be measured
+    #[arg(long, default_value = "target/bench", value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+impl Common {
+    /// Whether that database is to be measured.
+    pub fn wants_database(&self, kind: Kind) -> bool {
+        self.database.is_none_or(|it| it == kind)
+    }
+}
+
+impl Scale {
+    /// What of this changes figures.
+    pub fn settings(&self) -> Value {
+        let Scale { runs, seconds, clients, common } = self;
+        json!({ "runs": runs, "seconds": seconds, "clients": clients, "program": common.program })
+    }
+}
+
+impl Waiting {
+    /// What of this changes figures.
+    pub fn settings(&self) -> Value {
+        let Waiting { runs, seconds, common } = self;
+        json!({ "runs": runs, "seconds": seconds, "program": common.program })
+    }
 }
 
 /// How other engines are measured.
@@ -116,10 +188,15 @@ pub enum Case {
     /// Runs of 100 steps.
     #[value(name = "steps-100")]
     Steps100,
+    /// Runs of 10, 100, 1,000 and 10,000 steps, each step a round of a loop.
+    Rounds,
     /// Runs of 10 pure steps.
     Chain,
     /// 1,000 steps beside each other.
     FanOut,
+    /// 100,000 steps beside each other.
+    #[value(name = "fan-out-100000")]
+    FanOutLarge,
     /// Runs of 10 tasks for outside workers.
     Workers,
     /// Memory before and after.

@@ -143,6 +143,11 @@ pub fn start_path(name: &str) -> String {
     format!("/workflows/{name}/runs?wait=60s")
 }
 
+/// The same for runs that may take minutes.
+pub fn long_start_path(name: &str) -> String {
+    format!("/workflows/{name}/runs?wait=5m")
+}
+
 /// The program to measure, if it is there.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::{
     options::{Case, Options},
     progress::Progress,
     report::{Figures, Report, figure},
-    server::{Recipe, Server, start_path},
+    server::{Recipe, Server, long_start_path, start_path},
     workers::Workers,
 };
 
@@ -21,6 +21,13 @@ const ALONE_RUNS: u32 = 400;
 /// Runs of a fan-out, and how wide it is.
 const FAN_OUT_RUNS: u32 = 20;
 const FAN_OUT_WIDTH: u32 = 1_000;
+/// The same of a fan-out that does not fit into memory at once.
+const FAN_OUT_LARGE_RUNS: u32 = 3;
+const FAN_OUT_LARGE_WIDTH: u32 = 100_000;
+/// Lengths of runs that must cost the same a step, the steps of all runs of one length, and clients.
+const ROUNDS: [u32; 4] = [10, 100, 1_000, 10_000];
+const ROUNDS_TOTAL: u32 = 80_000;
+const ROUNDS_CLIENTS: u32 = 8;
 /// Steps of a run where several steps are meant.
 const STEPS: u32 = 10;
 /// Longer than any measurement takes.
@@ -62,8 +69,14 @@ impl Session<'_> {
                 self.crowd(&server, what, &document).await?;
             }
         }
+        if self.options.wants(Case::Rounds) {
+            self.rounds(&server).await?;
+        }
         if self.options.wants(Case::FanOut) {
-            self.fan_out(&server).await?;
+            self.fan_out(&server, "fan-out of 1,000 steps", (FAN_OUT_WIDTH, FAN_OUT_RUNS)).await?;
+        }
+        if self.options.wants(Case::FanOutLarge) {
+            self.fan_out(&server, "fan-out of 100,000 steps", (FAN_OUT_LARGE_WIDTH, FAN_OUT_LARGE_RUNS)).await?;
         }
         if self.options.wants(Case::Workers) {
             self.workers(&server).await?;
@@ -141,25 +154,50 @@ impl Session<'_> {
         ]
     }
 
-    async fn fan_out(&mut self, server: &Server) -> Result<()> {
-        let document = document::fan_out(FAN_OUT_WIDTH);
+    /// Runs of several lengths, as many of each as have the same number of steps in all.
+    async fn rounds(&mut self, server: &Server) -> Result<()> {
+        for rounds in ROUNDS {
+            let document = document::rounds(rounds);
+            server.deploy(&document).await?;
+            let what = format!("runs of {rounds} rounds");
+            let runs = ROUNDS_TOTAL / rounds;
+            let load = Load {
+                request: server.target.request("POST", &long_start_path(&document.name), document::BODY).into(),
+                clients: ROUNDS_CLIENTS,
+                until: Until::Counted(runs),
+                ..self.load(server, &what, &document)
+            };
+            let watch = Watch::begin(server)?;
+            let measured = load::run(load).await?;
+            let steps = measured.requests * u64::from(rounds);
+            let watched = watch.end(server, steps)?;
+            let steps_per_second = measured.per_second() * f64::from(rounds);
+            let figures = self.under_load(&measured, steps_per_second, watched);
+            self.add(&what, figures)?;
+        }
+        Ok(())
+    }
+
+    async fn fan_out(&mut self, server: &Server, what: &str, (width, runs): (u32, u32)) -> Result<()> {
+        let document = document::fan_out(width);
         server.deploy(&document).await?;
-        let what = "fan-out of 1,000 steps";
-        let body = document::fan_out_body(FAN_OUT_WIDTH);
+        let body = document::fan_out_body(width);
         let load = Load {
-            request: server.target.request("POST", &start_path(&document.name), &body).into(),
+            request: server.target.request("POST", &long_start_path(&document.name), &body).into(),
             clients: 1,
-            until: Until::Counted(FAN_OUT_RUNS),
+            until: Until::Counted(runs),
             ..self.load(server, what, &document)
         };
         let measured = load::run(load).await?;
-        let steps_per_second = measured.per_second() * f64::from(FAN_OUT_WIDTH);
+        let (_, peak_bytes) = server.process.memory_bytes()?;
+        let steps_per_second = measured.per_second() * f64::from(width);
         let figures = vec![
             ("runs", json!(measured.latencies_us.len())),
             ("p50_ms", figure(measured.latency_ms(0.5))),
             ("max_ms", figure(measured.latency_ms(1.0))),
             ("steps_per_s", figure(steps_per_second)),
             ("of_limit", figure(steps_per_second / self.limit_rows_per_second)),
+            ("peak_mib", figure(peak_bytes as f64 / f64::from(1 << 20))),
             ("failures", json!(measured.failures)),
         ];
         self.add(what, figures)

@@ -14,7 +14,11 @@ fn every_measured_workflow_compiles() {
         document::chain(10),
         document::tasks(10),
         document::fan_out(1_000),
-    ] {
+        document::rounds(10_000),
+    ]
+    .into_iter()
+    .chain(windlass_bench::scale::generate::documents())
+    {
         let text = document.json.to_string();
         let problems = match compile(&text, Format::Json, &types) {
             Ok(compiled) => compiled.warnings,

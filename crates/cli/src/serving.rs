@@ -1,6 +1,10 @@
 //! A server in this process: the API on an address and on the socket of its data directory, until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -108,9 +112,10 @@ impl Server {
         Local::of(self.app.with_gate(Gate::Local))
     }
 
-    /// Stops: says so on `/readyz`, takes nothing new, lets open requests and running steps end, and closes the
-    /// database.
+    /// Stops: says so on `/readyz`, takes nothing new, lets open requests and running steps end within the grace time,
+    /// and closes the database.
     pub async fn stop(self) {
+        let begun = Instant::now();
         self.app.drain();
         self.stop.cancel();
         for task in self.loops {
@@ -118,7 +123,7 @@ impl Server {
             let _ = task.await;
         }
         drop(self.socket);
-        place::close_runtime(self.app.runtime(), self.grace).await;
+        place::close_runtime(self.app.runtime(), self.grace.saturating_sub(begun.elapsed())).await;
     }
 }
 

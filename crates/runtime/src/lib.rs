@@ -19,6 +19,7 @@ mod events;
 mod foreign;
 mod forks;
 mod gather;
+pub mod history;
 mod inbox;
 mod letter;
 mod live;

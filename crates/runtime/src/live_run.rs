@@ -242,22 +242,7 @@ impl LiveRun {
     }
 
     fn write_entry(&mut self, entry: &Entry, settings: &Settings, commit: &mut RunCommit) {
-        let mut blobs = Vec::new();
-        let payload = payload::encode(&entry.record, settings.blob_bytes_min, &mut blobs);
-        commit.entries.push(JournalRow {
-            seq: entry.seq,
-            kind: entry.record.kind(),
-            opens: entry.opens,
-            path: entry.path.clone(),
-            step: entry.step.clone(),
-            attempt: i32::try_from(entry.attempt).unwrap_or(i32::MAX),
-            at: entry.at,
-            payload,
-        });
-        for blob in blobs {
-            let raw_bytes = i64::try_from(blob.raw_bytes).unwrap_or(i64::MAX);
-            commit.rows.push(RowChange::PutBlob { hash: blob.hash, raw_bytes, bytes: blob.compressed });
-        }
+        write_journal(entry, settings.blob_bytes_min, commit);
         match &entry.record {
             Record::Step(_) if self.visible.remove(&entry.path) => {
                 commit.rows.push(RowChange::DeleteActiveStep { path: entry.path.clone() });
@@ -401,12 +386,11 @@ impl LiveRun {
         let status = self.run.status();
         let changed = self.on_disk.status != Some(status);
         let over = status.is_final();
-        let undo = over.then(|| undo_status(self.run.undo().status));
-        let error = self.run.error().filter(|_| over).map(run_error);
+        let (undo, error) = ending(&self.run);
         let started = self.run.started_at();
         pending.born = birth.is_some();
         if let Some(Birth { idempotency, queue, backlog }) = birth {
-            let new = self.new_run(undo, error);
+            let new = new_run(&self.run, self.plan.plan.hash.0, (undo, error));
             commit.change = RunChange::Insert(Box::new(new), idempotency);
             commit.rows.extend(queue.filter(|_| !over).map(RowChange::Enqueue));
             if backlog && !over {
@@ -441,32 +425,6 @@ impl LiveRun {
         }
     }
 
-    fn new_run(&self, undo_status: Option<windlass_store::UndoStatus>, error: Option<RunError>) -> NewRun {
-        let info = self.run.info();
-        NewRun {
-            workflow: info.workflow.to_string(),
-            version: (info.version > 0).then_some(info.version),
-            definition_hash: self.plan.plan.hash.0,
-            status: self.run.status(),
-            undo_status,
-            mode: match info.mode {
-                windlass_engine::start::Mode::Production => RunMode::Production,
-                windlass_engine::start::Mode::Test => RunMode::Test,
-            },
-            priority: info.priority,
-            key: info.key.as_deref().map(str::to_owned),
-            labels: (!info.labels.is_empty()).then(|| serde_json::to_value(&info.labels).unwrap_or_default()),
-            started_by: serde_json::to_value(&info.by).ok(),
-            parent: info.parent.as_ref().map(|parent| (parent.run, parent.path.to_string())),
-            origin: origin(&info.origin),
-            depth: i32::try_from(info.depth).unwrap_or(i32::MAX),
-            error,
-            created_at: info.created_at,
-            started_at: self.run.started_at(),
-            finished_at: self.run.finished_at(),
-        }
-    }
-
     /// A run has a timer row only while it may leave memory: a running one is loaded after a crash anyway.
     fn write_timer(&mut self, commit: &mut RunCommit) {
         let new = self.run.resting_timer();
@@ -475,6 +433,57 @@ impl LiveRun {
             commit.timer = Some(TimerChange { old, new });
             self.on_disk.timer = new;
         }
+    }
+}
+
+/// The journal's row of an entry, and its large values beside it.
+pub(crate) fn write_journal(entry: &Entry, blob_bytes_min: usize, commit: &mut RunCommit) {
+    let mut blobs = Vec::new();
+    let payload = payload::encode(&entry.record, blob_bytes_min, &mut blobs);
+    commit.entries.push(JournalRow {
+        seq: entry.seq,
+        kind: entry.record.kind(),
+        opens: entry.opens,
+        path: entry.path.clone(),
+        step: entry.step.clone(),
+        attempt: i32::try_from(entry.attempt).unwrap_or(i32::MAX),
+        at: entry.at,
+        payload,
+    });
+    for blob in blobs {
+        let raw_bytes = i64::try_from(blob.raw_bytes).unwrap_or(i64::MAX);
+        commit.rows.push(RowChange::PutBlob { hash: blob.hash, raw_bytes, bytes: blob.compressed });
+    }
+}
+
+/// The row of a run as it is after its first transition, with what became of it if that was its last.
+pub(crate) fn new_run(
+    run: &Run,
+    definition_hash: [u8; 32],
+    (undo_status, error): (Option<windlass_store::UndoStatus>, Option<RunError>),
+) -> NewRun {
+    let info = run.info();
+    NewRun {
+        workflow: info.workflow.to_string(),
+        version: (info.version > 0).then_some(info.version),
+        definition_hash,
+        status: run.status(),
+        undo_status,
+        mode: match info.mode {
+            windlass_engine::start::Mode::Production => RunMode::Production,
+            windlass_engine::start::Mode::Test => RunMode::Test,
+        },
+        priority: info.priority,
+        key: info.key.as_deref().map(str::to_owned),
+        labels: (!info.labels.is_empty()).then(|| serde_json::to_value(&info.labels).unwrap_or_default()),
+        started_by: serde_json::to_value(&info.by).ok(),
+        parent: info.parent.as_ref().map(|parent| (parent.run, parent.path.to_string())),
+        origin: origin(&info.origin),
+        depth: i32::try_from(info.depth).unwrap_or(i32::MAX),
+        error,
+        created_at: info.created_at,
+        started_at: run.started_at(),
+        finished_at: run.finished_at(),
     }
 }
 
@@ -535,6 +544,12 @@ fn run_error(error: &windlass_definition::Error) -> RunError {
         code: error.code.to_string(),
         message: error.message.to_string(),
     }
+}
+
+/// What the row of a run says of its end, once it is over.
+pub(crate) fn ending(run: &Run) -> (Option<windlass_store::UndoStatus>, Option<RunError>) {
+    let over = run.status().is_final();
+    (over.then(|| undo_status(run.undo().status)), run.error().filter(|_| over).map(run_error))
 }
 
 fn undo_status(status: UndoStatus) -> windlass_store::UndoStatus {

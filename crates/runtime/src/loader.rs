@@ -114,7 +114,7 @@ async fn read_for_turner(
     if !core.store.owns(row.lane) {
         return Err(LoadError::Elsewhere(row.lane));
     }
-    let timer = core.store.timer_of(row.lane, run).await?.map(|timer| timer.due_at);
+    let timer = core.store.timer_of(tenant, run).await?.map(|timer| timer.due_at);
     let Folded { run, plan, snapshot_seq, last_at } = fold(core, &row).await?;
     // What was open may have a row that shows it: deleting one that is not there is nothing.
     let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();

@@ -23,6 +23,8 @@ use crate::{
 };
 
 const PAGE_ROWS: i64 = 1_000;
+/// Pages of timers that are due that one look wakes: what was woken is on its way, and the next look is soon.
+const DUE_PAGES_MAX: usize = 10;
 /// Between two looks at places and history that nobody freed.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -166,9 +168,14 @@ async fn due_timers(core: &Arc<Core>, lanes: &[LaneId], recovery: &mut Recovery)
     let now = core.now();
     let horizon = now.after(core.settings.timer_near);
     let known = recovery.timers_until.filter(|until| *until > now).unwrap_or(now);
-    for (from, until) in [(None, now), (Some((known, RunId::new(Uuid::nil()))), horizon)] {
+    // Those that come when memory is full are found once they are due, as are those that a look did not get to.
+    let room = core.settings.runs_in_memory_max.saturating_sub(core.metrics.gauges().runs_in_memory.get() as usize);
+    for (from, until, pages_max) in [
+        (None, now, DUE_PAGES_MAX),
+        (Some((known, RunId::new(Uuid::nil()))), horizon, room.div_ceil(PAGE_ROWS as usize)),
+    ] {
         let mut after = from;
-        loop {
+        for _ in 0..pages_max {
             let page = core.store.due_timers(lanes, until, after, PAGE_ROWS).await?;
             for timer in &page {
                 let (tenant, run) = (timer.tenant, timer.run);

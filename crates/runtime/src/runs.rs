@@ -177,7 +177,8 @@ impl Runtime {
         let mut view = RunView::of_row(row);
         view.damaged = self.core.damage(run);
         let rows = if row.status.is_final() {
-            self.core.store.journal_kinds(tenant, run, &["started", "finished"]).await?.into_values().collect()
+            let ends = self.core.store.journal_first_and_last(tenant, run).await?;
+            ends.map_or_else(Vec::new, |(first, last)| vec![first, last])
         } else {
             self.core.store.journal(tenant, run, 1, 1).await?
         };

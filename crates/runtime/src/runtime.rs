@@ -19,6 +19,9 @@ use crate::{
 /// Turners evaluate expressions and read deep values.
 const TURNER_STACK_BYTES: usize = 64 << 20;
 
+/// How long a runtime that stops waits for what is on its way to the disk, and then for what runs in the background.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
 /// A runtime on an open store. A cheap handle; when the last one is dropped, everything stops where it is, as if the
 /// process had ended.
 #[derive(Clone)]
@@ -68,8 +71,8 @@ impl Runtime {
         Ok(Runtime { _alive: Arc::new(Alive(Arc::clone(&core))), core })
     }
 
-    /// Takes nothing new, lets running attempts end for that long, and stops once all that happened is on disk. What
-    /// still runs then goes on elsewhere, or here after the next start.
+    /// Takes nothing new, lets running attempts end for that long, and stops once all that happened is on disk, or is
+    /// not after [`FLUSH_MAX`]. What still runs then goes on elsewhere, or here after the next start.
     pub async fn shutdown(&self, grace: Duration) {
         self.core.drain();
         self.core.places.close();
@@ -85,16 +88,23 @@ impl Runtime {
         };
         // What has not ended by then is taken up again after the next start.
         let _ = tokio::time::timeout(grace, ended).await;
-        for drained in self.core.turner_senders().map(|turner| {
-            let (reply, drained) = oneshot::channel();
-            // A turner that is gone has nothing on its way.
-            let _ = turner.send(Message::Drain(reply));
-            drained
-        }) {
-            let _ = tokio::time::timeout(Duration::from_secs(10), drained).await;
+        let drained: Vec<oneshot::Receiver<()>> = self
+            .core
+            .turner_senders()
+            .map(|turner| {
+                let (reply, drained) = oneshot::channel();
+                // A turner that is gone has nothing on its way.
+                let _ = turner.send(Message::Drain(reply));
+                drained
+            })
+            .collect();
+        if tokio::time::timeout(FLUSH_MAX, futures::future::join_all(drained)).await.is_err() {
+            tracing::warn!("not all that happened is on disk yet; what is not goes on from what is");
         }
         stop(&self.core);
-        self.core.background_ended().await;
+        if tokio::time::timeout(FLUSH_MAX, self.core.background_ended()).await.is_err() {
+            tracing::warn!("something in the background does not end; it ends with the process");
+        }
     }
 
     /// Stops at once, as if the process had ended; for tests of what happens then.

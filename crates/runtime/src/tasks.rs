@@ -8,6 +8,7 @@
 //! What is asked for at the same time is written together: claims, heartbeats, and answers for other nodes.
 
 mod hall;
+mod leases;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,7 +31,11 @@ use windlass_store::{
     Claim, FinishedTask, Holder, Holding, LaneId, StoreError, TaskAnswer, TaskEnd, TaskResult, tasks::CLAIM_MAX,
 };
 
-use self::hall::{Hall, Place, Reserved, Wanted};
+pub(crate) use self::leases::expire_leases;
+use self::{
+    hall::{Hall, Place, Reserved, Wanted},
+    leases::Leases,
+};
 use crate::{
     core::Core,
     error::RuntimeError,
@@ -48,8 +53,6 @@ const PAGE_ROWS: i64 = 1_000;
 const QUEUES_MAX: usize = 100;
 /// Pages of tasks that one list looks through for a queue.
 const PAGES_MAX: usize = 10;
-/// Leases that end in one look; the next look is soon.
-const EXPIRE_ROWS: i64 = 500;
 /// Claims that are known without reading; those beyond are read when their workers answer.
 const HELD_MAX: usize = 200_000;
 /// Tasks that are unwanted and whose workers do not ask; the oldest are forgotten with all others.
@@ -65,6 +68,7 @@ pub(crate) struct Tasks {
     ends: Gather<(TenantKey, TaskResult), bool>,
     /// Claimed tasks that their runs want no more: their workers are told with the next heartbeat.
     unwanted: Mutex<HashSet<TaskId>>,
+    leases: Leases,
 }
 
 /// A claim that holds.
@@ -107,6 +111,7 @@ impl Tasks {
     }
 
     fn hold(&self, task: TaskId, claim: Held) {
+        self.leases.claimed(claim.until);
         let mut held = self.held();
         if held.len() < HELD_MAX {
             held.insert(task, claim);
@@ -461,21 +466,6 @@ pub(crate) async fn deliver_finished(core: &Arc<Core>, lanes: &[LaneId]) -> Resu
             return Ok(());
         }
     }
-}
-
-/// Gives tasks back to their queues whose workers were silent for too long, and tells their runs.
-pub(crate) async fn expire_leases(core: &Arc<Core>) -> Result<(), RuntimeError> {
-    let now = core.now();
-    core.tasks.held().retain(|_, held| held.until > now);
-    let lost = core.store.expire_tasks(EXPIRE_ROWS).await?;
-    add(&core.metrics.tasks_lost, lost.len() as u64);
-    for lost in lost {
-        let event = Event::StepLost { path: lost.path.into(), attempt: u32::try_from(lost.attempt).unwrap_or(0) };
-        core.deliver(Deliver::new(lost.tenant, lost.run, event));
-    }
-    // Those that are back in their queues, and those that other nodes have stored.
-    core.look_for_all();
-    Ok(())
 }
 
 impl Core {

@@ -1,7 +1,8 @@
 //! The near timers of one turner: which of its runs wants to be woken, and when.
 //!
 //! Invariant: a run has at most one entry that counts, the one in [`Timers::armed`]; entries that were replaced by
-//! an earlier one are passed over when they come up. So the heap grows with runs, not with timers set and cleared.
+//! an earlier one are passed over when they come up, and thrown out when they are most of the heap. So the heap grows
+//! with the runs in memory, not with timers set and cleared nor with runs that have left.
 
 use std::{
     cmp::Reverse,
@@ -10,6 +11,9 @@ use std::{
 
 use windlass_definition::Timestamp;
 use windlass_engine::id::RunId;
+
+/// Entries that count no more of which nobody minds.
+const DEAD_KEPT: usize = 1_024;
 
 /// A heap of due times.
 #[derive(Debug, Default)]
@@ -31,6 +35,11 @@ impl Timers {
     /// The run wants nothing more.
     pub(crate) fn forget(&mut self, run: RunId) {
         self.armed.remove(&run);
+        if self.heap.len() > DEAD_KEPT + 2 * self.armed.len() {
+            self.heap.retain(|Reverse((due, run))| self.armed.get(run) == Some(due));
+            self.heap.shrink_to(DEAD_KEPT);
+            self.armed.shrink_to(DEAD_KEPT.max(2 * self.armed.len()));
+        }
     }
 
     /// When the next one is due.
@@ -81,6 +90,23 @@ mod tests {
         assert_eq!(timers.pop_due(at(50)), Some(run(1)));
         assert_eq!(timers.pop_due(at(50)), Some(run(2)));
         assert_eq!(timers.pop_due(at(50)), None);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn runs_that_left_leave_nothing_behind() {
+        let mut timers = Timers::default();
+        for number in 0..100_000 {
+            timers.arm(run(number), at(1_000_000));
+            timers.forget(run(number));
+        }
+        assert!(timers.heap.len() <= DEAD_KEPT + 1, "{}", timers.heap.len());
+        timers.arm(run(7), at(30));
+        for number in 100..10_000 {
+            timers.arm(run(number), at(20));
+            timers.forget(run(number));
+        }
+        assert_eq!(timers.pop_due(at(50)), Some(run(7)));
         assert_eq!(timers.next(), None);
     }
 }

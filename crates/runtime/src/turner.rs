@@ -19,6 +19,7 @@ use windlass_engine::status::{RunStatus, StepStatus};
 use windlass_engine::{Event, Reject, Run, Start, Transition};
 use windlass_store::{CommitError, Committed, LaneId, RowChange, RunCommit};
 
+use self::loading::Loads;
 use crate::backlog::Seat;
 use crate::core::Core;
 use crate::error::RuntimeError;
@@ -135,8 +136,10 @@ pub(crate) struct Turner {
     core: Arc<Core>,
     number: usize,
     inbox: mpsc::Receiver<Message>,
-    runs: HashMap<RunId, LiveRun>,
+    runs: HashMap<RunId, Box<LiveRun>>,
+    /// What waits for each run that is read, or is to be.
     loading: HashMap<RunId, VecDeque<Deliver>>,
+    loads: Loads,
     watchers: HashMap<RunId, Vec<oneshot::Sender<Arc<RunView>>>>,
     ended: VecDeque<Arc<RunView>>,
     timers: Timers,
@@ -165,6 +168,7 @@ impl Turner {
             inbox,
             runs: HashMap::new(),
             loading: HashMap::new(),
+            loads: Loads::default(),
             watchers: HashMap::new(),
             ended: VecDeque::new(),
             timers: Timers::default(),
@@ -225,17 +229,20 @@ impl Turner {
             Message::Start(start) => self.start(*start),
             Message::Deliver(deliver) => self.deliver(*deliver),
             Message::Acked => self.take_acks(),
-            Message::Loaded { tenant, run, recover, result } => match result {
-                Ok(loaded) => self.loaded(run, *loaded),
-                Err(LoadError::Store(_)) if recover == Recover::Yes => self.load_later(tenant, run),
-                Err(error) => self.not_loaded(run, &error),
-            },
+            Message::Loaded { tenant, run, recover, result } => {
+                self.load_ended();
+                match result {
+                    Ok(loaded) => self.loaded(run, *loaded),
+                    Err(LoadError::Store(_)) if recover == Recover::Yes => self.load_later(tenant, run),
+                    Err(error) => self.not_loaded(run, &error),
+                }
+            }
             Message::Watch { run, reply } => self.watch(run, reply),
             Message::Unwatch { run } => self.unwatch(run),
             Message::Look { tenant, run, reply } => {
                 let live = self.runs.get(&run).filter(|live| live.tenant() == tenant);
                 // Nobody may be waiting for the answer any more.
-                let _ = reply.send(live.map(look));
+                let _ = reply.send(live.map(|live| look(live)));
             }
             Message::Adopt { tenant, run, recover } => {
                 if !self.runs.contains_key(&run) && !self.loading.contains_key(&run) {
@@ -303,7 +310,7 @@ impl Turner {
             seat,
             fleeting: birth.backlog,
         };
-        self.runs.insert(run, live);
+        self.runs.insert(run, Box::new(live));
         self.core.metrics.gauges().runs_in_memory.add(1);
         if let Some(watch) = watch {
             self.watchers.entry(run).or_default().push(watch);
@@ -334,7 +341,10 @@ impl Turner {
     fn deliver(&mut self, deliver: Deliver) {
         let run = deliver.run;
         if let Some(waiting) = self.loading.get_mut(&run) {
-            if waiting.len() < WAITING_FOR_LOAD_MAX {
+            let is_told = matches!(deliver.event, Event::Tick) && waiting.iter().any(|it| it.event == Event::Tick);
+            if is_told {
+                // Each look finds its timer again until it is there.
+            } else if waiting.len() < WAITING_FOR_LOAD_MAX {
                 waiting.push_back(deliver);
             } else if let Some(reply) = deliver.reply {
                 reply.failed(RuntimeError::unavailable("the run is being loaded and too much waits for it"));

@@ -147,24 +147,20 @@ impl Store {
         Ok(entries)
     }
 
-    /// The newest row of each of these kinds of a run, for its input, its output and its error.
-    pub async fn journal_kinds(
+    /// The first and the last row of a run, which of a run that has ended say what it was given and what it gave.
+    pub async fn journal_first_and_last(
         &self,
         tenant: TenantKey,
         run: RunId,
-        kinds: &[&str],
-    ) -> Result<HashMap<Arc<str>, StoredEntry>, StoreError> {
-        let dialect = self.database().dialect();
-        let sql =
-            format!("select {COLUMNS} from {} and j.kind {} order by j.seq", source(dialect), dialect.in_texts(3));
-        let kinds = Value::Texts(kinds.iter().map(|kind| Arc::from(*kind)).collect());
-        let rows = self.database().query(sql, vec![tenant.into(), run.into(), kinds]).await?;
-        let mut newest = HashMap::new();
-        for row in &rows {
-            let entry = entry(row)?;
-            newest.insert(Arc::clone(&entry.kind), entry);
-        }
-        Ok(newest)
+    ) -> Result<Option<(StoredEntry, StoredEntry)>, StoreError> {
+        let source = source(self.database().dialect());
+        let sql = format!(
+            "select * from (select {COLUMNS} from {source} order by j.seq limit 1) first \
+             union all select * from (select {COLUMNS} from {source} order by j.seq desc limit 1) last"
+        );
+        let rows = self.database().query(sql, vec![tenant.into(), run.into()]).await?;
+        let [first, last] = rows.as_slice() else { return Ok(None) };
+        Ok(Some((entry(first)?, entry(last)?)))
     }
 
     /// The rows of one kind of a run in order, after `after`: its steps, for instance.

@@ -41,6 +41,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0004_indexes_by_their_first_columns.sql"),
         postgres: include_str!("../migrations/postgres/0004_indexes_by_their_first_columns.sql"),
     },
+    Migration {
+        version: 5,
+        name: "large stores",
+        sqlite: include_str!("../migrations/sqlite/0005_large_stores.sql"),
+        postgres: include_str!("../migrations/postgres/0005_large_stores.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

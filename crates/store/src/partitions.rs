@@ -33,6 +33,11 @@ pub(crate) async fn make(session: &Session, now: Timestamp) -> Result<(), StoreE
 }
 
 /// Makes the partitions of runs that started between two times.
+pub(crate) async fn make_between(session: &Session, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
+    make_weeks(session, week_of(from)..=week_of(to)).await
+}
+
+/// Makes the partitions of these weeks.
 pub(crate) async fn make_weeks(session: &Session, weeks: impl IntoIterator<Item = u64>) -> Result<(), StoreError> {
     session.batch("begin").await?;
     let made = make_locked(session, weeks).await;
@@ -68,6 +73,10 @@ async fn make_locked(session: &Session, weeks: impl IntoIterator<Item = u64>) ->
 const LIST: &str = "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid \
                     where i.inhparent = 'journal'::regclass and c.relname like 'journal_w%' order by c.relname";
 
+/// Whether a run of these ids is kept: of each tenant the first one by its key, not whichever the table begins with.
+const KEPT: &str = "select 1 from tenants t cross join lateral (select 1 from runs r where r.tenant_key = t.key \
+                    and r.id >= $1 and r.id < $2 limit 1) kept limit 1";
+
 /// Drops the partitions of past weeks none of whose runs is kept. Gives their names.
 pub(crate) async fn drop_past(session: &Session, now: Timestamp) -> Result<Vec<String>, StoreError> {
     let mut dropped = Vec::new();
@@ -78,7 +87,7 @@ pub(crate) async fn drop_past(session: &Session, now: Timestamp) -> Result<Vec<S
             continue;
         }
         let range = [first_id(week).into(), first_id(week + 1).into()];
-        let kept = session.run("select 1 from runs where id >= $1 and id < $2 limit 1", &range).await?;
+        let kept = session.run(KEPT, &range).await?;
         if kept.rows.is_empty() {
             session.run("delete from journal_garbage where run_id >= $1 and run_id < $2", &range).await?;
             session.batch(&format!("drop table {name}")).await?;

@@ -11,8 +11,10 @@ use windlass_engine::id::{RunId, TenantKey};
 
 use crate::{
     StoreError,
-    database::{Database, Dialect, Tx, Value},
+    committer::ops::found_by,
+    database::{Database, Dialect, Row, Tx, Value},
     partitions,
+    run_lists::first_id,
     store::Store,
 };
 
@@ -82,7 +84,7 @@ async fn delete_run(tx: &mut Tx, tenant: TenantKey, run: RunId) -> Result<bool, 
     let key = tx.dialect().pick("run_key", "0::bigint");
     let sql = format!(
         "delete from runs where tenant_key = $1 and id = $2 \
-         and status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') returning {key}"
+         and status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') returning {key}, key, labels"
     );
     let both = || vec![Value::from(tenant), run.into()];
     let deleted = tx.query(sql, both()).await?;
@@ -90,9 +92,14 @@ async fn delete_run(tx: &mut Tx, tenant: TenantKey, run: RunId) -> Result<bool, 
     for sql in BELONGINGS {
         tx.execute(*sql, both()).await?;
     }
+    let (run_key, key, labels) = (row.int(0)?, row.opt(1, Row::string)?, row.opt(2, Row::json)?);
+    for (name, value) in found_by(key.as_deref(), labels.as_ref()) {
+        let sql = "delete from run_labels where tenant_key = $1 and name = $2 and value = $3 and run_id = $4";
+        tx.execute(sql, vec![tenant.into(), name.into(), value.into(), run.into()]).await?;
+    }
     let garbage =
         "insert into journal_garbage (tenant_key, run_id, run_key) values ($1, $2, $3) on conflict do nothing";
-    tx.execute(garbage, vec![tenant.into(), run.into(), row.int(0)?.into()]).await?;
+    tx.execute(garbage, vec![tenant.into(), run.into(), run_key.into()]).await?;
     Ok(true)
 }
 
@@ -145,8 +152,9 @@ impl Store {
     async fn too_old(&self, tenant: TenantKey, workflow: &str, age: Duration) -> Result<Vec<RunId>, StoreError> {
         let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp::from_micros(self.now().micros().saturating_sub(micros).max(0));
-        let sql = format!("select id from runs where {FINISHED} and finished_at < $3 order by id limit $4");
-        self.ids(sql, vec![tenant.into(), workflow.into(), before.into(), RUNS_PER_TURN.into()]).await
+        // What ended before then began before then, and ids are times of birth: younger runs are not looked at.
+        let sql = format!("select id from runs where {FINISHED} and finished_at < $3 and id < $4 order by id limit $5");
+        self.ids(sql, vec![tenant.into(), workflow.into(), before.into(), first_id(before), RUNS_PER_TURN.into()]).await
     }
 
     async fn too_many(&self, tenant: TenantKey, workflow: &str, keep: i64) -> Result<Vec<RunId>, StoreError> {

@@ -1,4 +1,4 @@
-//! Runs: their rows, lists of them, and what recovery looks for.
+//! Runs: their rows, and what recovery looks for.
 
 use windlass_definition::time::Timestamp;
 use windlass_engine::{
@@ -14,8 +14,6 @@ use crate::{
 
 /// How many runs one page has at most.
 pub const PAGE_RUNS_MAX: i64 = 1_000;
-/// Up to how many runs a total is exact.
-pub const COUNT_MAX: i64 = 10_000;
 
 /// The row of a run. What it was given and what it gave is in its journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,38 +62,6 @@ pub struct RunRow {
     pub journal_bytes: i64,
 }
 
-/// Which runs a list shows: all conditions hold.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// One of these statuses; empty for all.
-    pub statuses: Vec<RunStatus>,
-    /// Of that workflow.
-    pub workflow: Option<String>,
-    /// With that `key:`.
-    pub key: Option<String>,
-    /// With that label of that value.
-    pub labels: Vec<(String, String)>,
-    /// Started by that run.
-    pub parent: Option<RunId>,
-    /// In that mode.
-    pub mode: Option<RunMode>,
-    /// Made at or after.
-    pub since: Option<Timestamp>,
-    /// Made before.
-    pub until: Option<Timestamp>,
-    /// Only runs that are older than this one: the last of the page before.
-    pub after: Option<RunId>,
-}
-
-/// A total that is exact as long as it is small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
-    /// So many.
-    Exactly(i64),
-    /// More than this.
-    MoreThan(i64),
-}
-
 /// A run that has to be rebuilt, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRun {
@@ -124,7 +90,7 @@ const PROGRESS: &str = "select r.id, r.status, coalesce((select j.seq from journ
                         and j.run_id = r.id order by j.seq desc limit 1), 0) \
                         from unnest($1::integer[], $2::uuid[]) as wanted(tenant_key, id) \
                         join runs r on r.tenant_key = wanted.tenant_key and r.id = wanted.id";
-const COLUMNS: &str = "tenant_key, id, lane_id, workflow, version, definition_hash, status, undo_status, mode, priority, \
+pub(crate) const COLUMNS: &str = "tenant_key, id, lane_id, workflow, version, definition_hash, status, undo_status, mode, priority, \
                        key, labels, started_by, parent_run_id, parent_path, origin_run_id, origin_kind, depth, \
                        error_class, error_code, error_message, created_at, started_at, finished_at, journal_bytes";
 
@@ -134,7 +100,8 @@ pub(crate) fn word<T>(row: &Row, column: usize, parse: fn(&str) -> Option<T>) ->
     parse(text).ok_or_else(|| StoreError::damaged(format!("unknown word `{text}`")))
 }
 
-fn run(row: &Row) -> Result<RunRow, StoreError> {
+/// A row with these columns.
+pub(crate) fn run(row: &Row) -> Result<RunRow, StoreError> {
     let parent = row.opt(13, Row::id)?;
     let origin = row.opt(15, Row::id)?;
     let error = match row.opt(18, Row::string)? {
@@ -172,63 +139,6 @@ fn run(row: &Row) -> Result<RunRow, StoreError> {
     })
 }
 
-/// The conditions of a filter as text, and their parameters; `$1` is the tenant.
-fn conditions(tenant: TenantKey, filter: &RunFilter, dialect: crate::Dialect) -> (String, Vec<Value>) {
-    let mut text = "tenant_key = $1".to_owned();
-    let mut params = vec![Value::from(tenant)];
-    let mut add = |condition: &str, value: Value| {
-        params.push(value);
-        text.push_str(" and ");
-        text.push_str(&condition.replace("$n", &format!("${}", params.len())));
-    };
-    match filter.statuses.as_slice() {
-        [] => {}
-        // One status by itself can use the index of its own.
-        [one] => add("status = $n", one.as_str().into()),
-        many => {
-            let words = many.iter().map(|status| status.as_str().into()).collect();
-            add(&format!("status {}", dialect.in_texts(0).replace("$0", "$n")), Value::Texts(words));
-        }
-    }
-    if let Some(workflow) = &filter.workflow {
-        add("workflow = $n", workflow.into());
-    }
-    if let Some(key) = &filter.key {
-        add("key = $n", key.into());
-    }
-    for (name, value) in &filter.labels {
-        let pair = serde_json::json!({ name.as_str(): value });
-        match dialect {
-            crate::Dialect::Postgres => add("labels @> $n", Value::json(&pair)),
-            crate::Dialect::Sqlite => add(
-                "exists (select 1 from json_each(labels) l, json_each($n) w where l.key = w.key and l.value = w.value)",
-                Value::json(&pair),
-            ),
-        }
-    }
-    if let Some(parent) = filter.parent {
-        add("parent_run_id = $n", parent.into());
-    }
-    if let Some(mode) = filter.mode {
-        add("mode = $n", mode.as_str().into());
-    }
-    // A run's id is its time of birth, so the index that lists runs also cuts by time.
-    let first_id = |at: Timestamp| {
-        let ms = u128::from(at.micros().max(0).unsigned_abs() / 1_000);
-        Value::Uuid(uuid::Uuid::from_u128(ms << 80))
-    };
-    if let Some(since) = filter.since {
-        add("id >= $n", first_id(since));
-    }
-    if let Some(until) = filter.until {
-        add("id < $n", first_id(until));
-    }
-    if let Some(after) = filter.after {
-        add("id < $n", after.into());
-    }
-    (text, params)
-}
-
 impl Store {
     /// A run by its id.
     pub async fn run(&self, tenant: TenantKey, id: RunId) -> Result<Option<RunRow>, StoreError> {
@@ -257,30 +167,6 @@ impl Store {
         let progress =
             |row: &Row| Ok(RunProgress { run: row.id(0)?, status: word(row, 1, RunStatus::parse)?, seq: row.int(2)? });
         self.database().query(PROGRESS, vec![tenants, ids]).await?.iter().map(progress).collect()
-    }
-
-    /// A page of runs, newest first. The next page is the one `after` the last run of this one.
-    pub async fn list_runs(
-        &self,
-        tenant: TenantKey,
-        filter: &RunFilter,
-        limit: i64,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        let (conditions, mut params) = conditions(tenant, filter, self.database().dialect());
-        params.push(limit.clamp(1, PAGE_RUNS_MAX).into());
-        let sql = format!("select {COLUMNS} from runs where {conditions} order by id desc limit ${}", params.len());
-        self.database().query(sql, params).await?.iter().map(run).collect()
-    }
-
-    /// How many runs a list has: exact up to [`COUNT_MAX`].
-    pub async fn count_runs(&self, tenant: TenantKey, filter: &RunFilter) -> Result<Count, StoreError> {
-        let (conditions, mut params) = conditions(tenant, filter, self.database().dialect());
-        params.push((COUNT_MAX + 1).into());
-        let sql =
-            format!("select count(*) from (select 1 from runs where {conditions} limit ${}) as few", params.len());
-        let rows = self.database().query(sql, params).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
-        Ok(if count > COUNT_MAX { Count::MoreThan(COUNT_MAX) } else { Count::Exactly(count) })
     }
 
     /// The runs that a run started and waits or waited for, oldest first.

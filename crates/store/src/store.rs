@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -30,6 +30,9 @@ use crate::{
 };
 
 pub use crate::committer::sqlite::Fatal;
+
+/// How long closing waits for each of: what is to be written, the word that lanes are free, the lease's own thread.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +136,9 @@ impl Store {
     }
 
     /// Writes what waits, gives the lanes away, empties the log. The store refuses everything afterwards.
+    ///
+    /// A database that does not answer is waited for no longer than [`CLOSE_MAX`] for each of these: what was not
+    /// written then was acknowledged to nobody, and lanes that were not given away are taken when their lease is over.
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.queues.iter().for_each(|queue| queue.close());
@@ -142,20 +148,25 @@ impl Store {
         let threads = std::mem::take(&mut *inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let (keepers, writers): (Vec<_>, Vec<_>) =
             threads.into_iter().partition(|thread| thread.thread().name() == Some("postgres-lease"));
-        join(writers).await;
+        let written = join(writers).await;
         if let Database::Postgres(postgres) = &inner.database {
             let left = async {
                 let session = postgres.address().connect().await?;
                 node::leave(&session, inner.ownership.node(), inner.identity.hints).await
             };
-            if let Err(error) = left.await {
-                tracing::warn!(%error, "could not say goodbye; the lease will run out");
+            match tokio::time::timeout(CLOSE_MAX, left).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "could not say goodbye; the lease will run out"),
+                Err(_) => tracing::warn!("could not say goodbye in time; the lease will run out"),
             }
             postgres.close();
         }
         inner.closing.send_replace(true);
         join(keepers).await;
-        inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A writer that still writes keeps others out until the process ends.
+        if written {
+            inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 
     /// Hands a transition to the committer; `done` is called once it is on disk, or is not.
@@ -313,6 +324,13 @@ impl Store {
         }
     }
 
+    /// Makes PostgreSQL's partitions for the journals of runs that were started between two times; the server makes those
+    /// of its own days. SQLite has none.
+    pub async fn make_partitions(&self, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
+        let Database::Postgres(postgres) = &self.inner.database else { return Ok(()) };
+        partitions::make_between(&postgres.address().connect().await?, from, to).await
+    }
+
     /// From how many bytes on a value belongs into a blob.
     pub fn blob_threshold_bytes(&self) -> usize {
         self.inner.blob_threshold_bytes
@@ -324,16 +342,29 @@ impl Store {
     }
 }
 
-async fn join(threads: Vec<std::thread::JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
+/// Waits until these threads have ended, but no longer than [`CLOSE_MAX`]; whether they have.
+async fn join(threads: Vec<std::thread::JoinHandle<()>>) -> bool {
+    let names: Vec<String> = threads.iter().filter_map(|thread| thread.thread().name().map(str::to_owned)).collect();
+    let (reply, ended) = tokio::sync::oneshot::channel();
+    // A thread of its own: a runtime that ends would wait for a blocking task, however long that takes.
+    let joining = std::thread::Builder::new().name("store-close".to_owned()).spawn(move || {
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }
         }
+        // Nobody waits any more when this fails.
+        let _ = reply.send(());
     });
-    // Only a panic within the closure fails this, and it has none.
-    let _ = joined.await;
+    if let Err(error) = joining {
+        tracing::warn!(%error, "no thread to wait for the store's own");
+        return false;
+    }
+    let ended = tokio::time::timeout(CLOSE_MAX, ended).await.is_ok();
+    if !ended {
+        tracing::warn!(?names, "the store's threads have not ended: what is not on disk was acknowledged to nobody");
+    }
+    ended
 }
 
 async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, StoreError> {

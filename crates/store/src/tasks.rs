@@ -407,6 +407,12 @@ impl Store {
         Ok(token.is_none_or(|token| token == given))
     }
 
+    /// When the first of all leases runs out, or did; `None` without any. It reads all of them.
+    pub async fn next_lease_end(&self) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "select lease_until from task_leases order by lease_until limit 1";
+        self.database().query_opt(sql, vec![]).await?.map(|row| row.time(0)).transpose()
+    }
+
     /// Puts tasks whose lease ran out back into their queue, or fails those that were lost too often.
     pub async fn expire_tasks(&self, limit: i64) -> Result<Vec<LostTask>, StoreError> {
         let now = self.now();

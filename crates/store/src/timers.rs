@@ -7,7 +7,7 @@ use windlass_engine::id::{RunId, TenantKey};
 
 use crate::{
     LaneId, StoreError,
-    database::{Row, Value},
+    database::{Dialect, Row, Value},
     store::Store,
 };
 
@@ -28,6 +28,15 @@ fn timer(row: &Row) -> Result<Timer, StoreError> {
     Ok(Timer { lane: LaneId(row.int32(0)?), due_at: row.time(1)?, run: row.id(2)?, tenant: row.tenant(3)? })
 }
 
+/// SQLite has one lane, and with its number the index gives the timers in their order.
+const DUE_SQLITE: &str = "select lane_id, due_at, run_id, tenant_key from timers where lane_id = $1 and due_at < $2 \
+                          and (due_at, run_id) > ($3, $4) order by due_at, run_id limit $5";
+/// Of each lane its first ones, and of these the first: no page reads more than it gives, times the lanes.
+const DUE_POSTGRES: &str = "select t.lane_id, t.due_at, t.run_id, t.tenant_key from unnest($1::integer[]) as mine (lane) \
+                            cross join lateral (select lane_id, due_at, run_id, tenant_key from timers \
+                            where lane_id = mine.lane and due_at < $2 and (due_at, run_id) > ($3, $4) \
+                            order by due_at, run_id limit $5) t order by t.due_at, t.run_id limit $5";
+
 impl Store {
     /// The timers of these lanes that are due before a time, earliest first, after the last one of the page before.
     pub async fn due_timers(
@@ -37,22 +46,22 @@ impl Store {
         after: Option<(Timestamp, RunId)>,
         limit: i64,
     ) -> Result<Vec<Timer>, StoreError> {
-        let sql = format!(
-            "select lane_id, due_at, run_id, tenant_key from timers where lane_id {} and due_at < $2 \
-             and (due_at, run_id) > ($3, $4) order by due_at, run_id limit $5",
-            self.database().dialect().in_ints(1)
-        );
-        let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
+        let dialect = self.database().dialect();
+        let lanes = match (dialect, lanes.first()) {
+            (_, None) => return Ok(Vec::new()),
+            (Dialect::Sqlite, Some(lane)) => lane.0.into(),
+            (Dialect::Postgres, Some(_)) => Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect()),
+        };
         let (due_at, run) = after.map_or((Timestamp::from_micros(0), uuid::Uuid::nil()), |(at, run)| (at, run.uuid()));
         let params =
             vec![lanes, Value::Instant(before), Value::Instant(due_at), run.into(), limit.clamp(1, 10_000).into()];
-        self.database().query(sql, params).await?.iter().map(timer).collect()
+        self.database().query(dialect.pick(DUE_SQLITE, DUE_POSTGRES), params).await?.iter().map(timer).collect()
     }
 
     /// The due time of one run, if it waits for one.
-    pub async fn timer_of(&self, lane: LaneId, run: RunId) -> Result<Option<Timer>, StoreError> {
-        let sql =
-            "select lane_id, due_at, run_id, tenant_key from timers where lane_id = $1 and run_id = $2 order by due_at";
-        self.database().query_opt(sql, vec![lane.0.into(), run.into()]).await?.as_ref().map(timer).transpose()
+    pub async fn timer_of(&self, tenant: TenantKey, run: RunId) -> Result<Option<Timer>, StoreError> {
+        let sql = "select lane_id, due_at, run_id, tenant_key from timers where tenant_key = $1 and run_id = $2 \
+                   order by due_at";
+        self.database().query_opt(sql, vec![tenant.into(), run.into()]).await?.as_ref().map(timer).transpose()
     }
 }

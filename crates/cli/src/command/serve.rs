@@ -14,6 +14,10 @@ use crate::{
     serving::{Server, Serving, StopSignals},
 };
 
+/// How long the stop may take beyond the grace time: writing what waits and closing the database have bounds of their
+/// own, which are shorter together.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
 /// Serves until it is told to stop.
 ///
 /// # Errors
@@ -22,6 +26,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
     start_log(&args.log, args.log_format)?;
     let database = context.database()?;
     let described = database.describe();
+    let grace = Duration::from_secs(args.grace_seconds);
     let serving = Serving {
         database,
         listen: args.listen,
@@ -31,7 +36,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             exec: args.allow_exec,
             webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
         },
-        grace: Duration::from_secs(args.grace_seconds),
+        grace,
         settings: args.settings,
     };
     let mut signals = StopSignals::heed();
@@ -51,10 +56,28 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         }
     }
     signals.next().await;
+    end_at_the_latest(grace + STOP_MAX);
     output::note("stopping: open requests and running steps may end; ask again to stop at once");
     tokio::select! {
         () = server.stop() => Ok(Exit::Done),
         () = signals.next() => Err(Failure::new(Exit::NotCompleted, "stopped", "stopped at once; what was under way goes on at the next start")),
+    }
+}
+
+/// Ends the process after that time, whatever holds it up: a service manager that waits for us must not have to kill us.
+/// What is not on disk then was acknowledged to nobody, as after a crash.
+fn end_at_the_latest(after: Duration) {
+    let watch = std::thread::Builder::new().name("windlass-stop".to_owned());
+    let watching = watch.spawn(move || {
+        std::thread::sleep(after);
+        output::note(format!(
+            "did not stop within {} s: ends at once; what was under way goes on at the next start",
+            after.as_secs()
+        ));
+        std::process::exit(Exit::NotCompleted as i32);
+    });
+    if let Err(error) = watching {
+        tracing::warn!(%error, "no thread to watch over the stop");
     }
 }
 

@@ -1,5 +1,7 @@
 //! A server and its clients, as processes.
 
+use std::time::{Duration, Instant};
+
 use crate::support::{Folder, Running};
 
 const TOKEN: &str = "a-token-for-the-tests";
@@ -82,4 +84,58 @@ fn a_killed_server_goes_on_with_its_runs() {
     let (_server, url) = serve(&folder, &["--bootstrap-token", TOKEN]);
     let watched = to(&url, &["runs", "watch", &run]).expect(0).json();
     assert_eq!(watched["output"], 7);
+}
+
+/// The grace time of servers that are stopped, in seconds, and how long they may take in all.
+const GRACE: &str = "1";
+const STOPPED_WITHIN: Duration = Duration::from_secs(1 + 30);
+
+#[test]
+fn a_server_stops_in_time_though_its_runs_and_requests_do_not_end() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "endless.yaml",
+        "name: endless\nsteps:\n  - id: all\n    type: while\n    when: true\n    max: 1000000\n    do: [{ id: again, type: \
+         bench, with: { value: 1 } }]\n",
+    );
+    let (server, url) = serve(&folder, &["--bootstrap-token", TOKEN, "--grace-seconds", GRACE]);
+    let on = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--url", &url, "--token", TOKEN]);
+        folder.run(&arguments)
+    };
+    on(&["deploy", file.to_str().unwrap()]).expect(0);
+    let started = on(&["start", "endless", "--json"]);
+    let run = started.expect(0).json()["id"].as_str().unwrap().to_owned();
+    let waiting = folder.spawn(&["start", "endless", "--wait", "5m", "--url", &url, "--token", TOKEN]);
+    let watching = folder.spawn(&["runs", "watch", &run, "--url", &url, "--token", TOKEN]);
+    folder.until(&["runs", "steps", &run, "--url", &url, "--token", TOKEN], |it| it.stdout.contains("again"));
+    let asked = Instant::now();
+    assert_eq!(server.signal("TERM"), 0);
+    assert!(asked.elapsed() < STOPPED_WITHIN, "{:?}", asked.elapsed());
+    drop((waiting, watching));
+    let (server, url) = serve(&folder, &["--bootstrap-token", TOKEN, "--grace-seconds", GRACE]);
+    let shown = folder.run(&["runs", "show", &run, "--json", "--url", &url, "--token", TOKEN]);
+    assert_eq!(shown.expect(0).json()["status"], "running");
+    assert_eq!(server.signal("TERM"), 0);
+}
+
+#[test]
+fn a_server_stops_in_time_though_its_database_is_away() {
+    let folder = Folder::new();
+    let database = windlass_testkit::OwnPostgres::start("").unwrap();
+    let address = database.url();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--bootstrap-token", TOKEN, "--grace-seconds", GRACE];
+    let server = folder.spawn(&[&arguments[..], &["--database-url", &address]].concat());
+    let printed = server.until_printed("  data ");
+    let url = printed.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let file = folder.write("naps.yaml", "name: naps\nsteps: [{ id: nap, type: bench, with: { sleep_ms: 1000 } }]\n");
+    folder.run(&["deploy", file.to_str().unwrap(), "--url", &url, "--token", TOKEN]).expect(0);
+    folder.run(&["start", "naps", "--url", &url, "--token", TOKEN]).expect(0);
+    // Its end cannot be written any more.
+    drop(database);
+    server.until_printed("did not take a batch");
+    let asked = Instant::now();
+    server.signal("TERM");
+    assert!(asked.elapsed() < STOPPED_WITHIN, "{:?}", asked.elapsed());
 }

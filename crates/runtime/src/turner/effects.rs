@@ -63,7 +63,11 @@ impl Turner {
             let Some(live) = self.runs.get(&run) else { return };
             self.step(Deliver::new(live.tenant(), run, event));
         }
-        if more && let Some(live) = self.runs.get(&run) {
+        // A node that stops leaves the rest to whoever takes the run over: it might never come to an end.
+        if more
+            && !self.core.is_draining()
+            && let Some(live) = self.runs.get(&run)
+        {
             self.step(Deliver::new(live.tenant(), run, Event::Continue));
         }
         self.settle(run);
@@ -122,6 +126,10 @@ impl Turner {
     }
 
     pub(super) fn run_step(&mut self, run: RunId, step: RunStep, inline: &mut Vec<Event>) {
+        // As for those that wait for a place: on a node that stops, nothing begins any more.
+        if self.core.is_draining() {
+            return;
+        }
         let Some(live) = self.runs.get_mut(&run) else { return };
         let started_at = self.core.now();
         let Some(code) = self.core.catalogue.get(&step.type_name) else {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 use windlass_engine::Event;
@@ -14,6 +15,26 @@ use crate::error::RuntimeError;
 use crate::live_run::{Extra, LiveRun, OnDisk, Source};
 use crate::loader::{LoadError, Loaded, Recover};
 use crate::metrics::add;
+
+/// Runs that one turner reads at once. Each has its rows, its thread and its entries in memory meanwhile; those beyond
+/// wait as three words.
+const LOADS_MAX: usize = 64;
+
+/// The runs that are being read, and those whose turn comes.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    open: usize,
+    waiting: VecDeque<Load>,
+}
+
+/// A run to be read, after a pause if the database was asked just now.
+#[derive(Debug)]
+struct Load {
+    tenant: TenantKey,
+    run: RunId,
+    recover: Recover,
+    after: Option<Duration>,
+}
 
 impl Turner {
     /// A commit failed for good: what was ahead of the disk never happened. The journal says what did.
@@ -40,18 +61,35 @@ impl Turner {
             self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
             return;
         }
-        let core = Arc::clone(&self.core);
-        self.loading.entry(run).or_default();
-        self.core.spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            crate::loader::load(core, tenant, run, Recover::Yes).await;
-        });
+        self.begin_load(Load { tenant, run, recover: Recover::Yes, after: Some(AGAIN_AFTER) });
     }
 
     pub(super) fn load(&mut self, tenant: TenantKey, run: RunId, recover: Recover) {
-        self.loading.entry(run).or_default();
+        self.begin_load(Load { tenant, run, recover, after: None });
+    }
+
+    fn begin_load(&mut self, load: Load) {
+        self.loading.entry(load.run).or_default();
+        if self.loads.open >= LOADS_MAX {
+            return self.loads.waiting.push_back(load);
+        }
+        self.loads.open += 1;
         let core = Arc::clone(&self.core);
-        self.core.spawn(crate::loader::load(core, tenant, run, recover));
+        self.core.spawn(async move {
+            let Load { tenant, run, recover, after } = load;
+            if let Some(pause) = after {
+                tokio::time::sleep(pause).await;
+            }
+            crate::loader::load(core, tenant, run, recover).await;
+        });
+    }
+
+    /// The next run that waits to be read is read.
+    pub(super) fn load_ended(&mut self) {
+        self.loads.open -= 1;
+        if let Some(next) = self.loads.waiting.pop_front() {
+            self.begin_load(next);
+        }
     }
 
     pub(super) fn loaded(&mut self, run: RunId, loaded: Loaded) {
@@ -93,7 +131,7 @@ impl Turner {
             Recover::Yes => Some(live.run.recover(&live.plan.plan, self.core.now().max(last_at))),
             Recover::No => None,
         };
-        self.runs.insert(id, live);
+        self.runs.insert(id, Box::new(live));
         match asked {
             Some(transition) => {
                 let lost = transition.entries.iter().filter(|it| it.record == windlass_engine::Record::Lost).count();
@@ -112,11 +150,7 @@ impl Turner {
             reply.failed(RuntimeError::unavailable("the database does not answer: ask again"));
         }
         self.loading.insert(run, kept);
-        let core = Arc::clone(&self.core);
-        self.core.spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            crate::loader::load(core, tenant, run, Recover::Yes).await;
-        });
+        self.begin_load(Load { tenant, run, recover: Recover::Yes, after: Some(AGAIN_AFTER) });
     }
 
     pub(super) fn not_loaded(&mut self, run: RunId, error: &LoadError) {

@@ -15,6 +15,9 @@ use crate::live_run::LiveRun;
 use crate::metrics::add;
 use crate::views::RunView;
 
+/// Places of a table that are kept though nothing is in them.
+const ROOM_KEPT: usize = 4_096;
+
 impl Turner {
     pub(super) fn arm(&mut self, run: RunId) {
         let Some(live) = self.runs.get(&run) else { return };
@@ -92,7 +95,7 @@ impl Turner {
         let live = self.runs.remove(&run)?;
         self.timers.forget(run);
         self.core.metrics.gauges().runs_in_memory.add(-1);
-        Some(live)
+        Some(*live)
     }
 
     pub(super) fn fire_timers(&mut self) {
@@ -126,16 +129,31 @@ impl Turner {
             self.running.pop_front();
             self.show_active(run);
         }
-        let keep = self.core.settings.runs_in_memory_max / self.core.turners();
-        while let Some((since, run)) = self.idle.front().copied() {
-            let crowded = self.runs.len() > keep;
-            if !crowded && now.duration_since(since) < self.core.settings.idle {
+        // Those that stay go to the end, and are not asked twice.
+        for _ in 0..self.idle.len() {
+            let Some((since, run)) = self.idle.front().copied() else { break };
+            if !self.is_crowded() && now.duration_since(since) < self.core.settings.idle {
                 break;
             }
             self.idle.pop_front();
             if self.runs.get(&run).is_some_and(|live| live.idle_since == Some(since)) {
                 self.evict(run);
             }
+        }
+        self.give_room_back();
+    }
+
+    /// What a crowd needed is not kept once it has gone.
+    fn give_room_back(&mut self) {
+        let much = |room: usize, used: usize| room > ROOM_KEPT && room / 8 > used;
+        if much(self.runs.capacity(), self.runs.len()) {
+            self.runs.shrink_to(ROOM_KEPT);
+        }
+        if much(self.loading.capacity(), self.loading.len()) {
+            self.loading.shrink_to(ROOM_KEPT);
+        }
+        if much(self.idle.capacity(), self.idle.len()) {
+            self.idle.shrink_to(ROOM_KEPT);
         }
     }
 
@@ -148,10 +166,18 @@ impl Turner {
         }
     }
 
-    /// A run whose next timer is near stays: it would be read again at once.
+    /// Whether there are more runs than memory is meant for.
+    fn is_crowded(&self) -> bool {
+        self.runs.len() > self.core.settings.runs_in_memory_max / self.core.turners()
+    }
+
+    /// A run whose next timer is near stays: it would be read again at once. In a crowd only those stay whose timers
+    /// the next looks at the database would come too late for.
     pub(super) fn evict(&mut self, run: RunId) {
+        let settings = &self.core.settings;
+        let near = if self.is_crowded() { settings.timer_near.min(settings.scan * 2) } else { settings.timer_near };
+        let near = self.core.now().after(near);
         let Some(live) = self.runs.get_mut(&run) else { return };
-        let near = self.core.now().after(self.core.settings.timer_near);
         if live.run.next_timer().is_some_and(|due| due <= near) || !live.pending.is_empty() {
             let now = Instant::now();
             live.idle_since = Some(now);

@@ -4,6 +4,12 @@
 update timers set due_at = {later} where run_id = {waiting};
 -- timer_is_fold waiting
 
+insert into run_labels select tenant_key, 'label:x', 'y', {nobody} from runs where id = {plain};
+-- label_of_run nobody
+
+update runs set key = 'lost' where id = {asking};
+-- run_is_found_by_its_key asking
+
 update timers set run_id = {plain} where run_id = {waiting};
 -- timer_of_waiting_run plain
 

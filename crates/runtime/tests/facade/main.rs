@@ -1,5 +1,6 @@
 //! The runtime through its facade, on every database.
 
+mod crowds;
 mod harness;
 mod nodes;
 mod queue;
@@ -34,6 +35,8 @@ on_every_database! {
         events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
     speed: ten_steps;
+    crowds: a_crowd_of_naps_is_woken, a_crowd_is_loaded_by_and_by, a_run_without_end_stops_with_its_server,
+        a_long_journal_is_folded;
     verify: a_damaged_database_is_told_how, a_journal_that_went_wrong_is_told, what_is_unfinished_or_too_little_is_told;
     queue: runs_above_the_bound_wait_their_turn, the_higher_priority_goes_first, tenants_take_turns,
         a_tenant_at_its_bound_waits_alone, queued_runs_can_be_stopped_paused_and_told, a_full_queue_refuses,

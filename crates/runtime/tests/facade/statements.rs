@@ -33,11 +33,12 @@ const OF_ALL_TENANTS: &[(&str, &str)] = &[
     ("t.lane_id = u.lane_id", "a commit's own lane"),
     ("from journal_other", "whether a new partition's rows lie elsewhere already"),
     ("from task_leases where lease_until", "the sweep of claims that ran out, for all tenants"),
+    ("from task_leases order by lease_until", "when it is due, for all tenants"),
     ("from run_backlog", "whose turn it is: one look over the tenants that wait"),
 ];
 
 /// Tables that grow: reading one of them from end to end is a mistake.
-const LARGE: [&str; 12] = [
+const LARGE: [&str; 13] = [
     "runs",
     "journal",
     "tasks",
@@ -48,6 +49,7 @@ const LARGE: [&str; 12] = [
     "events",
     "blobs",
     "run_backlog",
+    "run_labels",
     "idempotency_keys",
     "state_values",
 ];
@@ -56,12 +58,12 @@ const LARGE: [&str; 12] = [
 const SWEEPS: &[(&str, &str)] = &[
     ("select tenant_key, count(*) from run_backlog", "counts all of the queue, at most a twentieth of the time"),
     ("from task_leases where lease_until", "claimed tasks only; an index would make every heartbeat write it"),
+    ("from task_leases order by lease_until", "the same, when the next one is due and every five seconds"),
 ];
 
 /// Statements whose index has columns in between that they do not name, and why.
 const PASSING_OVER: &[(&str, &str)] = &[
     ("from journal_other", "asked once for each new partition, of a table that is empty but for damage"),
-    ("from timers where lane_id = $1 and run_id = $2", "asked when a run is loaded: reads the timers of its lane"),
     ("r.status in ('queued', 'paused') and r.started_at is null", "reads the open runs of a lane that was taken over"),
 ];
 

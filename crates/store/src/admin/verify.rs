@@ -134,6 +134,17 @@ pub static RULES: &[Rule] = &[
         "select x.run_id, x.path from event_waits x {run} where r.id is null or r.status in {final}",
     ),
     always(
+        "label_of_run",
+        "what runs are found by is of runs that are there",
+        "select x.run_id, x.name from run_labels x {run} where r.id is null",
+    ),
+    always(
+        "run_is_found_by_its_key",
+        "a run with a key is found by it",
+        "select r.id, r.key from runs r where r.key is not null and not exists (select 1 from run_labels l \
+         where l.tenant_key = r.tenant_key and l.name = 'key' and l.value = r.key and l.run_id = r.id)",
+    ),
+    always(
         "value_ref_of_run",
         "a large value is referred to by a run that is there",
         "select x.run_id, 'no such run' from blob_refs x {run} where r.id is null",

@@ -7,8 +7,9 @@
 use windlass_engine::status::TaskStatus;
 
 use crate::{
-    committer::commit::{NewRun, NewTask, RowChange, RunCommit, RunUpdate},
+    committer::commit::{NewRun, NewTask, RowChange, RunChange, RunCommit, RunUpdate},
     database::Value,
+    run_lists::{KEY_NAME, label_name},
 };
 
 /// One statement of a commit.
@@ -18,6 +19,7 @@ pub(crate) enum Op {
     // Before the run: who claims from the backlog locks its row first, too.
     DeleteBacklog,
     InsertRun,
+    PutRunLabel,
     UpdateRun,
     DeleteTimer,
     InsertTimer,
@@ -109,6 +111,11 @@ pub(crate) static FORMS: &[Form] = &[
             ],
             tail: "",
         },
+    },
+    Form {
+        op: Op::PutRunLabel,
+        table: "run_labels",
+        shape: Shape::Insert { columns: &[KEY, ("name", "text"), ("value", "text"), RUN], tail: "" },
     },
     Form {
         op: Op::UpdateRun,
@@ -422,11 +429,12 @@ fn expect(first: usize) -> String {
 pub(crate) fn any_order(op: Op) -> bool {
     use Op::{
         DeleteActiveStep, DeleteTask, DeleteTaskLease, DeleteTimer, InsertRun, InsertTimer, OpenTask, PutActiveStep,
-        PutTaskAnswer, PutTaskLease, UpdateRun,
+        PutRunLabel, PutTaskAnswer, PutTaskLease, UpdateRun,
     };
     matches!(
         op,
         InsertRun
+            | PutRunLabel
             | UpdateRun
             | DeleteTimer
             | InsertTimer
@@ -590,6 +598,13 @@ pub(crate) fn fold_update(row: &mut [Value], update: Vec<Value>) {
     }
 }
 
+/// The names and values that a run is found by: its key and its labels.
+pub(crate) fn found_by(key: Option<&str>, labels: Option<&serde_json::Value>) -> Vec<(String, String)> {
+    let labels = labels.and_then(serde_json::Value::as_object).into_iter().flatten();
+    let labels = labels.filter_map(|(name, value)| Some((label_name(name), value.as_str()?.to_owned())));
+    key.map(|key| (KEY_NAME.to_owned(), key.to_owned())).into_iter().chain(labels).collect()
+}
+
 /// The statements of a commit beside its run and its journal. `at` is the time that touched blobs get.
 pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp, mut each: impl FnMut(Lowered)) {
     let tenant = Value::from(commit.tenant);
@@ -610,6 +625,11 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
                 values: vec![lane.clone(), Value::Instant(new), run.clone(), tenant.clone()],
                 fold: FoldKey::Row("timers", commit.run.uuid(), new.micros().to_be_bytes().to_vec()),
             });
+        }
+    }
+    if let RunChange::Insert(new, _) = &commit.change {
+        for (name, value) in found_by(new.key.as_deref(), new.labels.as_ref()) {
+            each(lowered(Op::PutRunLabel, vec![tenant.clone(), name.into(), value.into(), run.clone()]));
         }
     }
     for row in &commit.rows {

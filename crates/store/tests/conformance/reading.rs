@@ -102,8 +102,9 @@ async fn a_journal_is_read_in_pages(fixture: Fixture) {
         seqs.extend(page.iter().map(|entry| entry.seq));
     }
     assert_eq!(seqs, (1..=50).collect::<Vec<_>>());
-    let kinds = store.journal_kinds(TENANT, run, &["step", "none"]).await.expect("kinds");
-    assert_eq!(kinds["step"].seq, 50);
+    let (first, last) = store.journal_first_and_last(TENANT, run).await.expect("ends").expect("a journal");
+    assert_eq!((first.seq, last.seq), (1, 50));
+    assert_eq!(store.journal_first_and_last(TENANT, run_id()).await.expect("ends"), None);
     assert_eq!(store.journal_of_kind(TENANT, run, "step", (45, 3)).await.expect("steps").len(), 3);
     assert_eq!(store.journal_ends(TENANT, &[run, run_id()]).await.expect("ends"), [(run, 50)].into());
 }

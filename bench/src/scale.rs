@@ -1,0 +1,281 @@
+//! Stores as they are after years: so many finished runs are generated, and the real server is measured on them.
+//!
+//! What must not depend on how many runs there are: from start to ready, pages of lists with each filter, a run and its
+//! parts, and what a step costs.
+
+pub mod generate;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use windlass_definition::Timestamp;
+use windlass_engine::id::RunId;
+use windlass_store::{Location, Store, StoreOptions};
+use windlass_testkit::OwnPostgres;
+
+use crate::{
+    document,
+    http::Connection,
+    load::{self, Load, Until},
+    machine::{Machine, commit},
+    options::{Kind, Scale},
+    progress::Progress,
+    report::{Context, Figures, Report, figure},
+    server::{Database, Recipe, Server, program, start_path},
+};
+
+/// How often each page is asked for.
+const ASKED: usize = 20;
+/// Runs that are opened, spread over all of them.
+const OPENED: u64 = 20;
+/// Steps of the runs that are started.
+const STEPS: u32 = 10;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Generates stores and measures them; whether everything completed as it should.
+///
+/// # Errors
+/// Something could not be measured.
+pub async fn measure(options: &Scale) -> Result<bool> {
+    let program = program(&options.common.program)?;
+    fs::create_dir_all(&options.common.folder)?;
+    let folder = tempfile::tempdir_in(&options.common.folder)?;
+    let context = Context { commit: commit(), machine: Machine::here(), settings: options.settings() };
+    let mut report = Report::new(context);
+    let log = folder.path().join("server.log");
+    if options.common.wants_database(Kind::Sqlite) {
+        let data = folder.path().join("data");
+        let recipe = Recipe { program: program.clone(), database: Database::Sqlite(data.clone()), log: log.clone() };
+        let measured = Scaled { options, report: &mut report, recipe }.measure().await;
+        keep_log(&log, measured)?;
+        fs::remove_dir_all(data)?;
+    }
+    if options.common.wants_database(Kind::Postgres) {
+        let postgres = OwnPostgres::start("-c max_wal_size=4GB")?;
+        let recipe = Recipe { program, database: Database::Postgres(postgres.url()), log: log.clone() };
+        let measured = Scaled { options, report: &mut report, recipe }.measure().await;
+        keep_log(&log, measured)?;
+    }
+    eprintln!("\n{}", report.table());
+    Ok(!report.has_failures())
+}
+
+/// What the server said is part of why something failed.
+fn keep_log(log: &Path, measured: Result<()>) -> Result<()> {
+    measured.with_context(|| {
+        let said = fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        format!("the server said last:\n{}", lines[lines.len().saturating_sub(10)..].join("\n"))
+    })
+}
+
+struct Scaled<'a> {
+    options: &'a Scale,
+    report: &'a mut Report,
+    recipe: Recipe,
+}
+
+impl Scaled<'_> {
+    async fn measure(mut self) -> Result<()> {
+        let server = self.recipe.start()?;
+        for document in generate::documents() {
+            server.deploy(&document).await?;
+        }
+        self.work(&server, "10-step runs, empty store").await?;
+        server.stop()?;
+        let now = self.generate().await?;
+        self.starts()?;
+        let server = self.recipe.start()?;
+        self.pages(&server, now).await?;
+        self.opened(&server, now).await?;
+        self.work(&server, "10-step runs, full store").await?;
+        let (memory, _) = server.process.memory_bytes()?;
+        self.add("server, full store", vec![("memory_mib", mib(memory)), ("disk_mib", mib(self.disk_bytes().await?))])?;
+        server.stop()
+    }
+
+    fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
+        Ok(self.report.add(what, self.recipe.database.name(), figures)?)
+    }
+
+    /// Fills the store, and gives the time before which all its runs lie.
+    async fn generate(&mut self) -> Result<Timestamp> {
+        let location = match &self.recipe.database {
+            Database::Sqlite(folder) => Location::Sqlite { data_dir: folder.clone() },
+            Database::Postgres(url) => Location::Postgres { url: url.clone() },
+        };
+        let store = Store::open(StoreOptions::new(location)).await?;
+        let (now, begun) = (store.now(), Instant::now());
+        generate::fill(&store, self.options.runs).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        store.close().await;
+        if let Database::Postgres(url) = &self.recipe.database {
+            // What autovacuum does to a table that grew over a month.
+            Progress::say("vacuum and analyze");
+            client(url).await?.batch_execute("vacuum analyze").await?;
+        }
+        let disk = self.disk_bytes().await?;
+        let runs = self.options.runs;
+        let figures = vec![
+            ("runs", json!(runs)),
+            ("runs_per_s", figure(runs as f64 / seconds)),
+            ("disk_mib", mib(disk)),
+            ("bytes_per_run", figure(disk as f64 / runs.max(1) as f64)),
+        ];
+        self.add("generated", figures)?;
+        Ok(now)
+    }
+
+    async fn disk_bytes(&self) -> Result<u64> {
+        match &self.recipe.database {
+            Database::Sqlite(folder) => {
+                let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
+                sizes.sum::<Result<u64>>()
+            }
+            Database::Postgres(url) => {
+                let row = client(url).await?.query_one("select pg_database_size(current_database())", &[]).await?;
+                Ok(row.get::<_, i64>(0).unsigned_abs())
+            }
+        }
+    }
+
+    fn starts(&mut self) -> Result<()> {
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            let server = self.recipe.start()?;
+            taken.push(server.ready_after.as_secs_f64() * 1e3);
+            server.stop()?;
+        }
+        // The first one finds nothing of the store in memory that generating it did not leave there.
+        let figures = vec![("first_ms", figure(taken[0])), ("later_ms", figure(taken[1].min(taken[2])))];
+        self.add("start to ready, full store", figures)
+    }
+
+    async fn work(&mut self, server: &Server, what: &str) -> Result<()> {
+        let document = document::sequence(STEPS);
+        server.deploy(&document).await?;
+        let cpu = server.process.cpu()?;
+        let load = Load {
+            what: format!("{}: {what}", self.recipe.database.name()),
+            address: server.target.address,
+            request: server.target.request("POST", &start_path(&document.name), document::BODY).into(),
+            expected: load::COMPLETED.into(),
+            clients: self.options.clients,
+            until: Until::Elapsed(Duration::from_secs(self.options.seconds)),
+            patience: PATIENCE,
+        };
+        let measured = load::run(load).await?;
+        let cpu = (server.process.cpu()? - cpu).as_secs_f64();
+        let steps = measured.requests * u64::from(STEPS);
+        let figures = vec![
+            ("runs_per_s", figure(measured.per_second())),
+            ("steps_per_s", figure(measured.per_second() * f64::from(STEPS))),
+            ("p50_ms", figure(measured.latency_ms(0.5))),
+            ("p99_ms", figure(measured.latency_ms(0.99))),
+            ("cpu_s_per_1000_steps", figure(cpu * 1_000.0 / steps.max(1) as f64)),
+            ("failures", json!(measured.failures)),
+        ];
+        self.add(what, figures)
+    }
+
+    /// Pages of lists: what people look at, and what has nothing to show, which is where a list without its index reads
+    /// everything.
+    async fn pages(&mut self, server: &Server, now: Timestamp) -> Result<()> {
+        let runs = self.options.runs;
+        let cursor = |share: f64| {
+            let at = generate::created_at(now, (runs as f64 * share) as u64, runs);
+            RunId::from_parts(at.micros().max(0).unsigned_abs() / 1_000, [0; 10])
+        };
+        let (middle, early) = (cursor(0.5), cursor(0.02));
+        let (busy, rare) = (generate::workflow_name(0), generate::RARE);
+        let order = runs / 20 * 10;
+        for (what, query) in [
+            ("all, first", String::new()),
+            ("all, 500 rows", "limit=500".to_owned()),
+            ("all, in the middle", format!("after={middle}")),
+            ("failed", "status=failed".to_owned()),
+            ("failed, near the end", format!("status=failed&after={early}")),
+            ("cancelled", "status=cancelled".to_owned()),
+            ("completed", "status=completed".to_owned()),
+            ("running (none)", "status=running".to_owned()),
+            ("waiting (none)", "status=waiting".to_owned()),
+            ("timed out (none)", "status=timed_out".to_owned()),
+            ("all but completed", "status=queued,running,waiting,paused,compensating,failed,cancelled".to_owned()),
+            ("one workflow", format!("workflow={busy}")),
+            ("one workflow, failed", format!("workflow={busy}&status=failed")),
+            ("a rare workflow", format!("workflow={rare}")),
+            ("a rare workflow, failed (none)", format!("workflow={rare}&status=failed")),
+            ("no such workflow", "workflow=nothing".to_owned()),
+            ("a key", format!("key=A-{order:09}")),
+            ("no such key", "key=nothing".to_owned()),
+            ("a label", format!("label=customer:c-{}", order % 50_000)),
+            ("no such label", "label=customer:nobody".to_owned()),
+            ("no such parent", format!("parent={middle}")),
+        ] {
+            let path = if query.is_empty() { "/runs".to_owned() } else { format!("/runs?{query}") };
+            self.page(server, &format!("list: {what}"), vec![path; ASKED]).await?;
+        }
+        Ok(())
+    }
+
+    /// A run and its parts, of runs that lie anywhere.
+    async fn opened(&mut self, server: &Server, now: Timestamp) -> Result<()> {
+        let runs = self.options.runs;
+        let mut ids = Vec::new();
+        for place in 1..=OPENED {
+            let at = generate::created_at(now, runs * place / OPENED, runs);
+            let cursor = RunId::from_parts(at.micros().max(0).unsigned_abs() / 1_000, [0; 10]);
+            let page = server.target.ask("GET", &format!("/runs?limit=1&after={cursor}"), "").await?;
+            let page: serde_json::Value = serde_json::from_slice(&page)?;
+            ids.extend(page["items"][0]["id"].as_str().map(str::to_owned));
+        }
+        ensure!(!ids.is_empty(), "no run is there to be opened");
+        for (what, rest) in [("a run", ""), ("its steps", "/steps"), ("its journal", "/journal")] {
+            let paths = ids.iter().map(|id| format!("/runs/{id}{rest}")).collect();
+            self.page(server, &format!("open: {what}"), paths).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(&mut self, server: &Server, what: &str, paths: Vec<String>) -> Result<()> {
+        let mut connection = Connection::open(server.target.address).await?;
+        let (mut taken, mut failures, mut bytes) = (Vec::new(), 0, 0);
+        for path in paths {
+            let request = server.target.request("GET", &path, "");
+            let begun = Instant::now();
+            let answer = connection.send(&request).await?;
+            taken.push(begun.elapsed().as_secs_f64() * 1e3);
+            bytes = answer.body.len();
+            if answer.status != 200 {
+                failures += 1;
+                eprintln!("bench: {path}: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+            }
+        }
+        let first = taken[0];
+        taken.sort_by(f64::total_cmp);
+        let figures = vec![
+            ("first_ms", figure(first)),
+            ("p50_ms", figure(taken[taken.len() / 2])),
+            ("max_ms", figure(taken[taken.len() - 1])),
+            ("bytes", json!(bytes)),
+            ("failures", json!(failures)),
+        ];
+        self.add(what, figures)
+    }
+}
+
+/// A session beside the server's.
+async fn client(url: &str) -> Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn mib(bytes: u64) -> serde_json::Value {
+    figure(bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,22 @@
+//! A run that is over as one commit: for stores that are filled to be measured, not by running anything.
+
+use windlass_engine::{Entry, Run};
+use windlass_store::{LaneId, RunChange, RunCommit};
+
+use crate::{
+    live_run::{ending, new_run, write_journal},
+    settings::Settings,
+};
+
+/// The commit that writes a run which is over, with all of its journal: the rows are those that its transitions would
+/// have left behind one by one.
+///
+/// `entries` are all that the engine gave for it, in order; `definition_hash` is the content hash of its plan.
+pub fn finished_run(run: &Run, definition_hash: [u8; 32], entries: &[Entry], lane: LaneId) -> RunCommit {
+    let mut commit = RunCommit::new(run.info().tenant, run.id(), lane);
+    let new = new_run(run, definition_hash, ending(run));
+    commit.change = RunChange::Insert(Box::new(new), None);
+    let blob_bytes_min = Settings::default().blob_bytes_min;
+    entries.iter().for_each(|entry| write_journal(entry, blob_bytes_min, &mut commit));
+    commit
+}

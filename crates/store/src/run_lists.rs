@@ -1,0 +1,354 @@
+//! Lists of runs: pages by id, newest first, each read off an index however many runs there are.
+//!
+//! A list is a union of branches, each of which one index gives in the order of the page: what has a key or a label by
+//! `run_labels`, what is open by its lane and status, what ended badly by its status, all else by its id. Statuses
+//! stand in the text, not in parameters: only then can a database know that a partial index has them all.
+//! Invariant: a branch reads no more rows than its page has, apart from those that conditions beside its index leave
+//! out.
+
+use windlass_definition::time::Timestamp;
+use windlass_engine::{
+    id::{RunId, TenantKey},
+    status::RunStatus,
+};
+
+use crate::{
+    Dialect, RunMode, RunRow, StoreError,
+    database::Value,
+    runs::{COLUMNS, PAGE_RUNS_MAX, run},
+    store::Store,
+};
+
+/// Up to how many runs a total is exact.
+pub const COUNT_MAX: i64 = 10_000;
+
+/// The name under which `run_labels` has the `key:` of a run.
+pub(crate) const KEY_NAME: &str = "key";
+
+/// The name under which `run_labels` has a label.
+pub(crate) fn label_name(label: &str) -> String {
+    format!("label:{label}")
+}
+
+/// Which runs a list shows: all conditions hold.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// One of these statuses; empty for all.
+    pub statuses: Vec<RunStatus>,
+    /// Of that workflow.
+    pub workflow: Option<String>,
+    /// With that `key:`.
+    pub key: Option<String>,
+    /// With that label of that value.
+    pub labels: Vec<(String, String)>,
+    /// Started by that run.
+    pub parent: Option<RunId>,
+    /// In that mode.
+    pub mode: Option<RunMode>,
+    /// Made at or after.
+    pub since: Option<Timestamp>,
+    /// Made before.
+    pub until: Option<Timestamp>,
+    /// Only runs that are older than this one: the last of the page before.
+    pub after: Option<RunId>,
+}
+
+/// A total that is exact as long as it is small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    Exactly(i64),
+    /// More than this.
+    MoreThan(i64),
+}
+
+/// The first id of a run that is made at that time: a run's id is its time of birth.
+pub(crate) fn first_id(at: Timestamp) -> Value {
+    let ms = u128::from(at.micros().max(0).unsigned_abs() / 1_000);
+    Value::Uuid(uuid::Uuid::from_u128(ms << 80))
+}
+
+/// The statement of a list and its parameters.
+pub(crate) struct Query {
+    pub sql: String,
+    pub params: Vec<Value>,
+}
+
+impl Query {
+    /// A list in that dialect that gives `columns` of `limit` runs, newest first.
+    pub(crate) fn of(tenant: TenantKey, filter: &RunFilter, dialect: Dialect, (columns, limit): (&str, i64)) -> Query {
+        let mut query = Query { sql: String::new(), params: vec![tenant.into()] };
+        let columns: Vec<String> = columns.split(", ").map(|column| format!("r.{column}")).collect();
+        let mut labels: Vec<(String, &str)> =
+            filter.labels.iter().map(|(name, value)| (label_name(name), value.as_str())).collect();
+        labels.extend(filter.key.as_deref().map(|key| (KEY_NAME.to_owned(), key)));
+        // One of them finds the runs, the key if there is one; the others are asked of each.
+        let found_by = labels.pop().map(|(name, value)| (query.given(name), query.given(value)));
+        let id = if found_by.is_some() { "l.run_id" } else { "r.id" };
+        let mut conditions = String::new();
+        for (name, value) in labels {
+            let (name, value) = (query.given(name), query.given(value));
+            conditions.push_str(&format!(
+                " and exists (select 1 from run_labels o where o.tenant_key = $1 and o.name = {name} \
+                 and o.value = {value} and o.run_id = {id})"
+            ));
+        }
+        for (condition, value) in plain_conditions(filter, id) {
+            let value = query.given(value);
+            conditions.push_str(&format!(" and {condition} {value}"));
+        }
+        let end = format!("order by {id} desc limit {}", query.given(limit));
+        let page = Page { columns: columns.join(", "), conditions, end };
+        let mut statuses = filter.statuses.clone();
+        statuses.sort_unstable_by_key(|status| status.as_str());
+        statuses.dedup();
+        query.sql = match found_by {
+            Some(label) => page.of_label(&statuses, dialect, label),
+            // Few runs have one parent.
+            None if statuses.is_empty() || filter.parent.is_some() => page.of_any(&statuses),
+            None => page.of_statuses(&statuses, dialect),
+        };
+        query
+    }
+
+    /// The place of a parameter.
+    fn given(&mut self, value: impl Into<Value>) -> String {
+        self.params.push(value.into());
+        format!("${}", self.params.len())
+    }
+}
+
+/// What the branches of a list have in common.
+struct Page {
+    columns: String,
+    conditions: String,
+    end: String,
+}
+
+impl Page {
+    fn from(&self, source: &str, status: &str) -> String {
+        let Page { columns, conditions, end } = self;
+        format!("select {columns} from {source}{status}{conditions} {end}")
+    }
+
+    fn of_any(&self, statuses: &[RunStatus]) -> String {
+        self.from("runs r where r.tenant_key = $1", &is_one_of(statuses))
+    }
+
+    fn of_label(&self, statuses: &[RunStatus], dialect: Dialect, (name, value): (String, String)) -> String {
+        // SQLite keeps to the order in which tables of a cross join are named.
+        let join = dialect.pick("cross join", "join");
+        let source = format!(
+            "run_labels l {join} runs r on r.tenant_key = l.tenant_key and r.id = l.run_id \
+             where l.tenant_key = $1 and l.name = {name} and l.value = {value}"
+        );
+        self.from(&source, &is_one_of(statuses))
+    }
+
+    fn of_statuses(&self, statuses: &[RunStatus], dialect: Dialect) -> String {
+        let branches: Vec<String> = statuses.iter().map(|status| self.of_status(*status, dialect)).collect();
+        match branches.as_slice() {
+            [only] => only.clone(),
+            all => {
+                let all: Vec<String> = all.iter().map(|branch| format!("select * from ({branch}) b")).collect();
+                format!("select * from ({}) r {}", all.join(" union all "), self.end)
+            }
+        }
+    }
+
+    fn of_status(&self, status: RunStatus, dialect: Dialect) -> String {
+        let is = is_one_of(&[status]);
+        let bad = status.is_final() && status != RunStatus::Completed;
+        match (status.is_final(), dialect) {
+            // Without statistics it would take the index by workflow, and look at each of its runs.
+            (true, Dialect::Sqlite) if bad => {
+                self.from("runs r indexed by runs_ended_badly where r.tenant_key = $1", &is)
+            }
+            (true, _) => self.from("runs r where r.tenant_key = $1", &is),
+            // It has one lane.
+            (false, Dialect::Sqlite) => self.from("runs r where r.lane_id = 1 and r.tenant_key = $1", &is),
+            (false, Dialect::Postgres) => {
+                let of_lane = self.from("runs r where r.lane_id = lanes.id and r.tenant_key = $1", &is);
+                format!("select r.* from lanes cross join lateral ({of_lane}) r {}", self.end)
+            }
+        }
+    }
+}
+
+/// The status as a condition; nothing for all.
+fn is_one_of(statuses: &[RunStatus]) -> String {
+    let words: Vec<String> = statuses.iter().map(|status| format!("r.status = '{}'", status.as_str())).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [only] => format!(" and {only}"),
+        all => format!(" and ({})", all.join(" or ")),
+    }
+}
+
+/// Conditions on a run's own columns, each with what it is compared with; `id` is where its id is read.
+fn plain_conditions(filter: &RunFilter, id: &str) -> Vec<(String, Value)> {
+    let mut conditions = Vec::new();
+    let mut add = |condition: String, value: Option<Value>| conditions.extend(value.map(|value| (condition, value)));
+    add("r.workflow =".to_owned(), filter.workflow.as_ref().map(Value::from));
+    add("r.parent_run_id =".to_owned(), filter.parent.map(Value::from));
+    add("r.mode =".to_owned(), filter.mode.map(|mode| mode.as_str().into()));
+    add(format!("{id} >="), filter.since.map(first_id));
+    add(format!("{id} <"), filter.until.map(first_id));
+    add(format!("{id} <"), filter.after.map(Value::from));
+    conditions
+}
+
+impl Store {
+    /// A page of runs, newest first. The next page is the one `after` the last run of this one.
+    pub async fn list_runs(
+        &self,
+        tenant: TenantKey,
+        filter: &RunFilter,
+        limit: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let page = (COLUMNS, limit.clamp(1, PAGE_RUNS_MAX));
+        let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), page);
+        self.database().query(sql, params).await?.iter().map(run).collect()
+    }
+
+    /// How many runs a list has: exact up to [`COUNT_MAX`].
+    pub async fn count_runs(&self, tenant: TenantKey, filter: &RunFilter) -> Result<Count, StoreError> {
+        let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), ("id", COUNT_MAX + 1));
+        let rows = self.database().query(format!("select count(*) from ({sql}) as few"), params).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        Ok(if count > COUNT_MAX { Count::MoreThan(COUNT_MAX) } else { Count::Exactly(count) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Location, StoreOptions};
+
+    const TENANT: TenantKey = TenantKey::DEFAULT;
+    /// Enough that no plan is chosen because the table is small.
+    const RUNS: u32 = 30_000;
+    const COLUMNS_OF_FILL: &str = "tenant_key, id, lane_id, workflow, definition_hash, status, mode, priority, \
+                                   parent_run_id, depth, created_at, journal_bytes";
+    const STATUS_OF_FILL: &str = "case when n % 25 = 0 then 'failed' when n % 997 = 0 then 'running' \
+                                  when n % 999 = 0 then 'waiting' else 'completed' end";
+
+    /// A store with runs as they lie in a grown one: most are completed, few are open.
+    async fn filled(location: Location) -> Store {
+        let store = Store::open(StoreOptions::new(location)).await.expect("the store opens");
+        let fill = match store.database().dialect() {
+            Dialect::Sqlite => format!(
+                "with recursive m (n) as (select 1 union all select n + 1 from m where n < {RUNS}) \
+                 insert into runs ({COLUMNS_OF_FILL}) select 1, cast(printf('%016d', n) as blob), 1, 'w' || n % 10, \
+                 x'00', {STATUS_OF_FILL}, 'production', 0, \
+                 case when n % 100 = 0 then cast(printf('%016d', n / 7) as blob) end, 0, 't', 0 from m"
+            ),
+            Dialect::Postgres => format!(
+                "insert into runs ({COLUMNS_OF_FILL}) select 1, lpad(to_hex(n), 32, '0')::uuid, l.id, 'w' || n % 10, \
+                 '\\x00', {STATUS_OF_FILL}, 'production', 0, \
+                 case when n % 100 = 0 then lpad(to_hex(n / 7), 32, '0')::uuid end, 0, now(), 0 \
+                 from generate_series(1, {RUNS}) n, (select min(id) as id from lanes) l"
+            ),
+        };
+        store.database().execute(fill, vec![]).await.expect("runs");
+        let labels = "insert into run_labels (tenant_key, name, value, run_id) \
+                      select tenant_key, 'key', workflow, id from runs where status <> 'completed'";
+        store.database().execute(labels, vec![]).await.expect("labels");
+        if store.is_shared() {
+            store.database().execute("analyze runs, run_labels, lanes", vec![]).await.expect("statistics");
+        }
+        store
+    }
+
+    /// A parameter as text of PostgreSQL, whose `explain` takes none.
+    fn literal(value: &Value) -> String {
+        match value {
+            Value::Int(number) => number.to_string(),
+            Value::Uuid(id) => format!("'{id}'::uuid"),
+            Value::Text(text) => format!("'{text}'"),
+            other => panic!("no list has {other:?}"),
+        }
+    }
+
+    async fn plan(store: &Store, filter: &RunFilter) -> String {
+        let dialect = store.database().dialect();
+        let Query { mut sql, params } = Query::of(TENANT, filter, dialect, (COLUMNS, 51));
+        let (rows, column) = match dialect {
+            Dialect::Sqlite => (store.database().query(format!("explain query plan {sql}"), params).await, 3),
+            Dialect::Postgres => {
+                for (place, value) in params.iter().enumerate().rev() {
+                    sql = sql.replace(&format!("${}", place + 1), &literal(value));
+                }
+                (store.database().query(format!("explain (costs off) {sql}"), vec![]).await, 0)
+            }
+        };
+        let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
+        rows.iter().map(|row| row.text(column).unwrap().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Filters, and the indexes that their pages are read off.
+    fn cases() -> Vec<(RunFilter, &'static [&'static str])> {
+        let all = RunFilter::default;
+        let of = |statuses: &[RunStatus]| RunFilter { statuses: statuses.to_vec(), ..RunFilter::default() };
+        let workflow = || Some("w3".to_owned());
+        let after = Some(RunId::new(uuid::Uuid::from_u128(7)));
+        vec![
+            (all(), &["the id"]),
+            (RunFilter { after, ..all() }, &["the id"]),
+            (of(&[RunStatus::Completed]), &["the id"]),
+            (of(&[RunStatus::Failed]), &["runs_ended_badly"]),
+            (RunFilter { after, ..of(&[RunStatus::Failed]) }, &["runs_ended_badly"]),
+            (of(&[RunStatus::TimedOut]), &["runs_ended_badly"]),
+            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Failed]) }, &["runs_ended_badly"]),
+            (of(&[RunStatus::Running]), &["runs_open"]),
+            (RunFilter { after, ..of(&[RunStatus::Waiting]) }, &["runs_open"]),
+            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Running]) }, &["runs_open"]),
+            (of(&[RunStatus::Queued, RunStatus::Failed]), &["runs_open", "runs_ended_badly"]),
+            (RunFilter { workflow: workflow(), ..all() }, &["runs_by_workflow"]),
+            (RunFilter { workflow: workflow(), after, ..all() }, &["runs_by_workflow"]),
+            (RunFilter { parent: after, ..all() }, &["runs_by_parent"]),
+            (RunFilter { key: workflow(), ..all() }, &["the labels"]),
+            (RunFilter { key: workflow(), labels: vec![("a".to_owned(), "b".to_owned())], ..all() }, &["the labels"]),
+            (RunFilter { key: workflow(), after, ..of(&[RunStatus::Failed]) }, &["the labels"]),
+        ]
+    }
+
+    async fn check(store: &Store) {
+        let dialect = store.database().dialect();
+        let mut wrong = Vec::new();
+        for (filter, indexes) in cases() {
+            let plan = plan(store, &filter).await;
+            let reads_by = |index: &&str| {
+                let name = match *index {
+                    "the id" => dialect.pick("sqlite_autoindex_runs_1", "runs_pkey"),
+                    "the labels" => dialect.pick("SEARCH l USING PRIMARY KEY", "run_labels_pkey"),
+                    name => name,
+                };
+                plan.contains(name)
+            };
+            let all = indexes.iter().all(reads_by);
+            let reads_everything = ["SCAN r\n", "SCAN r ", "Seq Scan on runs"].iter().any(|scan| plan.contains(scan))
+                && !plan.contains("SCAN r USING INDEX");
+            // Several branches are merged; one comes in its order.
+            let sorts = filter.statuses.len() < 2 && ["TEMP B-TREE", "Sort"].iter().any(|sort| plan.contains(sort));
+            // The lanes' pages are merged, and PostgreSQL sorts the few runs of a key.
+            let merges = plan.contains("lanes") || (filter.key.is_some() && store.is_shared());
+            if !all || reads_everything || (sorts && !merges) {
+                wrong.push(format!("{filter:?} is not read off {indexes:?} alone:\n{plan}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    }
+
+    #[tokio::test]
+    async fn lists_are_read_off_an_index_on_sqlite() {
+        let dir = tempfile::tempdir().expect("a directory");
+        check(&filled(Location::Sqlite { data_dir: dir.path().join("data") }).await).await;
+    }
+
+    #[tokio::test]
+    async fn lists_are_read_off_an_index_on_postgres() {
+        let server = windlass_testkit::postgres().await;
+        check(&filled(Location::Postgres { url: server.url.clone() }).await).await;
+    }
+}
