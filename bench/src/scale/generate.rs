@@ -221,7 +221,7 @@ pub async fn fill(store: &Store, runs: u64) -> Result<()> {
             commits.push((commit, done));
         }
         next = until;
-        store.ready().await;
+        store.ready(TenantKey::DEFAULT).await;
         store.submit_all(commits);
         bar.show(written.load(Ordering::Relaxed));
         if let Some(error) = failure() {

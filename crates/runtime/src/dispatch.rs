@@ -101,17 +101,18 @@ impl Places {
 }
 
 /// Semaphores by key, each of the same size.
-struct Table<K> {
+#[derive(Debug)]
+pub(crate) struct Table<K> {
     size: usize,
     places: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
 impl<K: Eq + Hash> Table<K> {
-    fn new(size: usize) -> Table<K> {
+    pub(crate) fn new(size: usize) -> Table<K> {
         Table { size, places: Mutex::default() }
     }
 
-    fn get(&self, key: K) -> Arc<Semaphore> {
+    pub(crate) fn get(&self, key: K) -> Arc<Semaphore> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= PLACES_MAX {
             places.retain(|_, place| Arc::strong_count(place) > 1);

@@ -55,6 +55,7 @@ pub use request::{
     RunFilter, RunRequest, SettleRequest, SignalRequest, StartRequest, Started, Target, TaskFilter, TaskRequest,
     WorkflowFilter,
 };
+pub use runs::Watched;
 pub use runtime::Runtime;
 pub use settings::{RetainDefaults, Settings};
 pub use tasks::HeartbeatAnswer;

@@ -31,6 +31,14 @@ const QUICK: Duration = Duration::from_millis(100);
 /// Between two looks at whether a lane is still this node's.
 const OWNER_LOOK: Duration = Duration::from_secs(1);
 
+/// A run that was started, and the way to its end.
+#[derive(Debug)]
+pub struct Watched {
+    tenant: TenantKey,
+    run: RunId,
+    ended: Option<oneshot::Receiver<Arc<RunView>>>,
+}
+
 impl Runtime {
     /// Starts a run; answers once it is on disk.
     ///
@@ -51,17 +59,35 @@ impl Runtime {
         request: StartRequest,
         timeout: Duration,
     ) -> Result<(Started, Arc<RunView>), RuntimeError> {
+        let (started, watched) = self.start_watched(request).await?;
+        Ok((started, self.end_of(watched, timeout).await?))
+    }
+
+    /// Starts a run, and watches it from its first moment on; answers once it is on disk.
+    ///
+    /// # Errors
+    /// As [`Runtime::start`].
+    pub async fn start_watched(&self, request: StartRequest) -> Result<(Started, Watched), RuntimeError> {
         let tenant = request.tenant;
         let mut new = self.prepare(request).await?;
         let (watch, ended) = oneshot::channel();
         new.watch = Some(watch);
         let started = starts::launch(&self.core, new).await?;
-        if started.duplicate {
-            return Ok((started, self.wait(tenant, started.run, timeout).await?));
-        }
+        // Of a run that was there before, nobody tells.
+        let ended = (!started.duplicate).then_some(ended);
+        Ok((started, Watched { tenant, run: started.run, ended }))
+    }
+
+    /// Waits for the end of a watched run, or for what it answers, for at most that long.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn end_of(&self, watched: Watched, timeout: Duration) -> Result<Arc<RunView>, RuntimeError> {
+        let Watched { tenant, run, ended } = watched;
+        let Some(ended) = ended else { return self.wait(tenant, run, timeout).await };
         match tokio::time::timeout(timeout.min(QUICK), ended).await {
-            Ok(Ok(view)) => Ok((started, view)),
-            _ => Ok((started, self.wait(tenant, started.run, timeout.saturating_sub(QUICK)).await?)),
+            Ok(Ok(view)) => Ok(view),
+            _ => self.wait(tenant, run, timeout.saturating_sub(QUICK)).await,
         }
     }
 
@@ -70,8 +96,8 @@ impl Runtime {
         if core.is_draining() {
             return Err(RuntimeError::unavailable("the server is stopping: ask another one, or again"));
         }
-        core.store.ready().await;
         let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels, priority } = request;
+        core.store.ready(tenant).await;
         starts::check_priority(priority)?;
         let idempotency = idempotency_key.map(|given| {
             let name = match &target {

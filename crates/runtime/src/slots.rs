@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use windlass_definition::Timestamp;
 use windlass_engine::{
     Event, Start,
@@ -14,7 +15,7 @@ use windlass_engine::{
 };
 use windlass_store::{QueuedRun, SlotKey};
 
-use crate::{core::Core, error::RuntimeError, turner::Deliver};
+use crate::{core::Core, dispatch::Table, error::RuntimeError, turner::Deliver};
 
 /// Queued runs that one freed place looks through.
 const QUEUE_PAGE: i64 = 100;
@@ -22,10 +23,24 @@ const GROUPS_PAGE: i64 = 1_000;
 /// How long a place may wait for its run to begin.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Admissions run one after another in a process, so that the order of the queue is the order of admission.
-#[derive(Debug, Default)]
+/// Admissions of a tenant run one after another in a process, so that the order of the queue is the order of admission.
+#[derive(Debug)]
 pub(crate) struct Slots {
-    admitting: tokio::sync::Mutex<()>,
+    admitting: Table<TenantKey>,
+}
+
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots { admitting: Table::new(1) }
+    }
+}
+
+impl Slots {
+    /// Waits for this tenant's turn, and has it until what it gives is dropped.
+    async fn turn(&self, tenant: TenantKey) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.admitting.get(tenant).acquire_owned().await.ok()
+    }
 }
 
 /// What a run takes a place of.
@@ -58,7 +73,7 @@ impl Place {
 
 /// Takes a place, if one is free and nobody waits for it.
 pub(crate) async fn take(core: &Core, place: &Place, run: RunId) -> Result<bool, RuntimeError> {
-    let _turn = core.slots.admitting.lock().await;
+    let _turn = core.slots.turn(place.tenant).await;
     let waiting = core.store.queued_runs(place.tenant, &place.slot(), 1).await?;
     if !waiting.is_empty() {
         return Ok(false);
@@ -83,7 +98,7 @@ pub(crate) async fn admit(core: &Arc<Core>, place: &Place) {
 }
 
 async fn try_admit(core: &Arc<Core>, place: &Place) -> Result<(), RuntimeError> {
-    let _turn = core.slots.admitting.lock().await;
+    let _turn = core.slots.turn(place.tenant).await;
     let queued = core.store.queued_runs(place.tenant, &place.slot(), QUEUE_PAGE).await?;
     for waiting in queued {
         let run = waiting.run;

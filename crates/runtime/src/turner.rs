@@ -1,7 +1,8 @@
 //! A turner: the thread that owns the runs hashed to it and moves them.
 //!
 //! Nothing of a run is shared, so nothing of it is locked. A turner takes everything that is waiting for it at once,
-//! so that what it writes reaches the disk in one batch. It never waits for the database or for a step.
+//! so that what it writes reaches the disk in one batch. It never waits for the database or for a step. Where several
+//! tenants have something waiting, they take turns, in batches so small that nobody waits long for another's.
 //!
 //! Invariant: effects, answers and announcements of a transition come after its commit's acknowledgement.
 
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use windlass_engine::id::{ApprovalId, RunId, TenantKey};
 use windlass_engine::status::{RunStatus, StepStatus};
 use windlass_engine::{Event, Reject, Run, Start, Transition};
-use windlass_store::{CommitError, Committed, LaneId, RowChange, RunCommit};
+use windlass_store::{CommitError, Committed, FairQueue, LaneId, RowChange, RunCommit};
 
 use self::loading::Loads;
 use crate::backlog::Seat;
@@ -32,6 +33,8 @@ use crate::views::{RunView, StepView};
 
 /// Messages that a turner handles before it looks at its timers.
 const BATCH_MAX: usize = 4_096;
+/// How long it does so before what it wants written is handed over: nobody waits longer for the batch of another.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(5);
 /// Before a run is read again: a database that is away does not come back by being asked all the time.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Children that were told something before they began, remembered until they do.
@@ -52,6 +55,8 @@ pub(crate) enum Message {
     Deliver(Box<Deliver>),
     /// Commits are on disk, or are not: see [`Acks`].
     Acked,
+    /// One of them.
+    Written(Ack),
     /// A run was read from the database, or could not be.
     Loaded { tenant: TenantKey, run: RunId, recover: Recover, result: Result<Box<Loaded>, LoadError> },
     /// Tell me when the run has ended or answered.
@@ -70,8 +75,29 @@ pub(crate) enum Message {
     Stop,
 }
 
+impl Message {
+    /// Whose work it is. What belongs to nobody, or only reports what happened, does not wait for a turn.
+    fn tenant(&self) -> Option<TenantKey> {
+        match self {
+            Message::Start(start) => Some(start.start.tenant),
+            Message::Deliver(deliver) => Some(deliver.tenant),
+            Message::Written(ack) => Some(ack.tenant),
+            Message::Acked
+            | Message::Loaded { .. }
+            | Message::Watch { .. }
+            | Message::Unwatch { .. }
+            | Message::Look { .. }
+            | Message::Adopt { .. }
+            | Message::Lost(_)
+            | Message::Drain(_)
+            | Message::Stop => None,
+        }
+    }
+}
+
 /// Whether a commit is on disk.
 pub(crate) struct Ack {
+    tenant: TenantKey,
     run: RunId,
     generation: u64,
     result: Result<Committed, CommitError>,
@@ -136,6 +162,8 @@ pub(crate) struct Turner {
     core: Arc<Core>,
     number: usize,
     inbox: mpsc::Receiver<Message>,
+    /// Taken out of the inbox, and not handled yet.
+    waiting: FairQueue<TenantKey, Message>,
     runs: HashMap<RunId, Box<LiveRun>>,
     /// What waits for each run that is read, or is to be.
     loading: HashMap<RunId, VecDeque<Deliver>>,
@@ -166,6 +194,7 @@ impl Turner {
             core,
             number,
             inbox,
+            waiting: FairQueue::default(),
             runs: HashMap::new(),
             loading: HashMap::new(),
             loads: Loads::default(),
@@ -187,20 +216,33 @@ impl Turner {
     /// Turns until it is told to stop.
     pub(crate) fn turn(mut self) {
         loop {
-            let rest = self.rest();
-            let first = match self.inbox.recv_timeout(rest) {
+            let rest = if self.waiting.is_empty() { self.rest() } else { Duration::ZERO };
+            let mut next = match self.inbox.recv_timeout(rest) {
                 Ok(message) => Some(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             let mut count = 0;
-            let mut next = first;
             while let Some(message) = next {
                 count += 1;
+                match message.tenant() {
+                    Some(tenant) => self.waiting.push(tenant, message),
+                    None => {
+                        if let Goes::Out = self.handle(message) {
+                            return;
+                        }
+                    }
+                }
+                next = if count < BATCH_MAX { self.inbox.try_recv().ok() } else { None };
+            }
+            let begun = Instant::now();
+            while let Some(message) = self.waiting.pop() {
                 if let Goes::Out = self.handle(message) {
                     return;
                 }
-                next = if count < BATCH_MAX { self.inbox.try_recv().ok() } else { None };
+                if begun.elapsed() >= BATCH_TIME_MAX {
+                    break;
+                }
             }
             add(&self.core.metrics.batches, 1);
             add(&self.core.metrics.messages, count as u64);
@@ -229,6 +271,7 @@ impl Turner {
             Message::Start(start) => self.start(*start),
             Message::Deliver(deliver) => self.deliver(*deliver),
             Message::Acked => self.take_acks(),
+            Message::Written(Ack { run, generation, result, .. }) => self.acked(run, generation, result),
             Message::Loaded { tenant, run, recover, result } => {
                 self.load_ended();
                 match result {
@@ -264,10 +307,10 @@ impl Turner {
     }
 
     fn submit(&mut self, commit: RunCommit, generation: u64) {
-        let (core, run) = (Arc::clone(&self.core), commit.run);
+        let (core, tenant, run) = (Arc::clone(&self.core), commit.tenant, commit.run);
         self.in_flight += 1;
         self.core.metrics.gauges().commits_in_flight.add(1);
-        self.out.push((commit, Box::new(move |result| core.gather(Ack { run, generation, result }))));
+        self.out.push((commit, Box::new(move |result| core.gather(Ack { tenant, run, generation, result }))));
     }
 
     /// Writes rows beside any transition; nobody waits for them.
@@ -450,8 +493,8 @@ impl Turner {
     fn take_acks(&mut self) {
         let acks = std::mem::take(&mut *self.core.acks(self.number).lock().unwrap_or_else(PoisonError::into_inner));
         add(&self.core.metrics.messages, acks.len() as u64);
-        for Ack { run, generation, result } in acks {
-            self.acked(run, generation, result);
+        for ack in acks {
+            self.waiting.push(ack.tenant, Message::Written(ack));
         }
     }
 
@@ -497,6 +540,7 @@ impl Turner {
     fn report_drained(&mut self) {
         if self.in_flight == 0
             && self.out.is_empty()
+            && self.waiting.is_empty()
             && let Some(reply) = self.drained.take()
         {
             let _ = reply.send(());

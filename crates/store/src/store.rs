@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
-use windlass_engine::id::{Id, NodeId, RunId};
+use windlass_engine::id::{Id, NodeId, RunId, TenantKey};
 
 use crate::{
     StoreError,
@@ -171,7 +171,7 @@ impl Store {
 
     /// Hands a transition to the committer; `done` is called once it is on disk, or is not.
     ///
-    /// Transitions of one run are written in the order of these calls. The queue takes all of them: who makes new ones
+    /// Transitions of one tenant are written in the order of these calls; tenants take turns. The queue takes all of them: who makes new ones
     /// waits for [`Store::ready`] first.
     pub fn submit(&self, commit: RunCommit, done: Done) {
         let queues = &self.inner.queues;
@@ -216,10 +216,10 @@ impl Store {
         answer.await.unwrap_or(Err(CommitError::Failed(StoreError::Closed)))
     }
 
-    /// Waits until the committer has room for more.
-    pub async fn ready(&self) {
+    /// Waits until the committer has room for more of that tenant.
+    pub async fn ready(&self, tenant: TenantKey) {
         for queue in &self.inner.queues {
-            queue.ready().await;
+            queue.ready(tenant).await;
         }
     }
 

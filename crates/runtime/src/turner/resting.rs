@@ -10,7 +10,7 @@ use windlass_engine::id::RunId;
 use windlass_engine::status::RunStatus;
 use windlass_store::RowChange;
 
-use super::{Deliver, ENDED_MAX, ENDED_OUTPUT_BYTES_MAX, Turner};
+use super::{BATCH_TIME_MAX, Deliver, ENDED_MAX, ENDED_OUTPUT_BYTES_MAX, Turner};
 use crate::live_run::LiveRun;
 use crate::metrics::add;
 use crate::views::RunView;
@@ -100,7 +100,10 @@ impl Turner {
 
     pub(super) fn fire_timers(&mut self) {
         let now = self.core.now();
-        while let Some(run) = self.timers.pop_due(now) {
+        let begun = Instant::now();
+        // What is due beyond that is due in the next batch.
+        while begun.elapsed() < BATCH_TIME_MAX {
+            let Some(run) = self.timers.pop_due(now) else { return };
             let Some(live) = self.runs.get(&run) else { continue };
             let tenant = live.tenant();
             match live.run.next_timer() {

@@ -39,7 +39,7 @@ on_every_database! {
         a_long_journal_is_folded;
     verify: a_damaged_database_is_told_how, a_journal_that_went_wrong_is_told, what_is_unfinished_or_too_little_is_told;
     queue: runs_above_the_bound_wait_their_turn, the_higher_priority_goes_first, tenants_take_turns,
-        a_tenant_at_its_bound_waits_alone, queued_runs_can_be_stopped_paused_and_told, a_full_queue_refuses,
+        a_tenant_at_its_bound_waits_alone, a_tenant_with_much_to_do_holds_up_nobody, queued_runs_can_be_stopped_paused_and_told, a_full_queue_refuses,
         a_queue_survives, what_was_claimed_and_not_admitted_is_found, places_and_seats_go_together;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
         waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version,

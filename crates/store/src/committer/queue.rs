@@ -1,4 +1,6 @@
-//! What waits to be written: the engine's commits, first in first out, and on SQLite all other writes beside them.
+//! What waits to be written: the engine's commits, and on SQLite all other writes beside them.
+//!
+//! Invariant: commits of one tenant are written in the order in which they came; tenants take turns.
 
 use std::{
     collections::VecDeque,
@@ -7,14 +9,19 @@ use std::{
 
 use tokio::sync::Notify;
 
+use windlass_engine::id::TenantKey;
+
 use crate::{
     StoreError,
     committer::commit::{CommitError, Done, RunCommit},
     database::Tx,
+    fair::FairQueue,
 };
 
 /// How many rows one batch takes.
 pub(crate) const BATCH_ROWS_MAX: usize = 4_000;
+/// The same while several tenants write: each waits for the batch that is under way, whoever filled it.
+pub(crate) const BATCH_ROWS_SHARED_MAX: usize = 500;
 /// How many bytes one batch takes.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How many commits may wait before callers of `ready` are held back.
@@ -53,7 +60,7 @@ impl Turn {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: FairQueue<TenantKey, Job>,
     ordinary: VecDeque<OrdinaryJob>,
     closed: bool,
 }
@@ -90,7 +97,7 @@ impl Queue {
             (job.done)(Err(CommitError::Failed(StoreError::Closed)));
             return self.tell_batch();
         }
-        state.jobs.push_back(job);
+        state.jobs.push(job.commit.tenant, job);
         drop(state);
         self.wake();
     }
@@ -103,7 +110,9 @@ impl Queue {
             jobs.into_iter().for_each(|job| (job.done)(Err(CommitError::Failed(StoreError::Closed))));
             return self.tell_batch();
         }
-        state.jobs.extend(jobs);
+        for job in jobs {
+            state.jobs.push(job.commit.tenant, job);
+        }
         drop(state);
         self.wake();
     }
@@ -132,15 +141,21 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until fewer than [`WAITING_MAX`] commits wait.
-    pub(crate) async fn ready(&self) {
+    /// Waits until this tenant has fewer commits waiting than its share of [`WAITING_MAX`].
+    pub(crate) async fn ready(&self, tenant: TenantKey) {
         loop {
             let room = self.room.notified();
-            if self.waiting() < WAITING_MAX {
+            if self.has_room(tenant) {
                 return;
             }
             room.await;
         }
+    }
+
+    fn has_room(&self, tenant: TenantKey) -> bool {
+        let jobs = &self.state().jobs;
+        let share = WAITING_MAX / jobs.keys().max(1);
+        jobs.len() < WAITING_MAX || jobs.len_of(&tenant) < share
     }
 
     /// How many commits wait.
@@ -163,13 +178,14 @@ impl Queue {
     fn take(&self, state: &mut State, ordinary_max: usize) -> Turn {
         let mut turn = Turn::default();
         let (mut rows, mut bytes) = (0, 0);
-        while let Some(job) = state.jobs.front() {
+        let rows_max = if state.jobs.is_shared() { BATCH_ROWS_SHARED_MAX } else { BATCH_ROWS_MAX };
+        while let Some(job) = state.jobs.peek() {
             rows += job.commit.weight();
             bytes += job.commit.bytes();
-            if !turn.jobs.is_empty() && (rows > BATCH_ROWS_MAX || bytes > BATCH_BYTES_MAX) {
+            if !turn.jobs.is_empty() && (rows > rows_max || bytes > BATCH_BYTES_MAX) {
                 break;
             }
-            turn.jobs.extend(state.jobs.pop_front());
+            turn.jobs.extend(state.jobs.pop());
         }
         let count = state.ordinary.len().min(ordinary_max);
         turn.ordinary.extend(state.ordinary.drain(..count));
@@ -212,5 +228,47 @@ impl Queue {
             }
             self.filled_async.notified().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use windlass_engine::id::RunId;
+
+    use super::*;
+    use crate::committer::commit::LaneId;
+
+    fn job(tenant: i32) -> Job {
+        let commit = RunCommit::new(TenantKey(tenant), RunId::new(Uuid::now_v7()), LaneId(1));
+        Job { commit, done: Box::new(|_| {}) }
+    }
+
+    /// The tenants of the next batch, in its order.
+    fn batch(queue: &Queue) -> Vec<i32> {
+        let turn = queue.take(&mut queue.state(), 0);
+        turn.jobs.iter().map(|job| job.commit.tenant.0).collect()
+    }
+
+    #[test]
+    fn a_late_tenant_is_in_the_next_batch() {
+        let queue = Queue::default();
+        queue.push_all((0..BATCH_ROWS_MAX * 2).map(|_| job(1)).collect());
+        assert_eq!(batch(&queue).len(), BATCH_ROWS_MAX, "alone it has long batches");
+        queue.push(job(2));
+        let next = batch(&queue);
+        assert_eq!(next.len(), BATCH_ROWS_SHARED_MAX, "with another one short ones");
+        assert_eq!(next.iter().position(|tenant| *tenant == 2), Some(1));
+        assert_eq!(batch(&queue).len(), BATCH_ROWS_SHARED_MAX, "and so for a while");
+    }
+
+    #[test]
+    fn a_full_queue_holds_back_who_filled_it() {
+        let queue = Queue::default();
+        queue.push_all((0..WAITING_MAX).map(|_| job(1)).collect());
+        assert!(!queue.has_room(TenantKey(1)));
+        assert!(queue.has_room(TenantKey(2)));
+        batch(&queue);
+        assert!(queue.has_room(TenantKey(1)));
     }
 }
