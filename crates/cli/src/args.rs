@@ -5,6 +5,7 @@
 mod db;
 mod runs;
 mod serve;
+mod tenants;
 mod verify;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub use db::{DbCommand, DbPlace};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
+pub use tenants::{OfTenant, TenantsCommand, TokensCommand};
 pub use verify::VerifyArgs;
 
 /// What stands below `windlass --help`.
@@ -99,6 +101,12 @@ pub enum Command {
     /// Look at the work that waits for outside workers
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// Look at tenants and make them
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
+    /// Look at API tokens, make and revoke them
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Look after the database
     #[command(subcommand)]
     Db(DbCommand),

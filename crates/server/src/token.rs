@@ -66,6 +66,14 @@ pub fn id_of(token: &str) -> Option<TokenId> {
     Some(TokenId::new(uuid::Uuid::from_u128(number)))
 }
 
+/// What lists show of a token: of one of ours the beginning of its id, of a chosen one nothing.
+pub fn prefix(token: &str) -> String {
+    match id_of(token) {
+        Some(_) => token.chars().take(11).collect(),
+        None => "chosen".to_owned(),
+    }
+}
+
 fn checksum(signed: &str) -> String {
     let digest = Sha256::digest(signed.as_bytes());
     base62(&digest[..4], CHECKSUM_CHARS)

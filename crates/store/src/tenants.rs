@@ -36,6 +36,29 @@ impl Store {
         self.database().execute(sql, params).await.map(|_| ())
     }
 
+    /// Makes a tenant under the next key.
+    ///
+    /// # Errors
+    /// The slug is taken.
+    pub async fn create_tenant(&self, slug: &str, name: &str) -> Result<Tenant, StoreError> {
+        let last = self.tenants().await?.last().map_or(TenantKey::DEFAULT, |tenant| tenant.key);
+        let tenant = Tenant {
+            key: TenantKey(last.0.saturating_add(1)),
+            id: Uuid::now_v7(),
+            slug: slug.to_owned(),
+            name: name.to_owned(),
+            created_at: self.now(),
+        };
+        let sql = "insert into tenants (key, id, slug, name, created_at) values ($1, $2, $3, $4, $5) \
+                   on conflict do nothing";
+        let params = vec![tenant.key.into(), tenant.id.into(), slug.into(), name.into(), tenant.created_at.into()];
+        // Where somebody else made another one in this moment, the key is taken: it is asked for again.
+        match self.database().execute(sql, params).await?.count {
+            0 => Err(StoreError::conflict(format!("there is a tenant `{slug}` already, or one was made just now"))),
+            _ => Ok(tenant),
+        }
+    }
+
     /// All tenants.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let rows = self.database().query("select key, id, slug, name, created_at from tenants order by key", vec![]);

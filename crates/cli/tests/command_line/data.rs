@@ -100,3 +100,33 @@ fn a_database_is_made_looked_at_copied_and_emptied() {
     at("data", &["status"]).expect(4);
     at("moved", &["check"]).expect(0);
 }
+
+#[test]
+fn tenants_and_tokens_are_made_listed_and_revoked() {
+    let folder = Folder::new();
+    let on = ["--data-dir", "data", "--json"];
+    let run = |arguments: &[&str]| folder.run(&[arguments, &on].concat());
+    run(&["tenants", "list"]).expect(4);
+    run(&["db", "init"]).expect(0);
+    run(&["tenants", "add", "Not a slug"]).expect(2);
+    let tenant = run(&["tenants", "add", "acme", "--name", "Acme Ltd"]).expect(0).json();
+    assert_eq!((&tenant["slug"], &tenant["name"]), (&json!("acme"), &json!("Acme Ltd")));
+    run(&["tenants", "add", "acme"]).expect(2);
+    let list = run(&["tenants", "list"]).expect(0).json();
+    let slugs: Vec<&str> = list["items"].as_array().unwrap().iter().map(|it| it["slug"].as_str().unwrap()).collect();
+    assert_eq!(slugs, ["default", "acme"]);
+
+    run(&["tokens", "add", "ci", "--tenant", "nobody"]).expect(4);
+    run(&["tokens", "add", "ci", "--tenant", "acme", "--scope", "runs.fly"]).expect(2);
+    let token =
+        run(&["tokens", "add", "ci", "--tenant", "acme", "--scope", "runs.read", "--days", "30"]).expect(0).json();
+    assert!(token["token"].as_str().unwrap().starts_with("wl_"));
+    let id = token["id"].as_str().unwrap();
+    let listed = || run(&["tokens", "list", "--tenant", "acme"]).expect(0).json()["items"][0].clone();
+    assert_eq!((&listed()["id"], &listed()["scopes"]), (&json!(id), &json!(["runs.read"])));
+    assert!(listed()["expires_at"].is_string() && listed()["revoked_at"].is_null(), "{}", listed());
+    run(&["tokens", "revoke", id]).expect(4);
+    run(&["tokens", "revoke", id, "--tenant", "acme"]).expect(0);
+    assert!(listed()["revoked_at"].is_string());
+    assert_eq!(run(&["tokens", "list"]).expect(0).json()["items"], json!([]));
+}

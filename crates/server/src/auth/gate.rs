@@ -185,18 +185,10 @@ async fn insert(store: &Store, token: &str) -> Result<(), Problem> {
     let new = windlass_store::NewToken {
         id,
         name: FIRST_NAME.to_owned(),
-        prefix: prefix(token),
+        prefix: token::prefix(token),
         hash: *TokenHash::of(token).as_bytes(),
         scopes: vec![EVERYTHING.to_owned()],
         expires_at: None,
     };
     Ok(store.create_token(TenantKey::DEFAULT, new).await?)
-}
-
-/// What lists show of a token: of one of ours the beginning of its id, of a chosen one nothing.
-fn prefix(token: &str) -> String {
-    match token::id_of(token) {
-        Some(_) => token.chars().take(11).collect(),
-        None => "chosen".to_owned(),
-    }
 }

@@ -1,0 +1,68 @@
+//! `windlass tenants …` and `windlass tokens …`: who uses a server.
+
+use clap::{Args, Subcommand};
+
+/// `windlass tenants …`: the database is the one of `--data-dir` or `--database-url`, else `./windlass-data`.
+#[derive(Debug, Subcommand)]
+pub enum TenantsCommand {
+    /// List the tenants
+    List,
+    /// Make a tenant; on PostgreSQL while servers run
+    Add {
+        /// Its name in commands: lower-case letters, digits and `-`
+        #[arg(value_parser = slug)]
+        slug: String,
+        /// Its name for people; the slug when left out
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+/// `windlass tokens …`: the database is the one of `--data-dir` or `--database-url`, else `./windlass-data`.
+#[derive(Debug, Subcommand)]
+pub enum TokensCommand {
+    /// List the API tokens of a tenant
+    List(OfTenant),
+    /// Make an API token and print it, this once; on PostgreSQL while servers run
+    Add {
+        /// What people call it
+        name: String,
+        /// What it may do, such as `runs.start`; may be given more than once; everything when left out
+        #[arg(long = "scope", value_name = "PERMISSION")]
+        scopes: Vec<String>,
+        /// Days after which it ends; never when left out
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: Option<u32>,
+        /// Whose
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Revoke an API token; servers that know it take it for 10 more seconds
+    Revoke {
+        /// Its id
+        id: uuid::Uuid,
+        /// Whose
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+/// Which tenant.
+#[derive(Debug, Clone, Args)]
+pub struct OfTenant {
+    /// The slug of the tenant
+    #[arg(long, default_value = "default", value_name = "SLUG")]
+    pub tenant: String,
+}
+
+/// Characters of a slug.
+const SLUG_CHARS_MAX: usize = 63;
+
+fn slug(text: &str) -> Result<String, String> {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let inner = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if inner && edge(text.bytes().next()) && edge(text.bytes().last()) && text.len() <= SLUG_CHARS_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a slug has 1 to {SLUG_CHARS_MAX} lower-case letters, digits and `-`, and no `-` at its ends"))
+}
