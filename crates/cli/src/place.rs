@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgMatches, parser::ValueSource};
 use windlass_definition::{step_type::StepTypes, step_types::built_in};
-use windlass_runtime::{Runtime, Settings, step::Catalogue};
+use windlass_runtime::{Runtime, step::Catalogue};
 use windlass_steps::{
     egress::{EgressOptions, address::PrivateNetwork},
     emit::SigningKeys,
@@ -18,7 +18,7 @@ use windlass_store::{Location, Store, StoreError, StoreOptions};
 use crate::{
     args::Global,
     exit::{Exit, Failure},
-    settings::{self, Chosen},
+    settings::{self, Bounds, Chosen},
 };
 
 /// The server when nobody names one.
@@ -251,10 +251,9 @@ pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chose
         Purpose::Command => Allowed::by_environment()?,
     };
     let catalogue = catalogue(allowed)?;
-    let (mut bounds, mut options) = (Settings::default(), StoreOptions::new(location(database)));
-    settings::apply(chosen, &mut bounds, &mut options);
-    let store = Store::open(options).await.map_err(of_store)?;
-    let opened = Runtime::open(store.clone(), catalogue, bounds).await;
+    let Bounds { runtime, store, .. } = bounds(database, chosen);
+    let store = Store::open(store).await.map_err(of_store)?;
+    let opened = Runtime::open(store.clone(), catalogue, runtime).await;
     match opened {
         Ok(runtime) => Ok(runtime),
         Err(error) => {
@@ -262,6 +261,13 @@ pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chose
             Err(Failure::internal(format!("cannot start: {error}")))
         }
     }
+}
+
+/// The bounds of a process on that database.
+pub fn bounds(database: &Database, chosen: &[Chosen]) -> Bounds {
+    let mut bounds = Bounds::new(StoreOptions::new(location(database)));
+    settings::apply(chosen, &mut bounds);
+    bounds
 }
 
 /// Brings what runs to rest and closes the database.

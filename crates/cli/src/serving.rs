@@ -88,7 +88,8 @@ impl Server {
             }
         };
         let stop = CancellationToken::new();
-        let app = App::new(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes());
+        let limits = place::bounds(&database, &settings).requests;
+        let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), limits);
         let bounds = Bounds { grace, ..Bounds::default() };
         let router = windlass_server::router(&app);
         let mut loops = vec![tokio::spawn(listen::serve(listener, router, bounds, stop.clone()))];

@@ -6,7 +6,11 @@ use axum::body::Bytes;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use windlass_runtime::Runtime;
 
-use crate::{auth::Gate, metrics::HttpMetrics};
+use crate::{
+    admission::{Door, Limits},
+    auth::Gate,
+    metrics::HttpMetrics,
+};
 
 /// The running server, as handlers see it; cheap to clone.
 #[derive(Clone)]
@@ -17,16 +21,23 @@ pub struct App {
 
 struct Shared {
     runtime: Runtime,
+    door: Arc<Door>,
     metrics: HttpMetrics,
     openapi: Bytes,
     draining: CancellationToken,
 }
 
 impl App {
-    /// A server on that runtime, behind that gate.
+    /// A server on that runtime, behind that gate, with the usual bounds.
     pub fn new(runtime: Runtime, gate: Gate, openapi: Bytes) -> App {
+        App::bounded(runtime, gate, openapi, Limits::default())
+    }
+
+    /// The same with bounds of its own.
+    pub fn bounded(runtime: Runtime, gate: Gate, openapi: Bytes, limits: Limits) -> App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
-        App { gate: Arc::new(gate), shared: Arc::new(Shared { runtime, metrics, openapi, draining }) }
+        let door = Door::new(limits);
+        App { gate: Arc::new(gate), shared: Arc::new(Shared { runtime, door, metrics, openapi, draining }) }
     }
 
     /// The same server behind another gate: for another door of it.
@@ -43,6 +54,11 @@ impl App {
     /// Who may come in.
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Where requests wait for their turn.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.shared.door
     }
 
     /// The counters of the HTTP side.

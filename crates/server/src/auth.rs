@@ -2,7 +2,8 @@
 //!
 //! Invariant: a handler of the API names the permission that it needs in its first argument, [`Authorized`], and has
 //! its tenant from nowhere else. [`Guarded`] is what the router asks of a handler, so one that names none does not
-//! compile.
+//! compile. Whoever is authorized has its place among the requests that are worked on ([`crate::admission`]), until the
+//! handler ends or gives it back.
 
 mod gate;
 mod permission;
@@ -18,11 +19,16 @@ use windlass_engine::{id::TenantKey, start::Principal};
 pub use gate::{FirstToken, Gate, Identity, Tokens};
 pub use permission::*;
 
-use crate::{app::App, problem::Problem};
+use crate::{
+    admission::{Class, Pass},
+    app::App,
+    problem::Problem,
+};
 
 /// The caller, allowed to do `P` in its tenant.
 pub struct Authorized<P> {
     identity: Identity,
+    pass: Pass,
     permission: PhantomData<fn() -> P>,
 }
 
@@ -30,6 +36,11 @@ impl<P: Permission> Authorized<P> {
     /// The tenant in which the caller acts.
     pub fn tenant(&self) -> TenantKey {
         self.identity.tenant
+    }
+
+    /// Gives the request's place to the next one: from here on it only waits for something.
+    pub fn leave(&self) {
+        self.pass.leave();
     }
 
     /// Who the caller is, for the journal.
@@ -54,7 +65,12 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
         if !identity.may(P::NAME) {
             return Err(forbidden(P::NAME));
         }
-        Ok(Authorized { identity, permission: PhantomData })
+        let pass = match (app.gate(), Class::of(P::NAME)) {
+            (Gate::Tokens(_), Some(class)) => app.door().enter(identity.tenant, class).await?,
+            // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
+            (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
+        };
+        Ok(Authorized { identity, pass, permission: PhantomData })
     }
 }
 

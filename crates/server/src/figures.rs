@@ -5,7 +5,7 @@ use windlass_runtime::MetricsSnapshot;
 use crate::metrics::Exposition;
 
 /// Numbers that go up and down; the rest are counters.
-const GAUGES: [&str; 3] = ["runs_in_memory", "attempts_open", "commits_in_flight"];
+const GAUGES: [&str; 4] = ["runs_in_memory", "runs_active", "attempts_open", "commits_in_flight"];
 
 /// Writes the runtime's figures, each under its own name.
 pub fn write(snapshot: &MetricsSnapshot, text: &mut Exposition) {

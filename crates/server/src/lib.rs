@@ -4,6 +4,7 @@
 //! token alone; every answer that is not a success is a problem document; a 2xx answer leaves after the commit that it
 //! speaks of.
 
+pub mod admission;
 pub mod app;
 pub mod auth;
 mod edge;
@@ -21,6 +22,7 @@ pub mod routes;
 pub mod token;
 pub mod view;
 
+pub use admission::Limits;
 pub use app::App;
 pub use auth::{Gate, Identity, Tokens};
 pub use routes::{document, router};

@@ -17,8 +17,69 @@ const BUCKETS_US: [u64; 12] =
 pub struct HttpMetrics {
     in_flight: AtomicU64,
     by_class: [AtomicU64; 6],
+    took: Histogram,
+}
+
+/// How long something took, how often.
+#[derive(Debug, Default)]
+struct Histogram {
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    fn write(&self, (name, help): (&str, &str), text: &mut Exposition) {
+        text.head(name, "histogram", help);
+        let mut total = 0;
+        for (at, count) in self.buckets.iter().enumerate() {
+            total += count.load(Ordering::Relaxed);
+            let bound = BUCKETS_US.get(at).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
+            text.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), total as f64);
+        }
+        text.sample(&format!("{name}_sum"), "", load(&self.sum_us) / 1e6);
+        text.sample(&format!("{name}_count"), "", total as f64);
+    }
+}
+
+/// What happened at the door.
+#[derive(Debug, Default)]
+pub struct AdmissionMetrics {
+    waited: Histogram,
+    shed_for_tenant: AtomicU64,
+    shed_for_server: AtomicU64,
+}
+
+impl AdmissionMetrics {
+    /// A request has waited for its turn, in vain or not.
+    pub fn waited(&self, so_long: Duration) {
+        self.waited.observe(so_long);
+    }
+
+    /// A request was refused with that status.
+    pub fn shed(&self, status: StatusCode) {
+        let counter =
+            if status == StatusCode::TOO_MANY_REQUESTS { &self.shed_for_tenant } else { &self.shed_for_server };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes the figures in Prometheus' text format; `occupancy` is how many are worked on, and how many wait.
+    pub fn write(&self, occupancy: (usize, usize), text: &mut Exposition) {
+        text.gauge("windlass_requests_admitted", "Requests that are worked on.", occupancy.0 as f64);
+        text.gauge("windlass_requests_waiting", "Requests that wait for their turn.", occupancy.1 as f64);
+        let name = "windlass_requests_shed_total";
+        text.head(name, "counter", "Requests refused because too many were there, by whose bound was passed.");
+        text.sample(name, "bound=\"tenant\"", load(&self.shed_for_tenant));
+        text.sample(name, "bound=\"server\"", load(&self.shed_for_server));
+        let help = "Time that requests which found no place at once waited for one, in vain or not.";
+        self.waited.write(("windlass_request_wait_seconds", help), text);
+    }
 }
 
 /// Counts one request as being answered, until it is dropped.
@@ -41,10 +102,7 @@ impl HttpMetrics {
     pub fn answered(&self, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).min(5);
         self.by_class[class].fetch_add(1, Ordering::Relaxed);
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
+        self.took.observe(took);
     }
 
     /// Requests that are being answered.
@@ -59,16 +117,7 @@ impl HttpMetrics {
         for (class, count) in self.by_class.iter().enumerate().skip(1) {
             text.sample("windlass_http_requests_total", &format!("class=\"{class}xx\""), load(count));
         }
-        let name = "windlass_http_request_seconds";
-        text.head(name, "histogram", "Time from a request to the head of its answer.");
-        let mut total = 0;
-        for (at, count) in self.buckets.iter().enumerate() {
-            total += count.load(Ordering::Relaxed);
-            let bound = BUCKETS_US.get(at).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
-            text.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), total as f64);
-        }
-        text.sample(&format!("{name}_sum"), "", load(&self.sum_us) / 1e6);
-        text.sample(&format!("{name}_count"), "", total as f64);
+        self.took.write(("windlass_http_request_seconds", "Time from a request to the head of its answer."), text);
     }
 }
 

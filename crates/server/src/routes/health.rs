@@ -52,6 +52,7 @@ pub async fn metrics(caller: Authorized<MetricsRead>, State(app): State<App>) ->
     let _ = caller;
     let mut text = Exposition::default();
     app.metrics().write(&mut text);
+    app.door().metrics().write(app.door().occupancy(), &mut text);
     figures::write(&app.runtime().metrics(), &mut text);
     reply::text("text/plain; version=0.0.4; charset=utf-8", text.0)
 }

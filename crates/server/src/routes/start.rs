@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use windlass_engine::{id::RunId, start::Mode};
-use windlass_runtime::{RunView, StartRequest, Started, Target};
+use windlass_runtime::{RunView, RuntimeError, StartRequest, Started, Target};
 
 use super::workflows::WorkflowPath;
 use crate::{
@@ -26,6 +26,9 @@ use crate::{
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
 /// How long a request that waits is still waited for once the server is to stop.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// How long a run that was started keeps the place of the request that waits for it. A run that is over sooner was work
+/// of this server all along; one that takes longer waits for something itself.
+const PLACE_KEPT: Duration = Duration::from_millis(100);
 /// Labels of a run that a start may give.
 const LABELS_MAX: usize = 64;
 /// Characters of a key, of a label and of its value.
@@ -83,7 +86,7 @@ pub async fn start_run(
     let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
     let request = body.into_request(&caller, name.0, extract::idempotency_key(&headers)?)?;
     let (started, view) = match wait {
-        Some(wait) if !wait.is_zero() => start_and_wait(&app, request, wait).await?,
+        Some(wait) if !wait.is_zero() => unless_stopping(&app, start_and_wait(&app, &caller, request, wait)).await?,
         _ => {
             let started = app.runtime().start(request).await?;
             (started, Arc::new(app.runtime().run(caller.tenant(), started.run).await?))
@@ -100,8 +103,24 @@ pub async fn start_run(
 }
 
 /// Waits for the run's end; a server that is about to stop does not wait much longer.
-async fn start_and_wait(app: &App, request: StartRequest, wait: Duration) -> Result<(Started, Arc<RunView>), Problem> {
-    let started = app.runtime().start_and_wait(request, wait);
+async fn start_and_wait(
+    app: &App,
+    caller: &Authorized<RunsStart>,
+    request: StartRequest,
+    wait: Duration,
+) -> Result<(Started, Arc<RunView>), RuntimeError> {
+    let (started, watched) = app.runtime().start_watched(request).await?;
+    let end = app.runtime().end_of(watched, wait);
+    tokio::pin!(end);
+    if let Ok(view) = tokio::time::timeout(PLACE_KEPT, &mut end).await {
+        return Ok((started, view?));
+    }
+    caller.leave();
+    Ok((started, end.await?))
+}
+
+/// What that gives, unless the server is about to stop: then it is not waited for much longer.
+async fn unless_stopping<T>(app: &App, started: impl Future<Output = Result<T, RuntimeError>>) -> Result<T, Problem> {
     tokio::pin!(started);
     if let Some(started) = app.unless_draining(&mut started).await {
         return Ok(started?);

@@ -112,6 +112,9 @@ pub async fn claim_tasks(caller: Authorized<TasksWork>, State(app): State<App>, 
         return Err(refused(format!("`worker` must have 1 to {NAME_CHARS_MAX} characters")));
     }
     let wait = body.wait.as_deref().map(|text| extract::span(text, "wait", CLAIM_WAIT_MAX)).transpose()?;
+    if wait.is_some_and(|wait| !wait.is_zero()) {
+        caller.leave();
+    }
     let claim = ClaimRequest {
         tenant: caller.tenant(),
         queues: body.queues,

@@ -5,13 +5,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use windlass_engine::id::TokenId;
 use windlass_runtime::{Runtime, Settings};
 use windlass_server::{
-    App, Gate, Tokens,
+    App, Gate, Limits, Tokens,
     listen::{self, Bounds},
     routes,
+    token::TokenHash,
 };
-use windlass_store::{Location, Store, StoreOptions};
+use windlass_store::{Location, NewToken, Store, StoreOptions};
 use windlass_testkit::Postgres;
 
 /// The administrator's token.
@@ -21,6 +23,7 @@ pub const TOKEN: &str = "a-token-for-the-tests";
 pub struct Api {
     pub base: String,
     pub store: Store,
+    runtime: Runtime,
     client: reqwest::Client,
     stop: CancellationToken,
     _home: Home,
@@ -56,14 +59,32 @@ impl Api {
         let store = Store::open(StoreOptions::new(location)).await.unwrap();
         let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
-        let (tokens, _) = Tokens::open(store.clone(), Some(TOKEN)).await.unwrap();
-        let app = App::new(runtime, Gate::Tokens(tokens), routes::document_bytes());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        tokio::spawn(listen::serve(listener, windlass_server::router(&app), Bounds::default(), stop.clone()));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Api { base, store, client, stop, _home: home }
+        let (base, stop) = serve(&runtime, Limits::default()).await;
+        Api { base, store, runtime, client, stop, _home: home }
+    }
+
+    /// The same behind a door with these bounds.
+    pub async fn limited(mut self, limits: Limits) -> Api {
+        self.stop.cancel();
+        (self.base, self.stop) = serve(&self.runtime, limits).await;
+        self
+    }
+
+    /// Makes a tenant; gives a token that may do everything in it.
+    pub async fn tenant(&self, slug: &str) -> String {
+        let tenant = self.store.create_tenant(slug, slug).await.unwrap();
+        let token = format!("a-token-for-{slug}");
+        let new = NewToken {
+            id: TokenId::new(uuid::Uuid::now_v7()),
+            name: slug.to_owned(),
+            prefix: "chosen".to_owned(),
+            hash: *TokenHash::of(&token).as_bytes(),
+            scopes: vec!["*".to_owned()],
+            expires_at: None,
+        };
+        self.store.create_token(tenant.key, new).await.unwrap();
+        token
     }
 
     /// A request without a token.
@@ -116,6 +137,16 @@ impl Api {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
+}
+
+async fn serve(runtime: &Runtime, limits: Limits) -> (String, CancellationToken) {
+    let (tokens, _) = Tokens::open(runtime.store().clone(), Some(TOKEN)).await.unwrap();
+    let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), limits);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    tokio::spawn(listen::serve(listener, windlass_server::router(&app), Bounds::default(), stop.clone()));
+    (base, stop)
 }
 
 impl Drop for Api {

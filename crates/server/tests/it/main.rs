@@ -6,6 +6,7 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod openapi;
+mod overload;
 mod people;
 mod runs;
 mod stream;
@@ -31,6 +32,8 @@ on_every_database! {
     hostile: what_is_hostile_is_refused_and_writes_nothing;
     idempotency: one_key_starts_one_run;
     openapi: answers_are_what_the_document_says;
+    overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
+        who_waits_for_a_run_or_a_task_takes_no_place;
     people: an_approval_is_decided, a_task_is_worked, an_event_wakes_a_run;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;

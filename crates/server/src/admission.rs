@@ -1,0 +1,360 @@
+//! Who may come in now: requests that are worked on have a bound, and tenants take turns at it.
+//!
+//! A request that finds no place waits for one before its body is read, in the order of its flow: the starts of a
+//! tenant are one flow, everything else of it another, so that reads do not wait behind a flood of starts. Flows take
+//! turns. Whoever has waited too long is refused, and nothing was done for it.
+//!
+//! Invariants: no request that has a tenant is worked on without a [`Pass`]; of one tenant there are never more than
+//! `requests_per_tenant_max`, so there is always room for another; while somebody waits that may come in, nobody
+//! passes.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderValue, StatusCode, header};
+use tokio::sync::oneshot;
+use windlass_engine::id::TenantKey;
+use windlass_store::FairQueue;
+
+use crate::{
+    auth::{EventsPublish, MetricsRead, Permission, RunsStart},
+    metrics::AdmissionMetrics,
+    problem::Problem,
+};
+
+/// Places of one tenant for each core. Enough to fill the batches of a disk; more would only wait inside.
+const PER_CORE: usize = 64;
+/// Where a flow's queue was not empty for as long as a request may wait, load is not a burst: a request of it waits
+/// for this part of the time only.
+const STANDING_SHARE: u32 = 4;
+/// When a client that was refused may ask again, in seconds.
+const RETRY_AFTER: &str = "1";
+
+/// The bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests that are worked on at once.
+    pub requests_max: usize,
+    /// Of those, of one tenant.
+    pub requests_per_tenant_max: usize,
+    /// Requests that wait for a place.
+    pub requests_waiting_max: usize,
+    /// Of those, of one tenant.
+    pub requests_waiting_per_tenant_max: usize,
+    /// How long a request waits for a place.
+    pub request_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let per_tenant = PER_CORE * std::thread::available_parallelism().map_or(1, usize::from);
+        Limits {
+            requests_max: per_tenant + per_tenant / 4,
+            requests_per_tenant_max: per_tenant,
+            requests_waiting_max: 10_000,
+            requests_waiting_per_tenant_max: 8_000,
+            request_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What requests of a tenant share a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// New work.
+    Starts,
+    /// All that looks at work that was accepted, or moves it on.
+    Other,
+}
+
+impl Class {
+    /// The class of requests that need that permission; none for those that always come in.
+    pub fn of(permission: &str) -> Option<Class> {
+        match permission {
+            MetricsRead::NAME => None,
+            RunsStart::NAME | EventsPublish::NAME => Some(Class::Starts),
+            _ => Some(Class::Other),
+        }
+    }
+}
+
+/// A queue of its own.
+type Flow = (TenantKey, Class);
+
+/// The door of the server.
+#[derive(Debug)]
+pub struct Door {
+    limits: Limits,
+    state: Mutex<State>,
+    metrics: AdmissionMetrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inside: usize,
+    /// Of each tenant that is there.
+    tenants: HashMap<TenantKey, Tenant>,
+    queue: FairQueue<Flow, Waiter>,
+    waiting: usize,
+    /// Since when each flow's queue has not been empty, and how many wait in it.
+    flows: HashMap<Flow, (Instant, usize)>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    tenant: TenantKey,
+    turn: oneshot::Sender<Pass>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tenant {
+    inside: usize,
+    waiting: usize,
+}
+
+/// A place, until it is left or dropped.
+#[derive(Debug)]
+pub struct Pass {
+    /// None for whoever needs no place.
+    door: Option<Arc<Door>>,
+    tenant: TenantKey,
+    left: AtomicBool,
+}
+
+impl Pass {
+    /// Of somebody who needs no place.
+    pub fn free(tenant: TenantKey) -> Pass {
+        Pass { door: None, tenant, left: AtomicBool::new(true) }
+    }
+
+    fn new(door: &Arc<Door>, tenant: TenantKey) -> Pass {
+        Pass { door: Some(Arc::clone(door)), tenant, left: AtomicBool::new(false) }
+    }
+
+    /// Gives the place to the next one: from here on this request only waits.
+    pub fn leave(&self) {
+        if let Some(door) = &self.door
+            && !self.left.swap(true, Ordering::Relaxed)
+        {
+            door.state().goes(self.tenant);
+            door.let_in();
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Somebody who waits, counted until it does no more.
+struct Waiting<'a> {
+    door: &'a Door,
+    flow: Flow,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.door.state();
+        state.waits_no_more(self.flow);
+        // Whoever left before its turn does not stay in the queue, however long nothing moves.
+        state.queue.purge(&self.flow, |waiter| waiter.turn.is_closed());
+    }
+}
+
+/// Why somebody does not come in.
+#[derive(Debug, Clone, Copy)]
+enum Full {
+    /// Its tenant has as many as it may.
+    Tenant,
+    /// The server has.
+    Server,
+}
+
+impl Door {
+    /// A door with these bounds.
+    pub fn new(limits: Limits) -> Arc<Door> {
+        Arc::new(Door { limits, state: Mutex::default(), metrics: AdmissionMetrics::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between any two statements, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests inside, and requests that wait.
+    pub fn occupancy(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.inside, state.waiting)
+    }
+
+    /// What was counted here.
+    pub fn metrics(&self) -> &AdmissionMetrics {
+        &self.metrics
+    }
+
+    /// A place for a request of that tenant, now or as soon as it is its turn.
+    ///
+    /// # Errors
+    /// 429 when the tenant has more requests than it may, 503 when all tenants together have. Nothing was done.
+    pub async fn enter(self: &Arc<Door>, tenant: TenantKey, class: Class) -> Result<Pass, Problem> {
+        let flow = (tenant, class);
+        let (turn, patience) = {
+            let mut state = self.state();
+            if state.queue.is_empty() && state.has_room(&self.limits, tenant) {
+                state.comes(tenant);
+                return Ok(Pass::new(self, tenant));
+            }
+            if !state.has_room(&self.limits, tenant) {
+                self.refuse_crowd(&state, tenant)?;
+            }
+            let (turn, its_turn) = oneshot::channel();
+            state.queue.push(flow, Waiter { tenant, turn });
+            (its_turn, state.waits(flow, self.limits.request_wait))
+        };
+        let since = Instant::now();
+        let waiting = Waiting { door: self, flow };
+        // Those who wait may be of tenants that have no room.
+        self.let_in();
+        let came = tokio::time::timeout(patience, turn).await;
+        drop(waiting);
+        self.metrics.waited(since.elapsed());
+        match came {
+            Ok(Ok(pass)) => Ok(pass),
+            // Nobody drops the sender of somebody who waits.
+            Ok(Err(_)) | Err(_) => Err(self.too_slow(tenant, patience)),
+        }
+    }
+
+    /// Refuses one more in a crowd.
+    fn refuse_crowd(&self, state: &State, tenant: TenantKey) -> Result<(), Problem> {
+        let limits = &self.limits;
+        let own = state.tenants.get(&tenant).map_or(0, |tenant| tenant.waiting);
+        if own >= limits.requests_waiting_per_tenant_max {
+            let detail = format!(
+                "{own} requests of this tenant wait for their turn, the most it may have (setting \
+                 `requests_waiting_per_tenant_max`)"
+            );
+            return Err(self.refused(Full::Tenant, &detail));
+        }
+        if state.waiting >= limits.requests_waiting_max {
+            let detail = format!(
+                "{} requests wait for their turn, the most there may be (setting `requests_waiting_max`)",
+                state.waiting
+            );
+            return Err(self.refused(Full::Server, &detail));
+        }
+        Ok(())
+    }
+
+    fn too_slow(&self, tenant: TenantKey, patience: Duration) -> Problem {
+        let limits = &self.limits;
+        let inside = self.state().tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
+        let waited = patience.as_millis();
+        if inside >= limits.requests_per_tenant_max {
+            let detail = format!(
+                "this request waited {waited} ms for its turn while {inside} others of this tenant were worked on, the \
+                 most it may have (settings `requests_per_tenant_max`, `request_wait_ms`)"
+            );
+            return self.refused(Full::Tenant, &detail);
+        }
+        let detail = format!(
+            "this request waited {waited} ms for its turn while {} others were worked on, the most there may be \
+             (settings `requests_max`, `request_wait_ms`)",
+            limits.requests_max
+        );
+        self.refused(Full::Server, &detail)
+    }
+
+    fn refused(&self, full: Full, detail: &str) -> Problem {
+        let (status, code) = match full {
+            Full::Tenant => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Full::Server => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        };
+        self.metrics.shed(status);
+        Problem::new(status, code, format!("{detail}: nothing was done, send it again after `Retry-After`"))
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))
+    }
+
+    /// Lets in whoever has room, in turn.
+    fn let_in(self: &Arc<Door>) {
+        loop {
+            let Some(Waiter { tenant, turn }) = self.state().next(&self.limits) else { return };
+            let Err(pass) = turn.send(Pass::new(self, tenant)) else { continue };
+            // It went in this very moment: the place is the next one's. Not by dropping the pass, which would come
+            // back here once for each that went.
+            pass.left.store(true, Ordering::Relaxed);
+            self.state().goes(tenant);
+        }
+    }
+}
+
+impl State {
+    fn has_room(&self, limits: &Limits, tenant: TenantKey) -> bool {
+        let inside = self.tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
+        self.inside < limits.requests_max && inside < limits.requests_per_tenant_max
+    }
+
+    fn comes(&mut self, tenant: TenantKey) {
+        self.inside += 1;
+        self.tenants.entry(tenant).or_default().inside += 1;
+    }
+
+    fn goes(&mut self, tenant: TenantKey) {
+        self.inside -= 1;
+        self.change(tenant, |tenant| tenant.inside -= 1);
+    }
+
+    /// Counts one more that waits; how long it may.
+    fn waits(&mut self, flow: Flow, wait: Duration) -> Duration {
+        self.waiting += 1;
+        self.tenants.entry(flow.0).or_default().waiting += 1;
+        let now = Instant::now();
+        let (since, count) = self.flows.entry(flow).or_insert((now, 0));
+        *count += 1;
+        if now.duration_since(*since) > wait { wait / STANDING_SHARE } else { wait }
+    }
+
+    fn waits_no_more(&mut self, flow: Flow) {
+        self.waiting -= 1;
+        self.change(flow.0, |tenant| tenant.waiting -= 1);
+        if let Some((_, count)) = self.flows.get_mut(&flow) {
+            *count -= 1;
+            if *count == 0 {
+                self.flows.remove(&flow);
+            }
+        }
+    }
+
+    fn change(&mut self, key: TenantKey, change: impl FnOnce(&mut Tenant)) {
+        let Some(tenant) = self.tenants.get_mut(&key) else { return };
+        change(tenant);
+        if tenant.inside == 0 && tenant.waiting == 0 {
+            self.tenants.remove(&key);
+        }
+    }
+
+    /// Whoever is next and has room, counted as inside.
+    fn next(&mut self, limits: &Limits) -> Option<Waiter> {
+        while self.inside < limits.requests_max {
+            let tenants = &self.tenants;
+            let inside = |tenant: &TenantKey| tenants.get(tenant).map_or(0, |tenant| tenant.inside);
+            let waiter = self.queue.pop_where(|(tenant, _)| inside(tenant) < limits.requests_per_tenant_max)?;
+            if !waiter.turn.is_closed() {
+                self.comes(waiter.tenant);
+                return Some(waiter);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The door by itself: who comes in, in which order, and who does not.
+
+use std::sync::Mutex as Shared;
+
+use super::*;
+
+const A: TenantKey = TenantKey(1);
+const B: TenantKey = TenantKey(2);
+const C: TenantKey = TenantKey(3);
+
+fn limits(all: usize, per_tenant: usize) -> Limits {
+    Limits {
+        requests_max: all,
+        requests_per_tenant_max: per_tenant,
+        requests_waiting_max: 100,
+        requests_waiting_per_tenant_max: 100,
+        // Nobody's turn takes so long here.
+        request_wait: Duration::from_secs(60),
+    }
+}
+
+/// A door, and who came in, in this order.
+struct Scene {
+    door: Arc<Door>,
+    came: Arc<Shared<Vec<&'static str>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Scene {
+    fn new(limits: Limits) -> Scene {
+        Scene { door: Door::new(limits), came: Arc::default(), tasks: Vec::new() }
+    }
+
+    /// A request that leaves as soon as it has come in.
+    async fn asks(&mut self, name: &'static str, tenant: TenantKey, class: Class) {
+        let (door, came) = (Arc::clone(&self.door), Arc::clone(&self.came));
+        self.tasks.push(tokio::spawn(async move {
+            let pass = door.enter(tenant, class).await.unwrap();
+            came.lock().unwrap().push(name);
+            drop(pass);
+        }));
+        tokio::task::yield_now().await;
+    }
+
+    async fn order(self) -> Vec<&'static str> {
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(self.door.occupancy(), (0, 0));
+        let state = self.door.state();
+        assert!(state.tenants.is_empty() && state.flows.is_empty() && state.queue.is_empty(), "{state:?}");
+        self.came.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_requests_waits_for_itself() {
+    let mut scene = Scene::new(limits(1, 1));
+    let held = scene.door.enter(A, Class::Starts).await.unwrap();
+    for name in ["a1", "a2", "a3", "a4"] {
+        scene.asks(name, A, Class::Starts).await;
+    }
+    scene.asks("b1", B, Class::Starts).await;
+    scene.asks("b2", B, Class::Starts).await;
+    scene.asks("c1", C, Class::Starts).await;
+    assert_eq!(scene.door.occupancy(), (1, 7));
+    drop(held);
+    assert_eq!(scene.order().await, ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]);
+}
+
+#[tokio::test]
+async fn reads_do_not_wait_behind_a_flood_of_starts() {
+    let mut scene = Scene::new(limits(1, 1));
+    let held = scene.door.enter(A, Class::Starts).await.unwrap();
+    for name in ["start 1", "start 2", "start 3"] {
+        scene.asks(name, A, Class::Starts).await;
+    }
+    scene.asks("read", A, Class::Other).await;
+    drop(held);
+    assert_eq!(scene.order().await, ["start 1", "read", "start 2", "start 3"]);
+}
+
+#[tokio::test]
+async fn a_tenant_at_its_bound_leaves_room_for_others() {
+    let mut scene = Scene::new(limits(3, 2));
+    let held = [scene.door.enter(A, Class::Starts).await.unwrap(), scene.door.enter(A, Class::Other).await.unwrap()];
+    scene.asks("a", A, Class::Starts).await;
+    scene.asks("b", B, Class::Starts).await;
+    assert_eq!(*scene.came.lock().unwrap(), ["b"], "it comes in at once");
+    drop(held);
+    assert_eq!(scene.order().await, ["b", "a"]);
+}
+
+#[tokio::test]
+async fn whoever_only_waits_gives_its_place_away() {
+    let mut scene = Scene::new(limits(1, 1));
+    let held = scene.door.enter(A, Class::Starts).await.unwrap();
+    scene.asks("next", A, Class::Starts).await;
+    held.leave();
+    tokio::task::yield_now().await;
+    assert_eq!(*scene.came.lock().unwrap(), ["next"]);
+    // Once is enough.
+    held.leave();
+    drop(held);
+    drop(Pass::free(A));
+    assert_eq!(scene.order().await, ["next"]);
+}
+
+#[tokio::test]
+async fn who_goes_before_its_turn_holds_up_nobody() {
+    let mut scene = Scene::new(limits(1, 1));
+    let held = scene.door.enter(A, Class::Starts).await.unwrap();
+    for _ in 0..50 {
+        scene.asks("gone", A, Class::Starts).await;
+    }
+    let gone: Vec<_> = scene.tasks.drain(..).collect();
+    scene.asks("stays", A, Class::Starts).await;
+    for task in gone {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!((scene.door.occupancy(), scene.door.state().queue.len()), ((1, 1), 1));
+    drop(held);
+    assert_eq!(scene.order().await, ["stays"]);
+}
+
+#[tokio::test]
+async fn who_waited_too_long_is_told_whose_bound_it_was() {
+    let wait = Duration::from_millis(5);
+    let door = Door::new(Limits { request_wait: wait, ..limits(2, 1) });
+    let _a = door.enter(A, Class::Starts).await.unwrap();
+    let refused = door.enter(A, Class::Starts).await.unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.code()), (429, "too_many_requests"));
+    assert!(refused.detail().contains("`requests_per_tenant_max`"), "{}", refused.detail());
+    assert_eq!(refused.render("1").headers()[header::RETRY_AFTER], "1");
+    let _b = door.enter(B, Class::Starts).await.unwrap();
+    let refused = door.enter(C, Class::Starts).await.unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.code()), (503, "overloaded"));
+    assert!(refused.detail().contains("`requests_max`"), "{}", refused.detail());
+    assert_eq!(refused.render("1").headers()[header::RETRY_AFTER], "1");
+    assert_eq!(door.occupancy(), (2, 0));
+}
+
+#[tokio::test]
+async fn a_crowd_is_refused_at_once() {
+    let bounds = Limits { requests_waiting_max: 3, requests_waiting_per_tenant_max: 2, ..limits(2, 1) };
+    let mut scene = Scene::new(bounds);
+    let held = scene.door.enter(A, Class::Starts).await.unwrap();
+    scene.asks("a1", A, Class::Starts).await;
+    scene.asks("a2", A, Class::Other).await;
+    let refused = scene.door.enter(A, Class::Starts).await.unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.code()), (429, "too_many_requests"));
+    assert!(refused.detail().contains("`requests_waiting_per_tenant_max`"), "{}", refused.detail());
+    // For another tenant there is room, however many of the first one wait.
+    let other = scene.door.enter(B, Class::Starts).await.unwrap();
+    scene.asks("b", B, Class::Starts).await;
+    let refused = scene.door.enter(C, Class::Starts).await.unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.code()), (503, "overloaded"));
+    assert!(refused.detail().contains("`requests_waiting_max`"), "{}", refused.detail());
+    drop((held, other));
+    assert_eq!(scene.order().await, ["a1", "b", "a2"]);
+}
+
+#[test]
+fn a_queue_that_stands_is_left_sooner() {
+    let (mut state, wait) = (State::default(), Duration::from_millis(400));
+    assert_eq!(state.waits((A, Class::Starts), wait), wait, "a burst");
+    let long_ago = Instant::now().checked_sub(wait * 2).unwrap();
+    state.flows.insert((A, Class::Starts), (long_ago, 1));
+    assert_eq!(state.waits((A, Class::Starts), wait), wait / STANDING_SHARE);
+    assert_eq!(state.waits((A, Class::Other), wait), wait, "another queue");
+    state.waits_no_more((A, Class::Starts));
+    state.waits_no_more((A, Class::Starts));
+    state.waits_no_more((A, Class::Other));
+    assert_eq!(state.waits((A, Class::Starts), wait), wait, "it was empty");
+}
+
+#[test]
+fn permissions_have_their_class() {
+    use crate::auth::{PERMISSIONS, RunsRead};
+    assert_eq!(Class::of(RunsStart::NAME), Some(Class::Starts));
+    assert_eq!(Class::of(RunsRead::NAME), Some(Class::Other));
+    let free: Vec<&&str> = PERMISSIONS.iter().filter(|name| Class::of(name).is_none()).collect();
+    assert_eq!(free, [&MetricsRead::NAME]);
+}
