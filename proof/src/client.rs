@@ -110,7 +110,8 @@ impl Client {
         let _ = answers.wait_for(|it| *it >= at).await;
     }
 
-    /// Asks, in turn, until a server answers; one that is dead, or that says it cannot answer now (503), is asked again.
+    /// Asks, in turn, until a server answers; one that is dead, or that says it cannot answer now (429, 503), is asked
+    /// again.
     ///
     /// # Errors
     /// Nobody answers for two minutes.
@@ -122,7 +123,7 @@ impl Client {
             match self.try_ask(server, request).await {
                 Ok(answer) => {
                     self.answers.send_modify(|it| *it += 1);
-                    if answer.status != 503 {
+                    if !matches!(answer.status, 429 | 503) {
                         return Ok(answer);
                     }
                     last = answer.body.to_string();

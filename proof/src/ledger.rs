@@ -20,7 +20,7 @@ use windlass_runtime::verify::ledger::Told;
 const GROUP_MAX: usize = 1_024;
 
 /// A line, and who waits for it.
-type Line = (Vec<u8>, oneshot::Sender<()>);
+type Line = (Vec<u8>, Option<oneshot::Sender<()>>);
 
 /// A ledger that is being written.
 #[derive(Debug)]
@@ -48,13 +48,33 @@ impl Ledger {
     /// # Errors
     /// It cannot be written.
     pub async fn record(&self, told: &Told) -> Result<()> {
-        let mut line = serde_json::to_vec(told)?;
-        line.push(b'\n');
-        let (done, written) = oneshot::channel();
-        self.lines.send((line, done)).context("the ledger cannot be written")?;
-        written.await.context("the ledger cannot be written")?;
+        self.write(line(told)?).await?;
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Writes a line that nobody waits for: for loads during which nobody dies. [`Ledger::flush`] waits for all of them.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note(&self, told: &Told) -> Result<()> {
+        self.lines.send((line(told)?, None)).context("the ledger cannot be written")?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until every line is on disk.
+    ///
+    /// # Errors
+    /// One cannot be written.
+    pub async fn flush(&self) -> Result<()> {
+        self.write(Vec::new()).await
+    }
+
+    async fn write(&self, line: Vec<u8>) -> Result<()> {
+        let (done, written) = oneshot::channel();
+        self.lines.send((line, Some(done))).context("the ledger cannot be written")?;
+        written.await.context("the ledger cannot be written")
     }
 
     /// How many lines it has.
@@ -63,15 +83,23 @@ impl Ledger {
     }
 }
 
+fn line(told: &Told) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(told)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// Writes what waits, again and again, until the ledger is dropped or the disk refuses.
 fn write(mut file: File, lines: &mpsc::Receiver<Line>) {
     while let Ok((mut bytes, done)) = lines.recv() {
-        let mut waiting = vec![done];
-        while let Some((line, done)) = (waiting.len() < GROUP_MAX).then(|| lines.try_recv().ok()).flatten() {
+        let mut waiting: Vec<_> = done.into_iter().collect();
+        for _ in 1..GROUP_MAX {
+            let Ok((line, done)) = lines.try_recv() else { break };
             bytes.extend(line);
-            waiting.push(done);
+            waiting.extend(done);
         }
-        if file.write_all(&bytes).and_then(|()| file.sync_data()).is_err() {
+        let synced = |file: &File| if waiting.is_empty() { Ok(()) } else { file.sync_data() };
+        if file.write_all(&bytes).and_then(|()| synced(&file)).is_err() {
             // Whoever waits is told by the channel that closes.
             return;
         }
@@ -97,6 +125,9 @@ mod tests {
         assert_eq!(text, "{\"told\":\"final\",\"run\":\"r\",\"status\":\"completed\"}\n");
         assert_eq!(serde_json::from_str::<Told>(&text).unwrap(), told);
         assert_eq!(ledger.count(), 1);
+        ledger.note(&told).unwrap();
+        ledger.flush().await.unwrap();
+        assert_eq!((ledger.count(), std::fs::read_to_string(&path).unwrap()), (2, text.repeat(2)));
         assert!(Ledger::create(&path).is_err(), "an old ledger is never written over");
     }
 }

@@ -10,10 +10,12 @@ pub mod disk;
 pub mod kills;
 pub mod ledger;
 pub mod load;
+pub mod open_loop;
 pub mod options;
 pub mod proxy;
 pub mod report;
 pub mod takeover;
+pub mod tenants;
 pub mod world;
 
 use std::{process::ExitCode, time::Instant};

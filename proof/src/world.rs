@@ -216,17 +216,43 @@ impl World {
         let address = self.address(server).to_string();
         command.args(["serve", "--allow-private-network", "--listen", &address]);
         match (&self.place, &self.setup.url_of_servers) {
-            (Place::Sqlite(folder), _) => command.arg("--data-dir").arg(folder),
             (Place::Postgres(postgres), None) => {
                 command.arg("--database-url").arg(format!("{}?application_name=server-{server}", postgres.url))
             }
-            (Place::Postgres(_), Some(url)) => command.arg("--database-url").arg(url),
+            _ => self.of_database(&mut command),
         };
         quietly(&mut command, &self.log(server))?;
         command.env("WINDLASS_BOOTSTRAP_TOKEN", TOKEN).env("WINDLASS_LOG", "info");
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
+    }
+
+    /// The options that name the database.
+    fn of_database<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        match &self.place {
+            Place::Sqlite(folder) => command.arg("--data-dir").arg(folder),
+            Place::Postgres(postgres) => {
+                command.arg("--database-url").arg(self.setup.url_of_servers.as_ref().unwrap_or(&postgres.url))
+            }
+        }
+    }
+
+    /// Carries out a command of the program on the database, and gives the JSON that it says. On SQLite no server runs.
+    ///
+    /// # Errors
+    /// It does not succeed.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<Value> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--json");
+        self.of_database(&mut command);
+        let (said, log) = (self.folder.join("command.json"), self.folder.join("command.log"));
+        quietly(&mut command, &log)?.stdout(File::create(&said)?);
+        let status = Program::start(&mut command)?.finish(STOP_WITHIN)?;
+        if !status.success() {
+            bail!("{arguments:?}: {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+        }
+        Ok(serde_json::from_str(&fs::read_to_string(&said)?)?)
     }
 
     /// `kill -9`. A server that is dead already stays dead.
@@ -360,12 +386,7 @@ impl World {
         command.args(["verify", "--json", "--ledger"]).arg(&self.ledger.path);
         command.arg("--effects").arg(self.folder.join("effects.jsonl"));
         command.args(["--effects-at", &self.shop_url()]).args(arguments);
-        match &self.place {
-            Place::Sqlite(folder) => command.arg("--data-dir").arg(folder),
-            Place::Postgres(postgres) => {
-                command.arg("--database-url").arg(self.setup.url_of_servers.as_ref().unwrap_or(&postgres.url))
-            }
-        };
+        self.of_database(&mut command);
         let (said, log) = (self.folder.join("verify.json"), self.folder.join("verify.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);
         let status = Program::start(&mut command)?.finish(VERIFY_WITHIN)?;
