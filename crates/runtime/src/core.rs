@@ -29,7 +29,8 @@ use crate::{
     slots::Slots,
     step::Catalogue,
     tasks::Tasks,
-    turner::{Ack, Acks, Deliver, Message},
+    turner::{Ack, Deliver, Message},
+    wheel::Wheel,
 };
 
 /// See the module's documentation.
@@ -56,8 +57,7 @@ pub(crate) struct Core {
     pub(crate) aborted: CancellationToken,
     draining: AtomicBool,
     damaged: Mutex<HashMap<RunId, String>>,
-    turners: Vec<mpsc::Sender<Message>>,
-    acks: Vec<Acks>,
+    wheels: Vec<Wheel>,
     background: TaskTracker,
     handle: Handle,
 }
@@ -66,8 +66,7 @@ impl Core {
     /// The shared part, and what each turner receives by.
     pub(crate) fn new(store: Store, catalogue: Catalogue, settings: Settings) -> (Core, Vec<mpsc::Receiver<Message>>) {
         let step_types = Arc::new(catalogue.step_types(windlass_definition::step_types::built_in()));
-        let (senders, receivers) = (0..settings.turner_count()).map(|_| mpsc::channel()).unzip();
-        let acks = (0..settings.turner_count()).map(|_| Acks::default()).collect();
+        let (wheels, receivers) = (0..settings.turner_count()).map(|_| Wheel::new()).unzip();
         let core = Core {
             metrics: Metrics::default(),
             watchers: Watchers::new(settings.live_events),
@@ -84,8 +83,7 @@ impl Core {
             aborted: CancellationToken::new(),
             draining: AtomicBool::new(false),
             damaged: Mutex::default(),
-            turners: senders,
-            acks,
+            wheels,
             background: TaskTracker::new(),
             handle: Handle::current(),
             store,
@@ -103,49 +101,42 @@ impl Core {
 
     /// How many turners there are.
     pub(crate) fn turners(&self) -> usize {
-        self.turners.len()
+        self.wheels.len()
     }
 
-    /// Tells the turner of that run. After the end nobody listens, and nothing is to be done about it.
+    /// Where turners are turned.
+    pub(crate) fn wheels(&self) -> &[Wheel] {
+        &self.wheels
+    }
+
+    /// Tells the turner of that run.
     pub(crate) fn send(&self, run: RunId, message: Message) {
-        let _ = self.turners[self.index(run)].send(message);
-    }
-
-    fn index(&self, run: RunId) -> usize {
-        let (_, low) = run.uuid().as_u64_pair();
-        usize::try_from(low % self.turners.len() as u64).unwrap_or(0)
-    }
-
-    /// What that turner was told of its commits.
-    pub(crate) fn acks(&self, turner: usize) -> &Acks {
-        &self.acks[turner]
-    }
-
-    /// Keeps what a commit came to until its whole batch has been told.
-    pub(crate) fn gather(&self, ack: Ack) {
-        let turner = self.index(ack.run());
-        self.acks[turner].lock().unwrap_or_else(PoisonError::into_inner).push(ack);
-    }
-
-    /// A whole batch has been told: its turners go on.
-    pub(crate) fn batch_told(&self) {
-        for (acks, turner) in self.acks.iter().zip(&self.turners) {
-            if !acks.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                let _ = turner.send(Message::Acked);
-            }
-        }
-    }
-
-    /// The ways to every turner.
-    pub(crate) fn turner_senders(&self) -> impl Iterator<Item = &mpsc::Sender<Message>> {
-        self.turners.iter()
+        self.wheel_of(run).send(message);
     }
 
     /// Tells every turner.
     pub(crate) fn send_all(&self, mut message: impl FnMut() -> Message) {
-        for turner in &self.turners {
-            let _ = turner.send(message());
-        }
+        self.wheels.iter().for_each(|wheel| wheel.send(message()));
+    }
+
+    fn wheel_of(&self, run: RunId) -> &Wheel {
+        let (_, low) = run.uuid().as_u64_pair();
+        &self.wheels[usize::try_from(low % self.wheels.len() as u64).unwrap_or(0)]
+    }
+
+    /// Keeps what a commit came to until its whole batch has been told.
+    pub(crate) fn gather(&self, ack: Ack) {
+        self.wheel_of(ack.run()).gather(ack);
+    }
+
+    /// What that turner was told of its commits.
+    pub(crate) fn take_acks(&self, turner: usize) -> Vec<Ack> {
+        self.wheels[turner].take_acks()
+    }
+
+    /// A whole batch has been told: its turners go on.
+    pub(crate) fn batch_told(&self) {
+        self.wheels.iter().for_each(Wheel::batch_told);
     }
 
     /// Tells a run that something happened.

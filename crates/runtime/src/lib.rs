@@ -1,6 +1,6 @@
 //! What turns the engine: dispatch, timers, recovery, limits.
 //!
-//! A [`Runtime`] owns a few *turners*, threads that each own the runs hashed to them. A turner applies events to a
+//! A [`Runtime`] has a few *turners*, which each own the runs hashed to them. A turner applies events to a
 //! run with the engine, hands what is to be written to the store's committer, and carries out what follows once the
 //! commit is acknowledged. Steps run as tasks beside them. The database is read for recovery, for far timers and for
 //! what people ask.
@@ -45,6 +45,7 @@ mod timers;
 mod turner;
 pub mod verify;
 mod views;
+mod wheel;
 mod workflows;
 
 pub use error::{FieldError, RuntimeError};

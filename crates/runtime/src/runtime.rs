@@ -53,9 +53,9 @@ impl Runtime {
         let (core, inboxes) = Core::new(store, catalogue, settings);
         let core = Arc::new(core);
         for (number, inbox) in inboxes.into_iter().enumerate() {
-            let turner = Turner::new(Arc::clone(&core), number, inbox);
+            let (turner, core) = (Turner::new(Arc::clone(&core), number, inbox), Arc::clone(&core));
             let thread = std::thread::Builder::new().name(format!("windlass-turner-{number}"));
-            let spawned = thread.stack_size(TURNER_STACK_BYTES).spawn(move || turner.turn());
+            let spawned = thread.stack_size(TURNER_STACK_BYTES).spawn(move || core.wheels()[number].turn(turner));
             spawned.map_err(|error| RuntimeError::unavailable(format!("no thread to turn runs on: {error}")))?;
         }
         let told = Arc::downgrade(&core);
@@ -90,11 +90,12 @@ impl Runtime {
         let _ = tokio::time::timeout(grace, ended).await;
         let drained: Vec<oneshot::Receiver<()>> = self
             .core
-            .turner_senders()
-            .map(|turner| {
+            .wheels()
+            .iter()
+            .map(|wheel| {
                 let (reply, drained) = oneshot::channel();
                 // A turner that is gone has nothing on its way.
-                let _ = turner.send(Message::Drain(reply));
+                wheel.send(Message::Drain(reply));
                 drained
             })
             .collect();

@@ -1,8 +1,9 @@
-//! A turner: the thread that owns the runs hashed to it and moves them.
+//! A turner: it owns the runs hashed to it and moves them.
 //!
 //! Nothing of a run is shared, so nothing of it is locked. A turner takes everything that is waiting for it at once,
 //! so that what it writes reaches the disk in one batch. It never waits for the database or for a step. Where several
-//! tenants have something waiting, they take turns, in batches so small that nobody waits long for another's.
+//! tenants have something waiting, they take turns, in batches so small that nobody waits long for another's. It is
+//! turned by its own thread, and by a committer's thread where that has few commits to tell of: see [`crate::wheel`].
 //!
 //! Invariant: effects, answers and announcements of a transition come after its commit's acknowledgement.
 
@@ -11,7 +12,7 @@ mod loading;
 mod resting;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -53,7 +54,7 @@ pub(crate) enum Message {
     Start(Box<StartRun>),
     /// Something happened to a run.
     Deliver(Box<Deliver>),
-    /// Commits are on disk, or are not: see [`Acks`].
+    /// Commits are on disk, or are not: they were gathered at the wheel.
     Acked,
     /// One of them.
     Written(Ack),
@@ -102,10 +103,6 @@ pub(crate) struct Ack {
     generation: u64,
     result: Result<Committed, CommitError>,
 }
-
-/// What a turner was told of its commits; gathered for one batch of the committer, so that what follows from all of
-/// it goes into the next batch together.
-pub(crate) type Acks = Mutex<Vec<Ack>>;
 
 /// A run to be started.
 pub(crate) struct StartRun {
@@ -181,8 +178,11 @@ pub(crate) struct Turner {
     in_flight: usize,
     swept: Instant,
     out: Vec<(RunCommit, windlass_store::Done)>,
+    /// When its own thread looks again if nobody wakes it.
+    looks_again: Instant,
 }
 
+/// What a turner does after a message.
 enum Goes {
     On,
     Out,
@@ -210,47 +210,62 @@ impl Turner {
             in_flight: 0,
             swept: Instant::now(),
             out: Vec::new(),
+            looks_again: Instant::now(),
         }
     }
 
-    /// Turns until it is told to stop.
-    pub(crate) fn turn(mut self) {
-        loop {
-            let rest = if self.waiting.is_empty() { self.rest() } else { Duration::ZERO };
-            let mut next = match self.inbox.recv_timeout(rest) {
-                Ok(message) => Some(message),
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+    /// Handles what is there. Gives how long there is nothing more to do then, or nothing when it was told to stop.
+    pub(crate) fn round(&mut self) -> Option<Duration> {
+        let mut count = 0;
+        while count < BATCH_MAX {
+            let message = match self.inbox.try_recv() {
+                Ok(message) => message,
+                Err(mpsc::TryRecvError::Empty) => break,
+                Err(mpsc::TryRecvError::Disconnected) => return None,
             };
-            let mut count = 0;
-            while let Some(message) = next {
-                count += 1;
-                match message.tenant() {
-                    Some(tenant) => self.waiting.push(tenant, message),
-                    None => {
-                        if let Goes::Out = self.handle(message) {
-                            return;
-                        }
+            count += 1;
+            match message.tenant() {
+                Some(tenant) => self.waiting.push(tenant, message),
+                None => {
+                    if let Goes::Out = self.handle(message) {
+                        return None;
                     }
                 }
-                next = if count < BATCH_MAX { self.inbox.try_recv().ok() } else { None };
             }
-            let begun = Instant::now();
-            while let Some(message) = self.waiting.pop() {
-                if let Goes::Out = self.handle(message) {
-                    return;
-                }
-                if begun.elapsed() >= BATCH_TIME_MAX {
-                    break;
-                }
-            }
+        }
+        if count > 0 {
             add(&self.core.metrics.batches, 1);
             add(&self.core.metrics.messages, count as u64);
-            self.fire_timers();
-            self.sweep();
-            self.flush();
-            self.report_drained();
         }
+        self.handle_waiting();
+        let rest = if count < BATCH_MAX && self.waiting.is_empty() { self.rest() } else { Duration::ZERO };
+        self.looks_again = Instant::now() + rest;
+        Some(rest)
+    }
+
+    /// Goes on from commits that are on disk, on a committer's own thread. Gives whether the turner's own thread has to
+    /// look again earlier than it will.
+    pub(crate) fn follow_acks(&mut self) -> bool {
+        add(&self.core.metrics.batches, 1);
+        self.take_acks();
+        self.handle_waiting();
+        !self.waiting.is_empty() || Instant::now() + self.rest() < self.looks_again
+    }
+
+    /// Handles for a moment what waits, tenants in turn, and ends the batch.
+    fn handle_waiting(&mut self) {
+        let begun = Instant::now();
+        while let Some(message) = self.waiting.pop() {
+            // Nothing that is of a tenant ends a turner.
+            self.handle(message);
+            if begun.elapsed() >= BATCH_TIME_MAX {
+                break;
+            }
+        }
+        self.fire_timers();
+        self.sweep();
+        self.flush();
+        self.report_drained();
     }
 
     /// How long there is nothing to do.
@@ -491,7 +506,7 @@ impl Turner {
     }
 
     fn take_acks(&mut self) {
-        let acks = std::mem::take(&mut *self.core.acks(self.number).lock().unwrap_or_else(PoisonError::into_inner));
+        let acks = self.core.take_acks(self.number);
         add(&self.core.metrics.messages, acks.len() as u64);
         for ack in acks {
             self.waiting.push(ack.tenant, Message::Written(ack));

@@ -195,7 +195,8 @@ impl Store {
     }
 
     /// Calls this on a committer's thread after every batch, once all of it have been told: who gathers what it was
-    /// told can act on all of it at once. It must not wait. The last one given counts.
+    /// told can act on all of it at once. It must not wait, for the next batch waits for it, and has a stack of 64 MiB.
+    /// The last one given counts.
     pub fn after_batches(&self, told: impl Fn() + Send + Sync + 'static) {
         let told: Told = Arc::new(told);
         for queue in &self.inner.queues {

@@ -10,3 +10,7 @@ pub(crate) mod ops;
 pub(crate) mod postgres;
 pub(crate) mod queue;
 pub(crate) mod sqlite;
+
+/// The stack of a writer's thread, in bytes: whoever is told of a batch may go on from it there, and evaluate expressions
+/// and read deep values.
+const WRITER_STACK_BYTES: usize = 64 << 20;

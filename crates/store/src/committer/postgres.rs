@@ -18,6 +18,7 @@ use crate::{
     StoreError,
     clock::Clock,
     committer::{
+        WRITER_STACK_BYTES,
         batch::{self, Batch, as_uuid},
         chain::{Chain, Chains},
         commit::{CommitError, Committed, RunChange},
@@ -67,7 +68,7 @@ pub(crate) struct Start {
 pub(crate) fn start(number: usize, start: Start) -> Result<std::thread::JoinHandle<()>, StoreError> {
     let no_thread = |error: std::io::Error| StoreError::Unavailable(format!("no thread for a writer: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-    let thread = std::thread::Builder::new().name(format!("postgres-writer-{number}"));
+    let thread = std::thread::Builder::new().name(format!("postgres-writer-{number}")).stack_size(WRITER_STACK_BYTES);
     let spawned = thread.spawn(move || {
         runtime.block_on(async move {
             let mut writer = Writer {

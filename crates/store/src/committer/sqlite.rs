@@ -21,6 +21,7 @@ use crate::{
     StoreError,
     clock::Clock,
     committer::{
+        WRITER_STACK_BYTES,
         chain::{Chain, Chains},
         commit::{CommitError, Committed, IdempotencyKey, RunChange, RunCommit},
         ops::{self, FORMS, Op},
@@ -80,29 +81,30 @@ pub(crate) struct Start {
 pub(crate) fn start(start: Start) -> Result<[JoinHandle<()>; 2], StoreError> {
     let next_run_key = start.connection.query_row(LAST_RUN_KEY, [], |row| row.get::<_, i64>(0)).map_err(refused)? + 1;
     let (checkpointer, checkpoints) = start_checkpointer(&start.files)?;
-    let spawned = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
-        start.connection.wal_hook(Some(|_, pages| {
-            LOG_PAGES.set(pages);
-            Ok(())
-        }));
-        let sql = FORMS.iter().map(ops::Form::sqlite).collect();
-        let mut writer = Writer {
-            tx: Tx::Sqlite(SqliteTx { connection: start.connection }),
-            files: start.files,
-            clock: start.clock,
-            fatal: start.fatal,
-            chains: Chains::default(),
-            next_run_key,
-            sql,
-            checkpointer,
-            ordinary_max: ORDINARY_MAX,
-            full_since: None,
-        };
-        while let Some(turn) = start.queue.take_blocking(writer.ordinary_max) {
-            writer.turn(turn);
-        }
-        writer.finish();
-    });
+    let spawned =
+        std::thread::Builder::new().name("sqlite-writer".to_owned()).stack_size(WRITER_STACK_BYTES).spawn(move || {
+            start.connection.wal_hook(Some(|_, pages| {
+                LOG_PAGES.set(pages);
+                Ok(())
+            }));
+            let sql = FORMS.iter().map(ops::Form::sqlite).collect();
+            let mut writer = Writer {
+                tx: Tx::Sqlite(SqliteTx { connection: start.connection }),
+                files: start.files,
+                clock: start.clock,
+                fatal: start.fatal,
+                chains: Chains::default(),
+                next_run_key,
+                sql,
+                checkpointer,
+                ordinary_max: ORDINARY_MAX,
+                full_since: None,
+            };
+            while let Some(turn) = start.queue.take_blocking(writer.ordinary_max) {
+                writer.turn(turn);
+            }
+            writer.finish();
+        });
     let writer = spawned.map_err(|error| StoreError::Unavailable(format!("no thread for the writer: {error}")))?;
     Ok([writer, checkpoints])
 }
