@@ -90,6 +90,8 @@ settings! {
         |value, bounds| bounds.store.lanes = u32::try_from(value).unwrap_or(u32::MAX);
     "lease_ms", "Milliseconds after which a silent server is taken for dead; the same on every server", 1_000..=600_000,
         |value, bounds| bounds.store.lease_ms = i64::try_from(value).unwrap_or(i64::MAX);
+    "dead_nodes_kept_hours", "Hours after which a server that is dead or gone is forgotten (`windlass db status` names it until then)", 1..=100_000,
+        |value, bounds| bounds.store.dead_nodes_kept = Duration::from_secs(value.saturating_mul(3_600));
     "hints", "1: servers tell each other what to look at; 0: everything is found by polling", 0..=1,
         |value, bounds| bounds.store.hints = if value == 0 { Hints::Off } else { Hints::On };
 }

@@ -62,15 +62,16 @@ impl Here {
     }
 
     /// The letter has been dealt with.
-    fn discard(&self, core: &Core, change: RunChange) {
+    fn discard(&self, core: &Arc<Core>, change: RunChange) {
         let mut commit = RunCommit::new(self.tenant, self.run, self.lane);
         commit.change = change;
         commit.rows.push(RowChange::DeleteInbox(self.id));
-        let run = self.run;
+        let (run, id, held) = (self.run, self.id, Arc::clone(core));
         core.store.submit(
             commit,
             Box::new(move |result| {
                 if let Err(error) = result {
+                    held.letters.put_back(&[id]);
                     tracing::debug!(%run, %error, "a letter stays in the inbox until the next look");
                 }
             }),

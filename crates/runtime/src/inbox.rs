@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use windlass_engine::id::{RunId, TenantKey};
-use windlass_store::{LaneId, Received, crash_point};
+use windlass_store::{LaneId, Received, RowChange, crash_point};
 
 use crate::{
     core::Core,
@@ -26,6 +26,9 @@ use crate::{
 /// How long a letter that was opened here is passed over when it is read from the database.
 const IN_HAND: Duration = Duration::from_secs(30);
 const IN_HAND_MAX: usize = 200_000;
+/// How long one is passed over whose commit has failed for the second time; twice as long each time, up to a bound.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(4);
 
 /// A letter and the row that holds it.
 pub(crate) struct Opened {
@@ -39,7 +42,14 @@ pub(crate) struct Opened {
 /// The letters that were opened here and may still be in the database.
 #[derive(Debug, Default)]
 pub(crate) struct InHand {
-    ids: Mutex<HashMap<Uuid, Instant>>,
+    ids: Mutex<HashMap<Uuid, Held>>,
+}
+
+/// Until when a letter is passed over, and how often its commit has failed.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    until: Instant,
+    failures: u32,
 }
 
 impl InHand {
@@ -48,14 +58,39 @@ impl InHand {
         let now = Instant::now();
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.len() >= IN_HAND_MAX {
-            ids.retain(|_, since| now.duration_since(*since) < IN_HAND);
+            ids.retain(|_, held| now < held.until);
         }
-        match ids.insert(id, now) {
-            Some(since) if now.duration_since(since) < IN_HAND => {
-                ids.insert(id, since);
-                false
+        let held = ids.entry(id).or_insert(Held { until: now, failures: 0 });
+        let is_free = held.until <= now;
+        if is_free {
+            held.until = now + IN_HAND;
+        }
+        is_free
+    }
+
+    /// The letters, and the answers of tasks, whose rows go with these changes.
+    pub(crate) fn held(rows: &[RowChange]) -> Vec<Uuid> {
+        let id = |row: &RowChange| match row {
+            RowChange::DeleteInbox(id) => Some(*id),
+            RowChange::CloseTask(task) => Some(task.uuid()),
+            _ => None,
+        };
+        rows.iter().filter_map(id).collect()
+    }
+
+    /// These are still there: the commit that would have taken them has failed. The next look opens them again; one that
+    /// fails again and again is left alone for a while each time.
+    pub(crate) fn put_back(&self, letters: &[Uuid]) {
+        if letters.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in letters {
+            if let Some(held) = ids.get_mut(id) {
+                held.until = now + wait(held.failures);
+                held.failures = held.failures.saturating_add(1);
             }
-            _ => true,
         }
     }
 
@@ -63,7 +98,16 @@ impl InHand {
     pub(crate) fn tidy(&self) {
         let now = Instant::now();
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.retain(|_, since| now.duration_since(*since) < IN_HAND);
+        // One whose commit fails again and again keeps its count in between.
+        ids.retain(|_, held| now < held.until + if held.failures > 0 { IN_HAND } else { Duration::ZERO });
+    }
+}
+
+/// How long a letter is passed over whose commit had failed so often before.
+fn wait(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => AGAIN_AFTER.saturating_mul(1 << doublings.min(16)).min(AGAIN_AFTER_MAX),
     }
 }
 
@@ -123,5 +167,30 @@ impl Core {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_whose_commit_failed_is_opened_at_the_next_look() {
+        let (letters, id) = (InHand::default(), Uuid::now_v7());
+        assert!(letters.take(id));
+        assert!(!letters.take(id));
+        letters.put_back(&[id]);
+        letters.tidy();
+        assert!(letters.take(id));
+        // The second time it waits a moment, and that is not forgotten.
+        letters.put_back(&[id]);
+        letters.tidy();
+        assert!(!letters.take(id));
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_left_alone_for_a_while() {
+        let waits = [0, 1, 2, 3, 6, 7, 40].map(|failures| wait(failures).as_secs());
+        assert_eq!(waits, [0, 1, 2, 4, 4, 4, 4]);
     }
 }

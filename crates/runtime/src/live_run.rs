@@ -121,6 +121,8 @@ pub(crate) struct Pending {
     pub(crate) refusals: Vec<(Reply, RuntimeError)>,
     /// Tasks that were written for claims that wait, in the order in which they are offered.
     pub(crate) promised: VecDeque<Promised>,
+    /// Whether its letters are to be looked for in the inbox.
+    pub(crate) look: bool,
     /// Rows of what was refused because of it: until it is on disk, they are what keeps that.
     pub(crate) discards: Vec<RowChange>,
     /// Kept only while somebody watches.
@@ -191,6 +193,9 @@ pub(crate) struct Extra {
     pub(crate) rows: Vec<RowChange>,
     /// The approval that a decision is on, and the decisions that its row shows so far.
     pub(crate) decided: Option<(ApprovalId, Vec<serde_json::Value>)>,
+    /// Whether it asks for what was asked for before. A letter that is still there keeps its row, and with it its id: the
+    /// letters of this transition are left to whoever looks at the inbox.
+    pub(crate) again: bool,
 }
 
 impl LiveRun {

@@ -25,6 +25,7 @@ use self::loading::Loads;
 use crate::backlog::Seat;
 use crate::core::Core;
 use crate::error::RuntimeError;
+use crate::inbox::InHand;
 use crate::live_run::{Birth, Extra, LiveRun, OnDisk, Reply, Source, Taken};
 use crate::loader::{LoadError, Loaded, Recover};
 use crate::metrics::add;
@@ -122,6 +123,8 @@ pub(crate) struct Deliver {
     pub(crate) run: RunId,
     pub(crate) event: Event,
     pub(crate) source: Source,
+    /// Rows that go together with the one that it comes from.
+    pub(crate) also: Vec<RowChange>,
     pub(crate) reply: Option<Reply>,
     /// The approval that a decision is on, and the decisions known of it.
     pub(crate) decided: Option<(ApprovalId, Vec<serde_json::Value>)>,
@@ -135,7 +138,7 @@ impl Ack {
 
 impl Deliver {
     pub(crate) fn new(tenant: TenantKey, run: RunId, event: Event) -> Deliver {
-        Deliver { tenant, run, event, source: Source::Direct, reply: None, decided: None }
+        Deliver { tenant, run, event, source: Source::Direct, also: Vec::new(), reply: None, decided: None }
     }
 
     pub(crate) fn from(mut self, source: Source) -> Deliver {
@@ -323,9 +326,16 @@ impl Turner {
 
     fn submit(&mut self, commit: RunCommit, generation: u64) {
         let (core, tenant, run) = (Arc::clone(&self.core), commit.tenant, commit.run);
+        let held = InHand::held(&commit.rows);
         self.in_flight += 1;
         self.core.metrics.gauges().commits_in_flight.add(1);
-        self.out.push((commit, Box::new(move |result| core.gather(Ack { tenant, run, generation, result }))));
+        let done = move |result: Result<Committed, CommitError>| {
+            if result.is_err() {
+                core.letters.put_back(&held);
+            }
+            core.gather(Ack { tenant, run, generation, result });
+        };
+        self.out.push((commit, Box::new(done)));
     }
 
     /// Writes rows beside any transition; nobody waits for them.
@@ -346,7 +356,7 @@ impl Turner {
             if let Some(reply) = reply {
                 reply.done(run, Taken::Before);
             }
-            return;
+            return self.throw_away(run, source.discard().into_iter().collect());
         }
         let now = self.core.now().max(start.created_at);
         let (state, transition) = Run::start(&plan.plan, start, now);
@@ -373,7 +383,8 @@ impl Turner {
         if let Some(watch) = watch {
             self.watchers.entry(run).or_default().push(watch);
         }
-        let extra = Extra { birth: Some(birth), rows: source.discard().into_iter().collect(), decided: None };
+        let rows = source.discard().into_iter().collect();
+        let extra = Extra { birth: Some(birth), rows, ..Extra::default() };
         self.write(run, transition, extra, reply);
         let waiting = self.loading.remove(&run).into_iter().flatten();
         for deliver in told_before.into_iter().chain(waiting).filter(|it| it.tenant == tenant) {
@@ -381,11 +392,14 @@ impl Turner {
         }
     }
 
-    /// A child that was cancelled before it began never begins. The row that asked for it goes when its parent knows.
+    /// A child that was cancelled before it began never begins, and its parent is told. What asked for the child and
+    /// what cancelled it go in the commit of its parent: without the one, the other would start it or be forgotten.
     fn refuse_unborn(&mut self, start: &Start, lane: LaneId, (source, told): (Source, Vec<Deliver>)) {
-        let rows: Vec<RowChange> = told.iter().filter_map(|deliver| deliver.source.discard()).collect();
-        self.submit_rows(start.tenant, start.run, lane, rows);
-        let Some(parent) = &start.parent else { return };
+        let cancels = told.iter().filter_map(|deliver| deliver.source.discard());
+        let Some(parent) = &start.parent else {
+            let rows = source.discard().into_iter().chain(cancels).collect();
+            return self.submit_rows(start.tenant, start.run, lane, rows);
+        };
         let error = windlass_definition::Error::new(
             windlass_definition::Class::Cancelled,
             "cancelled",
@@ -393,7 +407,8 @@ impl Turner {
         );
         let result = windlass_engine::event::ChildResult::Failed(Some(RunStatus::Cancelled), error);
         let event = Event::ChildEnded { path: parent.path.clone(), child: Some(start.run), result };
-        self.core.deliver(Deliver::new(start.tenant, parent.run, event).from(source));
+        let also = cancels.collect();
+        self.core.deliver(Deliver { also, ..Deliver::new(start.tenant, parent.run, event).from(source) });
     }
 
     fn deliver(&mut self, deliver: Deliver) {
@@ -431,7 +446,7 @@ impl Turner {
 
     /// Moves a run that is in memory.
     fn step(&mut self, deliver: Deliver) {
-        let Deliver { run, event, source, reply, decided, .. } = deliver;
+        let Deliver { run, event, source, also, reply, decided, .. } = deliver;
         let now = self.core.now();
         let Some(live) = self.runs.get_mut(&run) else { return };
         // The attempt was given up together with the state that asked for it: a new one runs, or the step has ended.
@@ -453,16 +468,18 @@ impl Turner {
         };
         match moved {
             Ok(transition) => {
-                let rows = source.taken();
-                self.write(run, transition, Extra { birth: None, rows, decided }, reply);
+                let rows = source.taken().into_iter().chain(also).collect();
+                self.write(run, transition, Extra { rows, decided, ..Extra::default() }, reply);
             }
-            Err(refusal) => self.refuse(run, refusal, source, reply),
+            Err(refusal) => {
+                let discards = source.discard().into_iter().chain(also).collect();
+                self.refuse(run, refusal, discards, reply);
+            }
         }
     }
 
-    fn refuse(&mut self, run: RunId, refusal: Refusal, source: Source, reply: Option<Reply>) {
+    fn refuse(&mut self, run: RunId, refusal: Refusal, discards: Vec<RowChange>, reply: Option<Reply>) {
         let Some(live) = self.runs.get_mut(&run) else { return };
-        let (tenant, lane) = (live.tenant(), live.lane);
         if let Some(reply) = reply {
             match (refusal, live.pending.back_mut()) {
                 // It counted already, or is about to: for the sender that is a success, once it is on disk.
@@ -472,13 +489,20 @@ impl Turner {
                 (refusal, None) => reply.failed(refusal.into()),
             }
         }
-        // What it was refused for may not be on disk yet: if that never happens, it is taken after all.
-        match (source.discard(), live.pending.back_mut()) {
-            (Some(row), Some(last)) => last.discards.push(row),
-            (Some(row), None) => self.submit_rows(tenant, run, lane, vec![row]),
-            (None, _) => {}
-        }
+        self.throw_away(run, discards);
         self.settle(run);
+    }
+
+    /// Removes the rows of what is of no use to a run as it is now. That may not be on disk yet: if it never comes there,
+    /// they are of use after all.
+    fn throw_away(&mut self, run: RunId, rows: Vec<RowChange>) {
+        let Some(live) = self.runs.get_mut(&run) else { return };
+        let (tenant, lane) = (live.tenant(), live.lane);
+        match live.pending.back_mut() {
+            Some(last) => last.discards.extend(rows),
+            None if rows.is_empty() => {}
+            None => self.submit_rows(tenant, run, lane, rows),
+        }
     }
 
     /// Submits a transition and holds what follows from it.
@@ -490,7 +514,11 @@ impl Turner {
         }
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && extra.birth.is_none();
         let watched = self.core.watchers.any();
+        let again = extra.again;
         let (commit, mut pending) = live.commit(transition, extra, &self.core);
+        if again {
+            pending.look = !std::mem::take(&mut pending.letters).is_empty();
+        }
         pending.replies.extend(reply.map(|reply| (reply, Taken::Now)));
         if !watched {
             pending.announce = Vec::new();

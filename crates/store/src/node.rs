@@ -4,6 +4,8 @@
 //! commit locks, and is renewed on a thread and a session of its own; all times here are the server's
 //! `clock_timestamp()`.
 
+mod lanes;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,19 +22,22 @@ use crate::{
     clock::Clock,
     committer::commit::LaneId,
     database::{
-        Database, Value,
+        Value,
         postgres::{Address, Session},
-        sqlite::host,
     },
     partitions,
 };
+
+pub(crate) use lanes::{Bury, leave, register, rejoin, take_over};
 
 /// How long a node lives without renewing.
 pub const LEASE_MS: i64 = 10_000;
 /// How often it renews, and looks for others that do not.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// How often the journal's coming partitions are made.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
+/// How long the row of a node that is dead or gone is kept: long enough to see afterwards who was there.
+pub(crate) const DEAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How often the journal's coming partitions are made, and dead nodes forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 /// How long hints to one node are gathered.
 const HINT_EVERY: Duration = Duration::from_millis(5);
 
@@ -203,6 +208,8 @@ pub(crate) struct Identity {
     pub lanes: u32,
     pub lease_ms: i64,
     pub hints: Hints,
+    /// How long the rows of dead nodes are kept.
+    pub dead_kept: Duration,
 }
 
 impl Identity {
@@ -211,114 +218,9 @@ impl Identity {
     }
 }
 
-const REGISTER: &str = "insert into nodes (id, name, host, pid, state, lease_until, started_at) values \
-                        ($1, $2, $3, $4, 'alive', clock_timestamp() + $5 * interval '1 millisecond', clock_timestamp())";
-const TAKE_ORPHANS: &str = "update lanes set node_id = $1, epoch = epoch + 1 where id in \
-                            (select id from lanes where node_id is null order by id limit $2 for update skip locked) \
-                            and node_id is null returning id, epoch";
-const MAKE_LANES: &str = "insert into lanes (id, node_id, epoch) \
-                          select (select coalesce(max(id), 0) from lanes) + n, $1, 1 from generate_series(1, $2::integer) n \
-                          returning id, epoch";
-const LANES_LOCK: i64 = 0x57_4c_4c_41;
-
-/// Registers a new node with its lanes: first those that a node left behind, then new ones.
-pub(crate) async fn register(
-    session: &Session,
-    node: Uuid,
-    identity: &Identity,
-) -> Result<Vec<(LaneId, i64)>, StoreError> {
-    let params = [
-        Value::Uuid(node),
-        (&identity.name).into(),
-        host().into(),
-        Value::Int(i64::from(std::process::id())),
-        Value::Float(precise(identity.lease_ms)),
-    ];
-    session.batch("begin").await?;
-    let taken = async {
-        session.run(REGISTER, &params).await?;
-        session.run("select pg_advisory_xact_lock($1::bigint)", &[LANES_LOCK.into()]).await?;
-        let wanted = i64::from(identity.lanes.max(1));
-        let mut rows = session.run(TAKE_ORPHANS, &[Value::Uuid(node), wanted.into()]).await?.rows;
-        let missing = wanted - rows.len() as i64;
-        rows.extend(session.run(MAKE_LANES, &[Value::Uuid(node), missing.into()]).await?.rows);
-        rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect::<Result<Vec<_>, StoreError>>()
-    };
-    let taken = taken.await;
-    session.batch(if taken.is_ok() { "commit" } else { "rollback" }).await?;
-    taken
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a lease has far fewer than 2^52 milliseconds")]
 fn precise(ms: i64) -> f64 {
     ms as f64
-}
-
-const BURY: &str =
-    "update nodes set state = 'dead' where state = 'alive' and lease_until < clock_timestamp() and id <> $1";
-const COUNT: &str = "select (select count(*) from lanes l left join nodes n on n.id = l.node_id \
-                     where l.node_id is null or n.state <> 'alive'), (select count(*) from nodes where state = 'alive')";
-// Who is buried takes nothing, and two who take at once take different lanes.
-// The lock on this node's own row makes it wait for, or be waited for by, its own goodbye: a node that has left takes
-// nothing.
-const TAKE_OVER: &str = "with alive as (select 1 from nodes where id = $1 and state = 'alive' for share) \
-                         update lanes set node_id = $1, epoch = epoch + 1 where id in \
-                         (select l.id from lanes l left join nodes n on n.id = l.node_id \
-                          where l.node_id is null or n.state <> 'alive' order by l.id limit $2 for update of l skip locked) \
-                         and (node_id is null or node_id in (select id from nodes where state <> 'alive')) \
-                         and exists (select 1 from alive) \
-                         returning id, epoch";
-
-/// Whether nodes whose lease is over may be taken for dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bury {
-    /// The database has answered this node for a whole lease: others could have renewed.
-    Expired,
-    /// It has not: only what was given away is taken.
-    Nobody,
-}
-
-/// What taking over came to.
-pub(crate) struct TakenOver {
-    pub lanes: Vec<(LaneId, i64)>,
-    /// Lanes that still have no owner.
-    pub left: i64,
-    /// Whether it was this node that found a dead one: the others do not know yet.
-    pub found: bool,
-}
-
-/// Takes this node's share of the lanes whose node is dead or gone. Each statement is a transaction: what a lane's
-/// runs are is read only after the lane has moved.
-pub(crate) async fn take_over(database: &Database, node: Uuid, bury: Bury) -> Result<TakenOver, StoreError> {
-    let found = match bury {
-        Bury::Expired => database.execute(BURY, vec![Value::Uuid(node)]).await?.count > 0,
-        Bury::Nobody => false,
-    };
-    let counts = database.query(COUNT, vec![]).await?;
-    let (orphans, nodes) = counts.first().map_or(Ok((0, 1)), |row| Ok::<_, StoreError>((row.int(0)?, row.int(1)?)))?;
-    if orphans == 0 {
-        return Ok(TakenOver { lanes: Vec::new(), left: 0, found });
-    }
-    let nodes = nodes.max(1);
-    let share = (orphans + nodes - 1) / nodes;
-    let rows = database.execute(TAKE_OVER, vec![Value::Uuid(node), share.into()]).await?.rows;
-    let lanes: Result<Vec<_>, StoreError> = rows.iter().map(|row| Ok((LaneId(row.int32(0)?), row.int(1)?))).collect();
-    let lanes = lanes?;
-    let left = orphans - lanes.len() as i64;
-    Ok(TakenOver { lanes, left, found })
-}
-
-/// Gives the lanes away and says goodbye; the others hear of it at once if they listen.
-pub(crate) async fn leave(session: &Session, node: Uuid, hints: Hints) -> Result<(), StoreError> {
-    session.batch("begin").await?;
-    // The node first: lanes that it is taking at this moment are its own once this has its lock.
-    session.run("update nodes set state = 'left' where id = $1 and state = 'alive'", &[Value::Uuid(node)]).await?;
-    session.run("update lanes set node_id = null where node_id = $1", &[Value::Uuid(node)]).await?;
-    session.batch("commit").await?;
-    if hints == Hints::On {
-        session.run(NOTIFY, &[EVERYBODY.into(), Hint::Lanes.word().into()]).await?;
-    }
-    Ok(())
 }
 
 const NOTIFY: &str = "select pg_notify($1, $2)";
@@ -354,13 +256,13 @@ pub(crate) fn keep(keeper: Keeper) -> Result<std::thread::JoinHandle<()>, StoreE
             let judging = judge_loop(&ownership, identity.lease());
             let listening = listen_loop(&address, &ownership, &hints, identity.hints);
             let sending = send_loop(&address, outgoing, &ownership, &hints, identity.hints);
-            let parting = partition_loop(&address, &clock);
+            let tidying = tidy_loop(&address, &clock, identity.dead_kept);
             tokio::select! {
                 () = renewing => {}
                 () = judging => {}
                 () = listening => {}
                 () = sending => {}
-                () = parting => {}
+                () = tidying => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }
         });
@@ -447,13 +349,17 @@ async fn renew(
     rows.first().map(|row| row.time(0)).transpose()
 }
 
-/// Makes the journal's partitions ahead of time.
-async fn partition_loop(address: &Address, clock: &Clock) {
+/// Makes the journal's partitions ahead of time, and forgets nodes that have been dead for long.
+async fn tidy_loop(address: &Address, clock: &Clock, dead_kept: Duration) {
     loop {
-        tokio::time::sleep(PARTITIONS_EVERY).await;
+        tokio::time::sleep(TIDY_EVERY).await;
         let made = async { partitions::make(&address.connect().await?, clock.now()).await };
         if let Err(error) = made.await {
             tracing::warn!(%error, "could not make the journal's next partitions; rows go to the default one");
+        }
+        let forgotten = async { lanes::forget(&address.connect().await?, dead_kept).await };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "could not remove the rows of dead nodes; the next look is in an hour");
         }
     }
 }
@@ -580,22 +486,6 @@ async fn tell(
         session.run(NOTIFY, &[channel.into(), word.into()]).await?;
     }
     Ok(())
-}
-
-/// Registers this process as a new node after it lost its lease. What the old one may still have in the database is
-/// given away: nobody turns those runs here any more.
-pub(crate) async fn rejoin(
-    session: &Session,
-    ownership: &Ownership,
-    identity: &Identity,
-) -> Result<Vec<LaneId>, StoreError> {
-    leave(session, ownership.node(), identity.hints).await?;
-    let (node, sent) = (Uuid::now_v7(), Instant::now());
-    let lanes = register(session, node, identity).await?;
-    ownership.become_node(node, sent);
-    ownership.add(lanes);
-    ownership.stand(Standing::Alive);
-    Ok(ownership.lanes())
 }
 
 #[cfg(test)]

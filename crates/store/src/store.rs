@@ -62,6 +62,8 @@ pub struct StoreOptions {
     pub migrate: Migrate,
     /// How long this node lives without renewing its lease.
     pub lease_ms: i64,
+    /// How long the rows of dead nodes are kept on PostgreSQL.
+    pub dead_nodes_kept: Duration,
     /// Whether nodes tell each other what to look at; without, each finds it at its next look.
     pub hints: Hints,
     /// Where the statements that PostgreSQL is asked are noted, for tests.
@@ -83,6 +85,7 @@ impl StoreOptions {
             lanes: 8,
             migrate: Migrate::Apply,
             lease_ms: node::LEASE_MS,
+            dead_nodes_kept: node::DEAD_KEPT,
             hints: Hints::On,
             statements: None,
             writers: 2,
@@ -277,7 +280,7 @@ impl Store {
     }
 
     /// Takes over this node's share of the lanes of dead nodes, and of nodes that left: their runs are to be rebuilt
-    /// from the journal.
+    /// from the journal. Lanes that hold no open run and no letter are left for nodes that start.
     ///
     /// Nobody is taken for dead before the database has answered for a whole lease.
     pub async fn adopt(&self) -> Result<Adopted, StoreError> {
@@ -416,7 +419,13 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
 }
 
 fn identity(options: &StoreOptions) -> Identity {
-    Identity { name: options.node_name.clone(), lanes: options.lanes, lease_ms: options.lease_ms, hints: options.hints }
+    Identity {
+        name: options.node_name.clone(),
+        lanes: options.lanes,
+        lease_ms: options.lease_ms,
+        hints: options.hints,
+        dead_kept: options.dead_nodes_kept,
+    }
 }
 
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreError> {

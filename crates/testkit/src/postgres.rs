@@ -27,6 +27,23 @@ pub struct Postgres {
     _user: File,
 }
 
+impl Postgres {
+    /// What is in the database, as statements that make it anew (`pg_dump`).
+    ///
+    /// # Errors
+    /// The program is not there, or does not like the database.
+    pub fn dump(&self) -> Result<String> {
+        let form = ["--inserts", "--rows-per-insert=100", "--no-owner", "--no-privileges", "--encoding=UTF8"];
+        let output = Command::new(programs()?.join("pg_dump")).args(form).arg(&self.url).output().context("pg_dump")?;
+        if !output.status.success() {
+            bail!("pg_dump ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        // Lines for `psql` alone begin with a backslash.
+        let sql = String::from_utf8(output.stdout)?;
+        Ok(sql.lines().filter(|line| !line.starts_with('\\')).flat_map(|line| [line, "\n"]).collect())
+    }
+}
+
 /// Makes an empty database; starts the cluster if need be.
 ///
 /// # Panics

@@ -6,3 +6,4 @@ mod reference;
 mod server;
 mod support;
 mod tour;
+mod verify;

@@ -9,7 +9,7 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use expect_test::Expect;
 use windlass_definition::{Class, Error, Plan, Timestamp, Value, step_type::StepTypes};
 use windlass_engine::{
-    Effect, Entry, Event, Record, Run, Start,
+    Effect, Entry, Event, Record, Run, Start, Transition,
     event::{ChildResult, Decision, Failure, Settlement, UndoChoice, Verdict},
     id::{RunId, TenantKey},
     start::{Limits, Mode, Origin, Principal},
@@ -19,11 +19,14 @@ use windlass_engine::{
 /// Plays a script on a workflow's steps and compares what happens.
 #[track_caller]
 pub fn check(document: &str, script: &str, expect: Expect) {
-    let mut scene = Scene::new(document);
-    for line in script.lines().flat_map(|line| line.split(';')).map(str::trim).filter(|line| !line.is_empty()) {
-        scene.play(line);
-    }
-    expect.assert_eq(&scene.told);
+    expect.assert_eq(&Scene::of(document, script).told);
+}
+
+/// Plays a script on a workflow's steps and gives its transitions, each with the state that it led to.
+#[track_caller]
+pub fn transitions(document: &str, script: &str) -> (Arc<Plan>, Vec<(Transition, Run)>) {
+    let scene = Scene::of(document, script);
+    (scene.plan, scene.transitions)
 }
 
 /// Compiles a document with the step types that scenarios use.
@@ -88,13 +91,19 @@ struct Scene {
     now: Timestamp,
     run: Option<Run>,
     journal: Vec<Entry>,
+    transitions: Vec<(Transition, Run)>,
     told: String,
 }
 
 impl Scene {
     #[track_caller]
-    fn new(document: &str) -> Scene {
-        Scene { plan: plan(document), now: Timestamp::default(), run: None, journal: Vec::new(), told: String::new() }
+    fn of(document: &str, script: &str) -> Scene {
+        let (plan, now) = (plan(document), Timestamp::default());
+        let mut scene = Scene { plan, now, run: None, journal: vec![], transitions: vec![], told: String::new() };
+        for line in script.lines().flat_map(|line| line.split(';')).map(str::trim).filter(|line| !line.is_empty()) {
+            scene.play(line);
+        }
+        scene
     }
 
     #[track_caller]
@@ -104,12 +113,8 @@ impl Scene {
         match word {
             "start" | "queue" | "test" => self.start(word, rest),
             "recover" => {
-                let (entries, effects) = {
-                    let run = self.run.as_mut().expect("started");
-                    let transition = run.recover(&self.plan, self.now);
-                    (transition.entries, transition.effects)
-                };
-                self.tell(entries, effects);
+                let transition = self.run.as_mut().expect("started").recover(&self.plan, self.now);
+                self.tell(transition);
             }
             "active" => {
                 let active = self.run.as_ref().expect("started").active(&self.plan);
@@ -137,8 +142,9 @@ impl Scene {
         }
         let (run, transition) = Run::start(&self.plan, start, self.now);
         self.run = Some(run);
-        self.tell(transition.entries, transition.effects);
-        self.go_on(transition.more);
+        let more = transition.more;
+        self.tell(transition);
+        self.go_on(more);
     }
 
     fn event(&mut self, word: &str, rest: &str) -> Option<Event> {
@@ -208,8 +214,9 @@ impl Scene {
         let result = self.run.as_mut().expect("started").step(&self.plan, event, self.now);
         match result {
             Ok(transition) => {
-                self.tell(transition.entries, transition.effects);
-                self.go_on(transition.more);
+                let more = transition.more;
+                self.tell(transition);
+                self.go_on(more);
             }
             Err(reject) => {
                 assert_eq!(before, self.run, "a refused event changes nothing");
@@ -226,7 +233,9 @@ impl Scene {
         }
     }
 
-    fn tell(&mut self, entries: Vec<Entry>, effects: Vec<Effect>) {
+    fn tell(&mut self, transition: Transition) {
+        self.transitions.push((transition.clone(), self.run.clone().expect("started")));
+        let Transition { entries, effects, .. } = transition;
         for entry in &entries {
             if let Some(text) = record(&entry.record) {
                 let path = if entry.path.is_empty() { "run" } else { &entry.path };

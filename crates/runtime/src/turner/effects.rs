@@ -24,7 +24,18 @@ impl Turner {
     /// A transition is on disk: everything that waited for that may happen.
     pub(super) fn follow(&mut self, run: RunId, pending: Pending) {
         let Pending {
-            effects, letters, replies, refusals, discards, announce, status, more, born, mut promised, ..
+            effects,
+            letters,
+            look,
+            replies,
+            refusals,
+            discards,
+            announce,
+            status,
+            more,
+            born,
+            mut promised,
+            ..
         } = pending;
         if let (false, Some(live)) = (discards.is_empty(), self.runs.get(&run)) {
             let (tenant, lane) = (live.tenant(), live.lane);
@@ -58,6 +69,9 @@ impl Turner {
             }
         }
         self.post(run, letters);
+        if look {
+            self.core.look.notify_one();
+        }
         crash_point::hit("after-follow");
         for event in inline {
             let Some(live) = self.runs.get(&run) else { return };

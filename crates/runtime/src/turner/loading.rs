@@ -8,10 +8,11 @@ use uuid::Uuid;
 use windlass_engine::Event;
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_engine::status::RunStatus;
-use windlass_store::{CommitError, LaneId};
+use windlass_store::{CommitError, LaneId, RowChange};
 
 use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX, UNBORN_PATIENCE};
 use crate::error::RuntimeError;
+use crate::inbox::InHand;
 use crate::live_run::{Extra, LiveRun, OnDisk, Source};
 use crate::loader::{LoadError, Loaded, Recover};
 use crate::metrics::add;
@@ -45,8 +46,12 @@ impl Turner {
         for open in live.attempts.values() {
             open.stop.cancel();
         }
-        for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
-            reply.failed(commit_error(&error));
+        for pending in live.pending {
+            // What was refused because of it is taken after all.
+            self.core.letters.put_back(&InHand::held(&pending.discards));
+            for (reply, _) in pending.replies {
+                reply.failed(commit_error(&error));
+            }
         }
         tracing::warn!(%run, %error, "a transition was not written; the run is rebuilt from its journal");
         if let CommitError::Fenced(lane) = error {
@@ -136,7 +141,7 @@ impl Turner {
             Some(transition) => {
                 let lost = transition.entries.iter().filter(|it| it.record == windlass_engine::Record::Lost).count();
                 add(&self.core.metrics.attempts_lost, lost as u64);
-                self.write(id, transition, Extra::default(), None);
+                self.write(id, transition, Extra { again: true, ..Extra::default() }, None);
             }
             None => self.arm(id),
         }
@@ -176,8 +181,9 @@ impl Turner {
                 (LoadError::Over(..) | LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane, _)) => lane,
                 _ => continue,
             };
-            if let Some(row) = deliver.source.discard() {
-                self.submit_rows(deliver.tenant, run, lane, vec![row]);
+            let rows: Vec<RowChange> = deliver.source.discard().into_iter().chain(deliver.also).collect();
+            if !rows.is_empty() {
+                self.submit_rows(deliver.tenant, run, lane, rows);
             }
         }
     }

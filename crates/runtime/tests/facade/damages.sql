@@ -81,6 +81,9 @@ insert into state_applied select tenant_key, 'k', {nobody}, '1', created_at from
 
 insert into blobs select tenant_key, {bytes}, {bytes}, 1, created_at from runs where id = {plain};
 
+insert into blobs select tenant_key, {more bytes}, {bytes}, 1, {two days before created_at} from runs where id = {plain};
+-- value_is_referred_to
+
 insert into blob_refs select tenant_key, {nobody}, {bytes} from runs where id = {plain};
 -- value_ref_of_run nobody
 

@@ -23,7 +23,7 @@ use windlass_runtime::{
     MetricsSnapshot, RunView, Runtime, Settings, SignalRequest, StartRequest, StepView, Target,
     step::{Boxed, Catalogue, Step, StepContext, StepFailure},
 };
-use windlass_store::{Hints, Location, StatementLog, Store, StoreOptions};
+use windlass_store::{Dialect, Hints, Location, StatementLog, Store, StoreOptions};
 
 pub const TENANT: TenantKey = TenantKey::DEFAULT;
 
@@ -130,6 +130,24 @@ impl Probe {
     }
 }
 
+/// `http` that asks nobody: every request is a success.
+pub struct Http;
+
+impl Step for Http {
+    fn describe(&self) -> StepType {
+        StepType { name: "http", documentation: "Asks nobody.", ..Probe(Arc::default()).describe() }
+    }
+
+    fn run<'a>(&'a self, _: &'a StepContext, _: Value) -> Boxed<'a, Result<Value, StepFailure>> {
+        Box::pin(async { Ok(Value::Null) })
+    }
+}
+
+/// The steps that tests have.
+pub fn catalogue(ledger: &Arc<Ledger>) -> Catalogue {
+    Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger))), Arc::new(Http)])
+}
+
 /// A database, and the runtime that is open on it.
 pub struct Harness {
     pub runtime: Runtime,
@@ -222,6 +240,37 @@ impl Harness {
         store.database().execute(sql, vec![store.node().into()]).await.unwrap();
     }
 
+    /// From now on the database refuses new rows of that table of which `when` holds, which speaks of `new`.
+    pub async fn refuse_rows(&self, table: &str, when: &str) {
+        let database = self.runtime.store().database();
+        let before = format!("create trigger refused_{table} before insert on {table}");
+        let statements = match database.dialect() {
+            Dialect::Sqlite => vec![format!("{before} when {when} begin select raise(abort, 'refused'); end")],
+            Dialect::Postgres => vec![
+                "create or replace function refused() returns trigger language plpgsql as \
+                 $$ begin raise exception 'refused' using errcode = 'check_violation'; end $$"
+                    .to_owned(),
+                format!("{before} for each row when ({when}) execute function refused()"),
+            ],
+        };
+        for sql in statements {
+            database.execute(sql, vec![]).await.unwrap();
+        }
+    }
+
+    /// It takes them again.
+    pub async fn take_rows(&self, table: &str) {
+        let database = self.runtime.store().database();
+        let on = database.dialect().pick("", &format!(" on {table}")).to_owned();
+        database.execute(format!("drop trigger refused_{table}{on}"), vec![]).await.unwrap();
+    }
+
+    /// Waits until that many more commits have failed.
+    pub async fn commits_fail(&self, more: u64) {
+        let before = self.runtime.metrics().commits_failed;
+        self.settled(|metrics| metrics.commits_failed >= before + more).await;
+    }
+
     /// As if the process had been killed and started again.
     pub async fn crash(&mut self) {
         self.runtime.abort().await;
@@ -310,8 +359,7 @@ async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings, nodes:
     let Nodes { hints, statements } = nodes;
     let options = StoreOptions { lease_ms: 1_000, hints, statements, ..StoreOptions::new(database.location()) };
     let store = Store::open(options).await.unwrap();
-    let catalogue = Catalogue::new(vec![Arc::new(Probe(Arc::clone(ledger)))]);
-    Runtime::open(store, catalogue, settings).await.unwrap()
+    Runtime::open(store, catalogue(ledger), settings).await.unwrap()
 }
 
 pub fn request(name: &str, input: &str) -> StartRequest {

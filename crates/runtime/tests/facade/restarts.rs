@@ -295,3 +295,50 @@ pub async fn a_restart_that_is_refused_is_seen(mut harness: Harness) {
     let journal = harness.runtime.journal(TENANT, fresh, 0, 10).await.unwrap().items;
     assert_eq!(journal.iter().map(|entry| entry.kind).collect::<Vec<_>>(), ["started", "finished"]);
 }
+
+/// The child cannot be written, so its parent is cancelled before it begins; then what its parent is told of it cannot be
+/// written either. Whatever of that is undone, the child is not started as if nobody had cancelled it.
+pub async fn a_child_that_was_cancelled_before_it_began_stays_cancelled(harness: Harness) {
+    harness.publish("name: child\nsteps: [{ id: w, type: wait, with: { signal: never } }]").await;
+    let name = harness.publish("name: parent\nsteps: [{ id: c, type: workflow, with: { name: child } }]").await;
+    harness.refuse_rows("runs", "new.parent_run_id is not null").await;
+    harness.refuse_rows("journal", "new.kind = 'child'").await;
+    let run = harness.start(&name, "{}").await;
+    harness.commits_fail(1).await;
+    let by = RunRequest { tenant: TENANT, run, by: Principal::System };
+    harness.runtime.cancel(by, CancelOptions::default()).await.unwrap();
+    // The child was perhaps about to be written once more when the cancel came; what fails after that is the note of it.
+    harness.commits_fail(2).await;
+    harness.take_rows("runs").await;
+    harness.take_rows("journal").await;
+    assert_eq!(harness.end(run).await.status, RunStatus::Cancelled);
+    let filter = RunFilter { parent: Some(run), limit: 10, ..RunFilter::default() };
+    for child in harness.runtime.runs(TENANT, filter).await.unwrap().items {
+        assert_eq!(harness.end(child.id).await.status, RunStatus::Cancelled);
+    }
+    no_letter_is_left(&harness).await;
+}
+
+/// The end of a child is a letter to its parent: it is opened again when it could not be taken, long before anybody would
+/// take it for forgotten.
+pub async fn a_letter_that_could_not_be_taken_is_opened_again_at_once(harness: Harness) {
+    harness.publish("name: child\nsteps: [{ id: a, type: probe, with: { value: 1 } }]").await;
+    let name = harness.publish("name: parent\nsteps: [{ id: c, type: workflow, with: { name: child } }]").await;
+    harness.refuse_rows("journal", "new.kind = 'child'").await;
+    let run = harness.start(&name, "{}").await;
+    harness.commits_fail(1).await;
+    harness.take_rows("journal").await;
+    // Nobody waits here for as long as a letter is passed over that is on its way.
+    assert_eq!(harness.end(run).await.status, RunStatus::Completed);
+    no_letter_is_left(&harness).await;
+}
+
+async fn no_letter_is_left(harness: &Harness) {
+    let store = harness.runtime.store();
+    let empty = async {
+        while !store.inbox(&store.lanes(), None, 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), empty).await.expect("every letter is taken");
+}

@@ -2,15 +2,12 @@
 
 use std::{collections::BTreeMap, io::Write as _, path::PathBuf, sync::Arc};
 
-use windlass_definition::step_types::built_in;
-use windlass_engine::{id::RunId, status::RunStatus};
-use windlass_runtime::{
-    step::Catalogue,
-    verify::{Minimums, Verdict, VerifyOptions, effects::Effects, verify},
-};
-use windlass_store::{Dialect, JournalRow, RunCommit, Store};
+use windlass_definition::{source::Format, step_types::built_in};
+use windlass_engine::{Run, Start, id::RunId, status::RunStatus};
+use windlass_runtime::verify::{Minimums, Verdict, VerifyOptions, effects::Effects, verify};
+use windlass_store::{Dialect, JournalRow, RowChange, RunCommit, Store};
 
-use crate::harness::{Harness, Probe, TENANT, request};
+use crate::harness::{Harness, TENANT, catalogue, request};
 
 const DOCUMENTS: [&str; 8] = [
     "name: plain\nsteps: [{ id: a, type: probe, with: { value: 1 } }, { id: b, type: probe, with: { value: 2 } }]",
@@ -30,6 +27,11 @@ struct Sample {
     ledger: PathBuf,
     _harness: Harness,
     _folder: tempfile::TempDir,
+}
+
+async fn judge(store: &Store, (options, effects): (&VerifyOptions, Effects)) -> Verdict {
+    let types = catalogue(&Arc::default()).step_types(built_in());
+    verify(store, types, (options, effects), |_| ()).await.unwrap()
 }
 
 async fn sample(harness: Harness) -> Sample {
@@ -66,9 +68,8 @@ async fn sample(harness: Harness) -> Sample {
 
 impl Sample {
     async fn judge(&self, options: VerifyOptions, effects: Effects) -> Verdict {
-        let types = Catalogue::new(vec![Arc::new(Probe(Arc::default()))]).step_types(built_in());
         let options = VerifyOptions { ledgers: vec![self.ledger.clone()], ..options };
-        verify(&self.store, types, (&options, effects), |_| ()).await.unwrap()
+        judge(&self.store, (&options, effects)).await
     }
 
     /// The rules that are broken, those of a database at rest among them, with the runs that break them.
@@ -89,12 +90,13 @@ impl Sample {
             let of = if dialect == Dialect::Sqlite { format!("run_key = {key}") } else { format!("run_id = {text}") };
             sql = sql.replace(&format!("{{{name}}}"), &text).replace(&format!("{{journal of {name}}}"), &of);
         }
-        let (bytes, later) = match dialect {
-            Dialect::Sqlite => ("x'00'", "due_at + 60000000"),
-            Dialect::Postgres => ("'\\x00'::bytea", "due_at + interval '1 minute'"),
+        let (bytes, later, before) = match dialect {
+            Dialect::Sqlite => ("x'00'", "due_at + 60000000", "created_at - 172800000000"),
+            Dialect::Postgres => ("'\\x00'::bytea", "due_at + interval '1 minute'", "created_at - interval '2 days'"),
         };
         let sql = sql.replace("{more bytes}", &bytes.replace("00", "01"));
         let sql = sql.replace("{bytes}", bytes).replace("{later}", later);
+        let sql = sql.replace("{two days before created_at}", before);
         self.store.database().execute(sql.clone(), vec![]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
@@ -184,5 +186,85 @@ pub async fn what_is_unfinished_or_too_little_is_told(harness: Harness) {
         [("run_has_ended", 6), ("place_of_open_run", 0), ("progress", 1), ("effect_once", 1), ("effect_has_journal", 1)]
     {
         assert_eq!(verdict.violations.iter().filter(|it| it.rule == rule).count(), count, "{rule}: {verdict:#?}");
+    }
+}
+
+/// The version of the engine's state, as the loader stores it.
+const ENGINE_VERSION: i32 = 2;
+
+/// A stored state that its journal does not lead to is told, and one that it leads to is not.
+pub async fn a_stored_state_of_another_run_is_told(harness: Harness) {
+    let plan = harness.runtime.compile(DOCUMENTS[3], Format::Yaml).unwrap().plan;
+    let sample = sample(harness).await;
+    let (waiting, other) = (sample.runs["waiting"], sample.runs["listening"]);
+    let row = sample.store.run(TENANT, waiting).await.unwrap().unwrap();
+    let entries = sample.store.journal(TENANT, waiting, 1, 1).await.unwrap();
+    let started: serde_json::Value = serde_json::from_slice(&entries[0].payload).unwrap();
+    let start: Start = serde_json::from_value(started["started"].clone()).unwrap();
+    // What folds out of the whole journal, and the same of a run with another id.
+    let (right, transition) = Run::start(&plan, start.clone(), entries[0].at);
+    let wrong = Run::start(&plan, Start { run: other, ..start }, entries[0].at).0;
+    for (run, told) in [(right, false), (wrong, true)] {
+        let seq = transition.entries.last().unwrap().seq;
+        let state = serde_json::to_vec(&run).unwrap();
+        let rows = vec![RowChange::PutSnapshot { seq, engine_version: ENGINE_VERSION, state }];
+        sample.store.commit(RunCommit { rows, ..RunCommit::new(TENANT, waiting, row.lane) }).await.unwrap();
+        let broken = sample.broken().await;
+        let rule = ("snapshot_is_fold".to_owned(), Some(waiting));
+        assert_eq!(broken.contains(&rule), told, "{broken:?}");
+    }
+}
+
+/// Two things are done outside, the third fails, and both are taken back.
+const ORDER: &str = "
+name: order
+steps:
+  - id: pay
+    type: http
+    at_most_once: true
+    with: { method: POST, url: 'http://shop/pay' }
+    undo: { type: http, with: { method: POST, url: 'http://shop/refund' } }
+  - id: look
+    type: http
+    with: { method: GET, url: 'http://shop/stock' }
+  - id: hold
+    type: http
+    with: { method: POST, url: 'http://shop/hold' }
+    undo: { type: http, with: { method: POST, url: 'http://shop/release' } }
+  - { id: ship, type: probe, with: { fail: no_truck } }
+";
+
+/// What a shop saw of an order, in its order (`+` asked for once more), and the rules that this breaks.
+const SEEN: &[(&str, &[&str])] = &[
+    ("pay hold hold:undo pay:undo", &[]),
+    ("pay hold hold:undo pay:undo look", &[]),
+    ("pay hold+ hold:undo+ pay:undo", &[]),
+    ("pay hold:undo pay:undo", &["effect_of_success"]),
+    ("pay hold pay:undo", &["effect_of_success"]),
+    ("pay+ hold hold:undo pay:undo", &["at_most_once"]),
+    ("pay hold pay:undo hold:undo", &["undo_in_order"]),
+    ("hold:undo pay hold pay:undo", &["undo_in_order"]),
+    ("pay hold hold:undo pay:undo pay", &["effect_once", "undo_in_order"]),
+    ("pay hold hold:undo pay:undo ship", &[]),
+    ("pay hold hold:undo pay:undo nobody", &["effect_has_journal"]),
+];
+
+pub async fn what_was_seen_outside_is_compared(harness: Harness) {
+    let run = harness.run(ORDER, "{}").await;
+    assert_eq!(run.status, RunStatus::Compensated, "{run:?}");
+    harness.settled(|metrics| metrics.commits_in_flight == 0).await;
+    let store = harness.visit().await;
+    let options = VerifyOptions { effects_at: Some("http://shop".to_owned()), ..VerifyOptions::default() };
+    for (seen, told) in SEEN {
+        let mut effects = Effects::default();
+        for word in seen.split(' ') {
+            let key = format!("{}/{}", run.id, word.trim_end_matches('+'));
+            effects.happened(&key);
+            effects.repeated(&key, u32::from(word.ends_with('+')));
+        }
+        let verdict = judge(&store, (&options, effects)).await;
+        let mut rules: Vec<&str> = verdict.violations.iter().map(|it| &*it.rule).collect();
+        rules.sort_unstable();
+        assert_eq!(&rules, told, "{seen}: {verdict:#?}");
     }
 }

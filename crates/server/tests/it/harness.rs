@@ -30,9 +30,10 @@ pub struct Api {
 }
 
 /// What holds the database.
+#[expect(dead_code, reason = "held, not read")]
 enum Home {
-    Directory(#[allow(dead_code)] TempDir),
-    Postgres(#[allow(dead_code)] Postgres),
+    Directory(TempDir),
+    Postgres(Postgres),
 }
 
 /// An answer.

@@ -3,10 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use windlass_engine::id::RunId;
-use windlass_store::{Location, Store, StoreError, StoreOptions, admin};
+use windlass_store::{
+    Change, CommitError, Disk, DiskError, Location, Store, StoreError, StoreOptions, admin, put_below,
+};
 
 use crate::harness::{TENANT, commit, done, start, started};
 
@@ -169,4 +172,53 @@ async fn a_bit_that_flips_in_the_log_of_a_live_store_is_found() {
     let error = store.journal(TENANT, run, 1, 100).await.expect_err("damage");
     assert!(matches!(&error, StoreError::Damaged(text) if text.contains("windlass.db-wal")), "{error}");
     drop(store);
+}
+
+/// A disk that is full, for the files of one directory, while that directory holds a file `full`.
+struct Full(PathBuf);
+
+impl Disk for Full {
+    fn change(
+        &self,
+        file: &Path,
+        change: Change<'_>,
+        make: &mut dyn FnMut() -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let is_full = file.starts_with(&self.0) && self.0.join("full").exists();
+        if is_full && matches!(change, Change::Write { .. }) { Err(DiskError::Full) } else { make() }
+    }
+}
+
+/// The reserve is there from the start, is given back when the disk is full, and is set aside again when writing has gone
+/// well for a while.
+#[tokio::test]
+async fn the_reserve_is_given_back_on_a_full_disk_and_set_aside_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put_below(Arc::new(Full(dir.path().to_owned())));
+    let store = Store::open(options(dir.path())).await.expect("a store");
+    let (reserve, switch) = (dir.path().join("reserve"), dir.path().join("full"));
+    let bytes = || fs::metadata(&reserve).map(|file| file.len()).unwrap_or(0);
+    let whole = bytes();
+    assert!(whole >= 1 << 20, "{whole}");
+    let run = started(&store).await;
+    fs::write(&switch, b"").expect("a file");
+    let outcome = store.commit(commit(&store, run, 2..=2)).await;
+    assert!(matches!(&outcome, Err(CommitError::Failed(StoreError::Unavailable(_)))), "{outcome:?}");
+    assert!(!reserve.exists());
+    fs::remove_file(&switch).expect("a file");
+    // At first what became free is left to those who need it.
+    done(store.commit(commit(&store, run, 2..=2)).await);
+    assert!(!reserve.exists());
+    let again = async {
+        for seq in 3.. {
+            done(store.commit(commit(&store, run, seq..=seq)).await);
+            if bytes() == whole {
+                return;
+            }
+            // Each commit is a look; a few a second are enough.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), again).await.expect("the reserve comes back");
+    store.close().await;
 }

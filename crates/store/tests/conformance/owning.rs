@@ -144,9 +144,10 @@ async fn lanes_that_were_given_away_are_taken_at_once_and_shared() {
     let options = StoreOptions { lease_ms: 600_000, ..options };
     let leaving = Store::open(options.clone()).await.expect("a store");
     let given = leaving.lanes();
+    for lane in &given {
+        done(leaving.commit(RunCommit { lane: *lane, ..start(&leaving, run_id(), None) }).await);
+    }
     let heirs = [Store::open(options.clone()).await.expect("a store"), Store::open(options).await.expect("a store")];
-    // What the fixture's own store left.
-    until(async || (heirs[0].adopt().await.expect("an answer").left == 0).then_some(())).await;
     leaving.close().await;
     let mut taken = Vec::new();
     for heir in &heirs {
@@ -200,4 +201,113 @@ async fn a_node_whose_renewal_waits_knows_that_it_is_lost_and_gives_its_lanes_ba
     assert_eq!(alive[0].id(0).expect("an id"), node.node());
     started(&node).await;
     node.close().await;
+}
+
+/// The lanes that there are, with their owners.
+async fn lanes(store: &Store) -> Vec<(i32, Option<uuid::Uuid>)> {
+    let rows = store.database().query("select id, node_id from lanes order by id", vec![]).await.expect("an answer");
+    let owner = |row: &windlass_store::Row| Ok((row.int32(0)?, row.opt(1, windlass_store::Row::uuid)?));
+    rows.iter().map(owner).collect::<Result<_, windlass_store::StoreError>>().expect("lanes")
+}
+
+/// As if the process had been killed, and a lease had gone by since.
+async fn kill(victim: &Store, witness: &Store) {
+    let sql = "update nodes set state = 'dead' where id = $1";
+    witness.database().execute(sql, vec![victim.node().into()]).await.expect("a death");
+}
+
+#[tokio::test]
+async fn idle_lanes_of_the_dead_wait_for_who_starts_and_others_are_taken_over() {
+    let (_fixture, options) = short_lease().await;
+    // Nobody is taken for dead here but by this test, and the dead do not notice.
+    let options = StoreOptions { lease_ms: 600_000, lanes: 8, ..options };
+    let heir = Store::open(options.clone()).await.expect("a store");
+    let dead = Store::open(options.clone()).await.expect("a store");
+    let run = started(&dead).await;
+    let (busy, owned, mut idle) = (dead.lane_for(run), dead.lanes(), dead.lanes());
+    idle.retain(|lane| *lane != busy);
+    kill(&dead, &heir).await;
+    assert_eq!((heir.adopt().await.expect("an answer").lanes, heir.lanes().len()), (vec![busy], 9));
+    // Nothing is left to be taken over, and nobody looks for it again and again.
+    let adopted = heir.adopt().await.expect("an answer");
+    assert_eq!((adopted.lanes, adopted.left), (vec![], 0));
+    let count = lanes(&heir).await.len();
+    // A letter is reason enough: somebody has to open it.
+    let letter = "insert into inbox (lane_id, id, tenant_key, run_id, kind, dedup, payload, created_at) \
+                  select $1, id, tenant_key, id, 'x', 'x', ''::bytea, created_at from runs limit 1";
+    heir.database().execute(letter, vec![idle[0].0.into()]).await.expect("a letter");
+    assert_eq!(heir.adopt().await.expect("an answer").lanes, [idle[0]]);
+    let fresh = Store::open(options).await.expect("a store");
+    assert_eq!(fresh.lanes()[..6], idle[1..]);
+    assert_eq!(lanes(&heir).await.len(), count + 2, "six of its eight lanes were there");
+    // The dead one is fenced on each of them.
+    for lane in owned {
+        let outcome = dead.commit(RunCommit { lane, ..start(&dead, run_id(), None) }).await;
+        assert!(matches!(outcome, Err(CommitError::Fenced(fenced)) if fenced == lane), "{outcome:?}");
+    }
+    for store in [fresh, dead, heir] {
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn who_crashes_again_and_again_leaves_no_more_lanes_than_the_first_time() {
+    let (_fixture, options) = short_lease().await;
+    let options = StoreOptions { lease_ms: 600_000, ..options };
+    let witness = Store::open(StoreOptions { lanes: 0, ..options.clone() }).await.expect("a store");
+    let mut dead = Vec::new();
+    let mut counts = Vec::new();
+    for _ in 0..6 {
+        let store = Store::open(options.clone()).await.expect("a store");
+        started(&store).await;
+        // Its run ends, so that nothing holds its lanes.
+        witness.database().execute("delete from runs", vec![]).await.expect("an end");
+        counts.push(lanes(&witness).await.len());
+        kill(&store, &witness).await;
+        dead.push(store);
+    }
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    for store in dead {
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_dead_for_long_is_forgotten_and_may_still_wake_up() {
+    let (_fixture, options) = short_lease().await;
+    let sleeper = Store::open(options.clone()).await.expect("a store");
+    let run = started(&sleeper).await;
+    let (node, lane) = (sleeper.node(), sleeper.lane_for(run));
+    let ids = async |store: &Store| {
+        let rows = store.database().query("select id from nodes", vec![]).await.expect("an answer");
+        rows.iter().map(|row| row.id(0).expect("an id")).collect::<Vec<windlass_engine::id::NodeId>>()
+    };
+    // A day is not over yet.
+    let second = Store::open(options.clone()).await.expect("a store");
+    kill(&sleeper, &second).await;
+    let day = StoreOptions { dead_nodes_kept: Duration::from_secs(24 * 3_600), ..options.clone() };
+    let third = Store::open(day).await.expect("a store");
+    assert!(ids(&third).await.contains(&node));
+    // As after a long time.
+    let old = "update nodes set lease_until = lease_until - interval '8 days' where state <> 'alive'";
+    third.database().execute(old, vec![]).await.expect("time");
+    let fourth = Store::open(options).await.expect("a store");
+    let known = ids(&fourth).await;
+    let mut alive = vec![second.node(), third.node(), fourth.node()];
+    alive.sort();
+    assert_eq!(known.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>(), alive);
+    assert!(lanes(&fourth).await.iter().all(|(_, owner)| *owner != Some(node.uuid())));
+    // Its commits are fenced, whoever has the lane now; it learns that it is lost, and joins anew.
+    let outcome = sleeper.commit(RunCommit { lane, ..commit(&sleeper, run, 2..=2) }).await;
+    assert!(matches!(outcome, Err(CommitError::Fenced(_))), "{outcome:?}");
+    let mut standing = sleeper.standing();
+    tokio::time::timeout(Duration::from_secs(20), standing.wait_for(|standing| *standing == Standing::Lost))
+        .await
+        .expect("it learns in time")
+        .expect("the store lives");
+    assert_eq!(sleeper.rejoin().await.expect("new lanes").len(), 2);
+    started(&sleeper).await;
+    for store in [sleeper, second, third, fourth] {
+        store.close().await;
+    }
 }

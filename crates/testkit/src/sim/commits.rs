@@ -41,6 +41,8 @@ pub(super) struct Extra {
     pub born: bool,
     pub key: Option<(u64, u64)>,
     pub rows: Vec<Change>,
+    /// It asks for what was asked for before: the letters of that may be there already, as other rows.
+    pub again: bool,
 }
 
 /// A lane of a process.
@@ -212,7 +214,7 @@ impl Sim {
         } else {
             name
         };
-        LetterRow { id, lane, run, name, letter }
+        LetterRow { id, lane, run, name, letter, at: self.store.now }
     }
 
     pub(super) fn submit(&mut self, machine: usize, commit: Commit, generation: u64) {
@@ -220,7 +222,10 @@ impl Sim {
         let Some(process) = self.process(machine) else { return };
         match process.lanes.get_mut(&lane) {
             Some(owned) => owned.waiting.push_back(Job { commit, generation }),
-            None => self.acknowledge(machine, vec![(commit.run, generation, Err(CommitError::Fenced(lane)))]),
+            None => {
+                self.put_back(machine, &commit.rows);
+                self.acknowledge(machine, vec![(commit.run, generation, Err(CommitError::Fenced(lane)))]);
+            }
         }
     }
 
@@ -350,6 +355,9 @@ impl Sim {
                 let Some(flight) = self.take_flight(machine, lane, id) else { return };
                 let mut acks = Vec::new();
                 for (job, outcome) in flight.jobs.into_iter().zip(outcomes) {
+                    if outcome == Outcome::Refused {
+                        self.put_back(machine, &job.commit.rows);
+                    }
                     if let (true, Some(process)) = (outcome != Outcome::Done, self.process(machine)) {
                         process.chains.remove(&job.commit.run);
                     }
@@ -366,6 +374,7 @@ impl Sim {
         let Some(flight) = self.take_flight(machine, lane, id) else { return };
         let mut acks = Vec::new();
         for job in flight.jobs {
+            self.put_back(machine, &job.commit.rows);
             if let Some(process) = self.process(machine) {
                 process.chains.remove(&job.commit.run);
             }
@@ -381,8 +390,11 @@ impl Sim {
         let Some(owned) = process.lanes.remove(&lane) else { return };
         process.chains.clear();
         let flying = owned.flights.into_iter().flat_map(|flight| flight.jobs);
-        let jobs = flying.chain(owned.waiting);
-        let acks = jobs.map(|job| (job.commit.run, job.generation, Err(CommitError::Fenced(lane)))).collect();
+        let mut acks = Vec::new();
+        for job in flying.chain(owned.waiting) {
+            self.put_back(machine, &job.commit.rows);
+            acks.push((job.commit.run, job.generation, Err(CommitError::Fenced(lane))));
+        }
         self.acknowledge(machine, acks);
     }
 

@@ -61,8 +61,12 @@ impl Sim {
         let node = self.number() as u32;
         let lease_until = self.store.now.after(LEASE);
         self.store.nodes.insert(node, NodeRow { lease_until, dead: false });
+        // Lanes whose node is dead come first.
         for _ in 0..LANES {
-            self.store.lanes.push(LaneRow { node, epoch: 1 });
+            match self.orphans().first() {
+                Some(lane) => self.store.lanes[*lane] = LaneRow { node, epoch: self.store.lanes[*lane].epoch + 1 },
+                None => self.store.lanes.push(LaneRow { node, epoch: 1 }),
+            }
         }
         if let Some(process) = self.process(machine) {
             process.node = node;
@@ -155,14 +159,23 @@ impl Sim {
         for (node, row) in &mut self.store.nodes {
             row.dead |= *node != me && row.lease_until < now;
         }
-        let dead = |node: u32| self.store.nodes.get(&node).is_none_or(|row| row.dead);
-        let orphans: Vec<usize> = (0..self.store.lanes.len()).filter(|at| dead(self.store.lanes[*at].node)).collect();
-        for lane in orphans {
+        // Those that hold nothing wait for who starts.
+        for lane in self.orphans() {
+            let open = self.store.runs.values().any(|row| row.lane == lane && !row.status.is_final());
+            if !open && !self.store.inbox.values().any(|row| row.lane == lane) {
+                continue;
+            }
             let row = &mut self.store.lanes[lane];
             *row = LaneRow { node: me, epoch: row.epoch + 1 };
             self.counts.lanes_adopted += 1;
             self.tell(|now| format!("{now} machine {machine} adopts lane {lane}"));
         }
+    }
+
+    /// Lanes whose node is dead.
+    fn orphans(&self) -> Vec<usize> {
+        let dead = |node: u32| self.store.nodes.get(&node).is_none_or(|row| row.dead);
+        (0..self.store.lanes.len()).filter(|at| dead(self.store.lanes[*at].node)).collect()
     }
 
     fn take_over(&mut self, machine: usize, lanes: &[usize]) {
@@ -227,6 +240,18 @@ impl Sim {
             _ => {
                 process.in_hand.insert(id, now);
                 true
+            }
+        }
+    }
+
+    /// The letters and answers of these rows are still there: the commit that would have taken them has failed.
+    pub(super) fn put_back(&mut self, machine: usize, rows: &[Change]) {
+        let Some(process) = self.process(machine) else { return };
+        for row in rows {
+            match row {
+                Change::DropLetter(id) => drop(process.in_hand.remove(&(*id, None))),
+                Change::CloseTask(task) => drop(process.in_hand.remove(&(0, Some(*task)))),
+                _ => {}
             }
         }
     }

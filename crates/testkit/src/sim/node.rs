@@ -3,17 +3,20 @@
 //! It follows `crates/runtime/src/turner.rs` and its parts: what is taken together is written together; effects, letters
 //! and answers wait for the acknowledgement; a state that was given up is read again from the journal.
 
+mod effects;
+mod loading;
+mod resting;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use windlass_definition::{Class, Error, Plan, Timestamp, Value};
+use windlass_definition::{Class, Error, Plan, Timestamp};
 use windlass_engine::{
-    Effect, Event, Reject, Run, Start, Transition,
-    effect::RunStep,
-    event::{ChildResult, Failure},
+    Event, Reject, Run, Start, Transition,
+    event::ChildResult,
     id::{RunId, TaskId},
     planted::{Bug, planted},
     status::RunStatus,
@@ -25,8 +28,9 @@ use super::{
     people::Reply,
     store::{Change, Commit, Letter, LetterRow},
 };
-use crate::answer::{self, Mood};
 
+/// A child that has not begun for so long after it was told something never will.
+const UNBORN_PATIENCE: Duration = Duration::from_secs(600);
 /// Before a run is read again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Runs whose timer is nearer than this stay in memory.
@@ -120,12 +124,14 @@ pub(super) struct Deliver {
     pub run: RunId,
     pub event: Event,
     pub source: Source,
+    /// Rows that go together with the one that it comes from.
+    pub also: Vec<Change>,
     pub reply: Option<Reply>,
 }
 
 impl Deliver {
     pub fn new(run: RunId, event: Event) -> Deliver {
-        Deliver { run, event, source: Source::Direct, reply: None }
+        Deliver { run, event, source: Source::Direct, also: Vec::new(), reply: None }
     }
 }
 
@@ -210,7 +216,8 @@ pub(super) struct Process {
     pub turning: bool,
     pub runs: BTreeMap<RunId, Live>,
     pub loading: BTreeMap<RunId, VecDeque<Deliver>>,
-    pub unborn: BTreeSet<RunId>,
+    /// What children were told before they were started.
+    pub unborn: BTreeMap<RunId, Vec<Deliver>>,
     pub timers: BTreeMap<RunId, Timestamp>,
     /// Letters and task answers that were told a moment ago.
     pub in_hand: BTreeMap<(u64, Option<TaskId>), Timestamp>,
@@ -318,11 +325,14 @@ impl Sim {
         let StartRun { start, plan, lane, key, source, reply } = order;
         let run = start.run;
         let Some(process) = self.process(machine) else { return };
-        if process.unborn.remove(&run) {
-            return self.refuse_unborn(machine, &start, (lane, source));
+        let told_before = process.unborn.remove(&run).unwrap_or_default();
+        if told_before.iter().any(|it| matches!(it.event, Event::Cancel { .. })) {
+            return self.refuse_unborn(machine, &start, (lane, source, told_before));
         }
+        let Some(process) = self.process(machine) else { return };
         if process.runs.contains_key(&run) {
-            return self.reply(reply, Ok((run, Taken::Before)));
+            self.reply(reply, Ok((run, Taken::Before)));
+            return self.throw_away(machine, run, source.discard().into_iter().collect());
         }
         process.generation += 1;
         let generation = process.generation;
@@ -344,22 +354,26 @@ impl Sim {
         let Some(process) = self.process(machine) else { return };
         process.runs.insert(run, live);
         let waiting = process.loading.remove(&run);
-        let extra = Extra { born: true, key, rows: source.discard().into_iter().collect() };
+        let extra = Extra { born: true, key, rows: source.discard().into_iter().collect(), again: false };
         self.write(machine, run, (transition, extra), reply);
-        for deliver in waiting.into_iter().flatten() {
+        for deliver in told_before.into_iter().chain(waiting.into_iter().flatten()) {
             self.deliver(machine, deliver);
         }
     }
 
-    fn refuse_unborn(&mut self, machine: usize, start: &Start, (lane, source): (usize, Source)) {
-        let Some(parent) = &start.parent else { return };
+    /// What asked for the child and what cancelled it go in the commit of its parent.
+    fn refuse_unborn(&mut self, machine: usize, start: &Start, of: (usize, Source, Vec<Deliver>)) {
+        let (lane, source, told) = of;
+        let mut also: Vec<Change> = told.iter().filter_map(|deliver| deliver.source.discard()).collect();
+        let Some(parent) = &start.parent else {
+            also.extend(source.discard());
+            return self.submit_rows(machine, start.run, lane, also);
+        };
         let error = Error::new(Class::Cancelled, "cancelled", "the run was cancelled before it began");
         let result = ChildResult::Failed(Some(RunStatus::Cancelled), error);
         let event = Event::ChildEnded { path: parent.path.clone(), child: Some(start.run), result };
-        self.told(machine, Message::Deliver(Box::new(Deliver::new(parent.run, event))));
-        if let Some(row) = source.discard() {
-            self.submit_rows(machine, start.run, lane, vec![row]);
-        }
+        let deliver = Deliver { source, also, ..Deliver::new(parent.run, event) };
+        self.told(machine, Message::Deliver(Box::new(deliver)));
     }
 
     pub(super) fn deliver(&mut self, machine: usize, deliver: Deliver) {
@@ -377,7 +391,7 @@ impl Sim {
     }
 
     fn step(&mut self, machine: usize, deliver: Deliver) {
-        let Deliver { run, event, source, reply } = deliver;
+        let Deliver { run, event, source, also, reply } = deliver;
         let now = self.now(machine);
         let Some(live) = self.live(machine, run) else { return };
         if matches!(source, Source::Attempt(generation) if generation != live.generation) {
@@ -390,11 +404,11 @@ impl Sim {
         }
         match live.run.step(&live.plan, event, now.max(live.last_at)) {
             Ok(transition) => {
-                let extra = Extra { born: false, key: None, rows: source.discard().into_iter().collect() };
+                let rows = source.discard().into_iter().chain(also).collect();
+                let extra = Extra { rows, ..Extra::default() };
                 self.write(machine, run, (transition, extra), reply);
             }
             Err(reject) => {
-                let lane = live.lane;
                 let told = match reject {
                     Reject::Duplicate => Ok((run, Taken::Before)),
                     _ => Err(Fail::Refused),
@@ -403,15 +417,20 @@ impl Sim {
                     Some(last) => last.replies.extend(reply.map(|reply| (reply, told))),
                     None => self.reply(reply, told),
                 }
-                // What it was refused for may not be on disk yet: if that never happens, it is taken after all.
-                let row = source.discard();
-                match (self.live(machine, run).and_then(|live| live.pending.back_mut()), row) {
-                    (Some(last), Some(row)) if !planted(Bug::RefusedThrownAway) => last.discards.push(row),
-                    (_, Some(row)) => self.submit_rows(machine, run, lane, vec![row]),
-                    _ => {}
-                }
+                self.throw_away(machine, run, source.discard().into_iter().chain(also).collect());
                 self.settle(machine, run);
             }
+        }
+    }
+
+    /// What it was refused for may not be on disk yet: if that never happens, it is taken after all.
+    fn throw_away(&mut self, machine: usize, run: RunId, rows: Vec<Change>) {
+        let Some(live) = self.live(machine, run) else { return };
+        let lane = live.lane;
+        match live.pending.back_mut() {
+            Some(last) if !planted(Bug::RefusedThrownAway) => last.discards.extend(rows),
+            _ if rows.is_empty() => {}
+            _ => self.submit_rows(machine, run, lane, rows),
         }
     }
 
@@ -421,7 +440,12 @@ impl Sim {
         let Some(live) = self.live(machine, run) else { return };
         live.idle = false;
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && !extra.born;
+        let again = extra.again;
         let (commit, mut pending) = live.commit(transition, extra, letters);
+        if again {
+            // Whichever row is there is found by the next look.
+            pending.letters.clear();
+        }
         let generation = live.generation;
         pending.replies.extend(reply.map(|reply| (reply, Ok((run, Taken::Now)))));
         if planted(Bug::AnswerBeforeAck) {
@@ -479,366 +503,6 @@ impl Sim {
         }
     }
 
-    /// A commit failed for good: what was ahead of the disk never happened. The journal says what did.
-    fn fall_back(&mut self, machine: usize, run: RunId, error: CommitError) {
-        let Some(live) = self.remove(machine, run) else { return };
-        let ahead: i64 = live.pending.iter().map(|pending| pending.entries).sum();
-        let never = live.run.seq() <= ahead;
-        for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
-            self.reply(Some(reply), Err(Fail::Unavailable));
-        }
-        if let CommitError::Fenced(lane) = error {
-            return self.told(machine, Message::Lost(vec![lane]));
-        }
-        if never && matches!(error, CommitError::Busy | CommitError::Refused) {
-            return;
-        }
-        self.read_later(machine, run);
-    }
-
-    fn read_later(&mut self, machine: usize, run: RunId) {
-        let Some(process) = self.process(machine) else { return };
-        process.loading.entry(run).or_default();
-        let life = self.machines[machine].life;
-        let work = Work::Read(run, Recover::Yes);
-        self.at(self.store.now.after(AGAIN_AFTER), super::Action::Within { machine, life, work });
-    }
-
-    fn load(&mut self, machine: usize, run: RunId, recover: Recover) {
-        let Some(process) = self.process(machine) else { return };
-        process.loading.entry(run).or_default();
-        self.soon(machine, 4, Work::Read(run, recover));
-    }
-
-    fn read(&mut self, machine: usize, run: RunId, recover: Recover) {
-        let result = self.read_run(machine, run).map(Box::new);
-        let recover = match &result {
-            Ok(loaded) if loaded.run.is_under_way() => Recover::Yes,
-            _ => recover,
-        };
-        self.soon(machine, 4, Work::Told(Message::Loaded { run, recover, result }));
-    }
-
-    fn read_run(&mut self, machine: usize, run: RunId) -> Result<Loaded, LoadError> {
-        if self.faults && self.random.percent(2) {
-            return Err(LoadError::Store);
-        }
-        let Some(row) = self.store.runs.get(&run) else { return Err(LoadError::NotFound) };
-        let (lane, plan) = (row.lane, row.plan.clone());
-        if row.status.is_final() {
-            return Err(LoadError::Over(lane));
-        }
-        if self.process(machine).is_none_or(|process| !process.lanes.contains_key(&lane)) {
-            return Err(LoadError::Elsewhere(lane));
-        }
-        let timer = self.store.timers.get(&run).map(|(_, due)| *due);
-        match self.store.fold(run) {
-            Ok((state, snapshot_seq)) => {
-                let journal = &self.store.runs[&run].journal;
-                let last_at = journal.last().map_or(self.store.now, |row| row.entry.at);
-                Ok(Loaded { run: state, plan, lane, timer, snapshot_seq, last_at })
-            }
-            Err(error) => {
-                self.breaks("the journal folds", format!("run {run}: {error}"));
-                Err(LoadError::NotFound)
-            }
-        }
-    }
-
-    fn loaded(&mut self, machine: usize, run: RunId, (loaded, recover): (Loaded, Recover)) {
-        let Some(process) = self.process(machine) else { return };
-        let Some(waiting) = process.loading.remove(&run) else { return };
-        if !process.runs.contains_key(&run) {
-            self.take_in(machine, loaded, recover);
-        }
-        for deliver in waiting {
-            self.deliver(machine, deliver);
-        }
-        self.settle(machine, run);
-    }
-
-    fn take_in(&mut self, machine: usize, loaded: Loaded, recover: Recover) {
-        let Loaded { run, plan, lane, timer, snapshot_seq, last_at } = loaded;
-        let now = self.now(machine).max(last_at);
-        let Some(process) = self.process(machine) else { return };
-        process.generation += 1;
-        let id = run.id();
-        let mut live = Live {
-            status_on_disk: Some(run.status()),
-            timer_on_disk: timer,
-            run,
-            plan,
-            lane,
-            generation: process.generation,
-            pending: VecDeque::new(),
-            attempts: BTreeMap::new(),
-            snapshot_seq,
-            idle: false,
-            last_at,
-        };
-        let asked = match recover {
-            Recover::Yes => Some(live.run.recover(&live.plan, now)),
-            Recover::No => None,
-        };
-        process.runs.insert(id, live);
-        match asked {
-            Some(transition) => self.write(machine, id, (transition, Extra::default()), None),
-            None => self.arm(machine, id),
-        }
-    }
-
-    fn load_later(&mut self, machine: usize, run: RunId) {
-        let Some(process) = self.process(machine) else { return };
-        let waiting = process.loading.remove(&run).unwrap_or_default();
-        let (answered, kept): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|it| it.reply.is_some());
-        process.loading.insert(run, kept);
-        for deliver in answered {
-            self.reply(deliver.reply, Err(Fail::Unavailable));
-        }
-        self.read_later(machine, run);
-    }
-
-    fn not_loaded(&mut self, machine: usize, run: RunId, error: LoadError) {
-        let Some(process) = self.process(machine) else { return };
-        let waiting = process.loading.remove(&run).unwrap_or_default();
-        let cancelled =
-            |it: &Deliver| matches!(&it.event, Event::Cancel { .. }) && matches!(it.source, Source::Letter(..));
-        if error == LoadError::NotFound && waiting.iter().any(cancelled) {
-            process.unborn.insert(run);
-        }
-        for deliver in waiting {
-            let fail = match error {
-                LoadError::NotFound => Fail::NotFound,
-                LoadError::Over(_) => Fail::Refused,
-                LoadError::Elsewhere(lane) => Fail::Elsewhere(lane),
-                LoadError::Store => Fail::Unavailable,
-            };
-            self.reply(deliver.reply, Err(fail));
-            let lane = match (&error, deliver.source) {
-                (LoadError::Over(lane), _) => *lane,
-                (LoadError::NotFound, Source::Letter(_, lane) | Source::Task(_, lane)) => lane,
-                _ => continue,
-            };
-            if let Some(row) = deliver.source.discard() {
-                self.submit_rows(machine, run, lane, vec![row]);
-            }
-        }
-    }
-
-    pub(super) fn lose(&mut self, machine: usize, lanes: &[usize]) {
-        if planted(Bug::FencedKeepsRuns) {
-            return;
-        }
-        let Some(process) = self.process(machine) else { return };
-        let runs = process.runs.iter().filter(|(_, live)| lanes.contains(&live.lane));
-        let gone: Vec<RunId> = runs.map(|(run, _)| *run).collect();
-        for run in gone {
-            let Some(live) = self.remove(machine, run) else { continue };
-            for (reply, _) in live.pending.into_iter().flat_map(|pending| pending.replies) {
-                self.reply(Some(reply), Err(Fail::Unavailable));
-            }
-        }
-    }
-
-    /// A transition is on disk: everything that waited for that may happen.
-    pub(super) fn follow(&mut self, machine: usize, run: RunId, pending: Pending) {
-        let Pending { effects, letters, replies, discards, more, seq, .. } = pending;
-        if let (Some(live), false) = (self.live(machine, run), discards.is_empty()) {
-            let lane = live.lane;
-            self.submit_rows(machine, run, lane, discards);
-        }
-        for (reply, told) in replies {
-            self.reply(Some(reply), told);
-        }
-        let mut inline = Vec::new();
-        for effect in effects {
-            self.carry_out(machine, run, (effect, seq), &mut inline);
-        }
-        for letter in letters {
-            if self.live(machine, run).is_some() {
-                self.take_in_hand(machine, (letter.id, None));
-                self.open(machine, letter);
-            }
-        }
-        for event in inline {
-            if self.live(machine, run).is_none() {
-                return;
-            }
-            self.step(machine, Deliver::new(run, event));
-        }
-        if more && self.live(machine, run).is_some() {
-            self.step(machine, Deliver::new(run, Event::Continue));
-        }
-        self.settle(machine, run);
-    }
-
-    fn carry_out(&mut self, machine: usize, run: RunId, (effect, seq): (Effect, i64), inline: &mut Vec<Event>) {
-        match effect {
-            Effect::RunStep(step) => {
-                self.check_on_disk(run, seq, &step.path);
-                self.run_step(machine, run, step, inline);
-            }
-            Effect::StopStep { path, attempt } => {
-                let Some(live) = self.live(machine, run) else { return };
-                let generation = live.generation;
-                if let Some((open, stopping)) = live.attempts.get_mut(&path)
-                    && *open == attempt
-                {
-                    *stopping = true;
-                    let since = self.store.now;
-                    self.soon(machine, 2_000, Work::Ends { run, path, attempt, generation, since });
-                }
-            }
-            Effect::OfferTask(task) if planted(Bug::TaskNotWritten) => {
-                let Some(live) = self.live(machine, run) else { return };
-                let lane = live.lane;
-                let row = super::commits::task_row(run, lane, &task);
-                self.submit_rows(machine, run, lane, vec![Change::OpenTask(task.task, Box::new(row))]);
-            }
-            Effect::StopTask { task, path, attempt } => {
-                if let Some(row) = self.store.tasks.get_mut(&task) {
-                    row.unwanted = true;
-                }
-                self.soon(machine, 5, Work::Withdraw { run, task, path, attempt });
-            }
-            _ => {}
-        }
-    }
-
-    fn run_step(&mut self, machine: usize, run: RunId, step: RunStep, inline: &mut Vec<Event>) {
-        let RunStep { path, attempt, key, at_most_once, .. } = step;
-        let begun = self.begun.entry((key, attempt)).or_default();
-        *begun += 1;
-        if at_most_once && *begun > 1 {
-            return self.breaks("what may happen at most once is done once", format!("run {run}, {path} #{attempt}"));
-        }
-        let since = self.store.now;
-        if self.random.percent(30) {
-            let result = self.result(false);
-            return inline.push(Event::StepEnded { path, attempt, started_at: since, result });
-        }
-        let Some(live) = self.live(machine, run) else { return };
-        let generation = live.generation;
-        live.attempts.insert(path.clone(), (attempt, false));
-        let millis = *self.random.pick(&[2, 50, 900, 6_000]);
-        self.soon(machine, millis, Work::Ends { run, path, attempt, generation, since });
-    }
-
-    fn attempt_ends(&mut self, machine: usize, (run, path, attempt): (RunId, Arc<str>, u32), of: (u64, Timestamp)) {
-        let (generation, started_at) = of;
-        let Some(live) = self.live(machine, run) else { return };
-        let open = live.attempts.get(&path).copied().filter(|it| it.0 == attempt && live.generation == generation);
-        let Some((_, stopping)) = open else { return };
-        let result = self.result(stopping);
-        let event = Event::StepEnded { path, attempt, started_at, result };
-        let deliver = Deliver { source: Source::Attempt(generation), ..Deliver::new(run, event) };
-        self.told(machine, Message::Deliver(Box::new(deliver)));
-    }
-
-    pub(super) fn result(&mut self, stopping: bool) -> Result<Value, Failure> {
-        let mood = if self.faults || self.random.percent(10) { Mood::Any } else { Mood::Good };
-        answer::result(&mut self.random, &mut self.counter, stopping, mood)
-    }
-
-    fn withdraw(&mut self, machine: usize, run: RunId, (task, path, attempt): (TaskId, Arc<str>, u32)) {
-        if self.store.tasks.get(&task).is_some_and(|row| !row.claimed && row.answer.is_none()) {
-            self.store.tasks.remove(&task);
-            let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
-            let result = Err(Failure::certain(error));
-            let event = Event::StepEnded { path, attempt, started_at: self.store.now, result };
-            self.told(machine, Message::Deliver(Box::new(Deliver::new(run, event))));
-        }
-    }
-
-    /// Nothing that the world sees comes before what it follows from is on disk.
-    fn check_on_disk(&mut self, run: RunId, seq: i64, path: &str) {
-        let on_disk = self.store.runs.get(&run).map_or(0, |row| row.journal.len() as i64);
-        if on_disk < seq {
-            let detail = format!("run {run}: `{path}` began after entry {seq}, but {on_disk} are on disk");
-            self.breaks("effects wait for the disk", detail);
-        }
-    }
-
-    fn arm(&mut self, machine: usize, run: RunId) {
-        let Some(live) = self.live(machine, run) else { return };
-        let due = live.run.next_timer();
-        let life = self.machines[machine].life;
-        let Some(process) = self.process(machine) else { return };
-        match due {
-            Some(due) if process.timers.get(&run).is_none_or(|armed| *armed > due) => {
-                process.timers.insert(run, due);
-                // The node's own clock, where that is planted, may be ahead.
-                let wake = match planted(Bug::OwnClock) {
-                    true => Timestamp::from_micros(due.micros() - self.machines[machine].skew),
-                    false => due,
-                };
-                self.at(wake, super::Action::Within { machine, life, work: Work::Turn });
-            }
-            Some(_) => {}
-            None => drop(process.timers.remove(&run)),
-        }
-    }
-
-    fn fire_timers(&mut self, machine: usize) {
-        let now = self.now(machine);
-        let Some(process) = self.process(machine) else { return };
-        let due: Vec<RunId> = process.timers.iter().filter(|(_, due)| **due <= now).map(|(run, _)| *run).collect();
-        for run in due {
-            let Some(process) = self.process(machine) else { return };
-            process.timers.remove(&run);
-            match process.runs.get(&run).and_then(|live| live.run.next_timer()) {
-                Some(due) if due <= now => self.step(machine, Deliver::new(run, Event::Tick)),
-                Some(_) => self.arm(machine, run),
-                None => {}
-            }
-        }
-    }
-
-    pub(super) fn settle(&mut self, machine: usize, run: RunId) {
-        let Some(live) = self.live(machine, run) else { return };
-        if !live.pending.is_empty() {
-            return;
-        }
-        let status = live.run.status();
-        if status.is_final() {
-            self.remove(machine, run);
-            return;
-        }
-        let rests = matches!(status, RunStatus::Waiting | RunStatus::Paused | RunStatus::Queued);
-        live.idle |= rests && live.attempts.is_empty();
-    }
-
-    fn remove(&mut self, machine: usize, run: RunId) -> Option<Live> {
-        let process = self.process(machine)?;
-        process.timers.remove(&run);
-        process.runs.remove(&run)
-    }
-
-    /// Some of the runs that rest leave memory.
-    pub(super) fn sweep(&mut self, machine: usize) {
-        let near = self.store.now.after(TIMER_NEAR);
-        let Some(process) = self.process(machine) else { return };
-        let idle: Vec<RunId> = process.runs.iter().filter(|(_, live)| live.idle).map(|(run, _)| *run).collect();
-        let hasty = planted(Bug::EvictedTooSoon);
-        let all: Vec<RunId> = if hasty { process.runs.keys().copied().collect() } else { idle };
-        for run in all {
-            if !self.random.percent(30) {
-                continue;
-            }
-            let Some(live) = self.live(machine, run) else { continue };
-            let busy = live.run.next_timer().is_some_and(|due| due <= near) || !live.pending.is_empty();
-            if busy && !hasty {
-                continue;
-            }
-            let (lane, seq) = (live.lane, live.run.seq());
-            if seq - live.snapshot_seq >= SNAPSHOT_ENTRIES && live.pending.is_empty() {
-                let state = serde_json::to_vec(&live.run).unwrap_or_default();
-                self.submit_rows(machine, run, lane, vec![Change::PutSnapshot(seq, state)]);
-            }
-            self.remove(machine, run);
-        }
-    }
-
     pub(super) fn submit_rows(&mut self, machine: usize, run: RunId, lane: usize, rows: Vec<Change>) {
         let commit = Commit { rows, ..Commit::new(run, lane) };
         self.submit(machine, commit, 0);
@@ -852,7 +516,7 @@ impl Sim {
                 if planted(Bug::LetterThrownAway) {
                     self.store.inbox.remove(&row.id);
                 }
-                let deliver = Deliver { run: row.run, event, source, reply: None };
+                let deliver = Deliver { source, ..Deliver::new(row.run, event) };
                 self.told(machine, Message::Deliver(Box::new(deliver)));
             }
             _ => self.soon(machine, 5, Work::Act(Box::new(row))),

@@ -110,7 +110,7 @@ impl Sim {
                 self.told(machine, Message::Start(Box::new(order)));
             }
             Wants::Event { run, event } => {
-                let deliver = Deliver { run, event, source: Source::Direct, reply };
+                let deliver = Deliver { reply, ..Deliver::new(run, event) };
                 self.told(machine, Message::Deliver(Box::new(deliver)));
             }
         }
@@ -201,8 +201,8 @@ impl Sim {
                     Event::Signal { key: Some(key), .. } => format!("signal {key}"),
                     _ => format!("{id}"),
                 };
-                let letter = Letter::Event(event.clone());
-                self.store.put_letter(LetterRow { id, lane, run: *run, name, letter });
+                let (letter, at) = (Letter::Event(event.clone()), self.store.now);
+                self.store.put_letter(LetterRow { id, lane, run: *run, name, letter, at });
                 Ok(*run)
             }
             (told, _) => told.map(|(run, _)| run),
@@ -319,7 +319,8 @@ impl Sim {
             let Some(lane) = self.store.runs.get(&run).map(|row| row.lane) else { continue };
             let (number, name) = (self.number(), format!("world {id} {path}"));
             let event = Event::CloudEvent { path, key: format!("world {id}").into(), event: event.clone() };
-            self.store.put_letter(LetterRow { id: number, lane, run, name, letter: Letter::Event(event) });
+            let letter = Letter::Event(event);
+            self.store.put_letter(LetterRow { id: number, lane, run, name, letter, at: now });
         }
     }
 

@@ -76,6 +76,8 @@ pub(super) struct LetterRow {
     pub run: RunId,
     pub name: String,
     pub letter: Letter,
+    /// When it was written.
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Clone)]

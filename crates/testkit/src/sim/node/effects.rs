@@ -1,0 +1,150 @@
+//! What follows from a transition that is on disk: answers, effects, letters, attempts.
+
+use std::sync::Arc;
+
+use windlass_definition::{Class, Error, Timestamp, Value};
+use windlass_engine::{
+    Effect, Event,
+    effect::RunStep,
+    event::Failure,
+    id::{RunId, TaskId},
+    planted::{Bug, planted},
+};
+
+use super::{Deliver, Message, Source, Work};
+use crate::{
+    answer::{self, Mood},
+    sim::{Sim, commits::Pending, store::Change},
+};
+
+impl Sim {
+    /// A transition is on disk: everything that waited for that may happen.
+    pub(super) fn follow(&mut self, machine: usize, run: RunId, pending: Pending) {
+        let Pending { effects, letters, replies, discards, more, seq, .. } = pending;
+        if let (Some(live), false) = (self.live(machine, run), discards.is_empty()) {
+            let lane = live.lane;
+            self.submit_rows(machine, run, lane, discards);
+        }
+        for (reply, told) in replies {
+            self.reply(Some(reply), told);
+        }
+        let mut inline = Vec::new();
+        for effect in effects {
+            self.carry_out(machine, run, (effect, seq), &mut inline);
+        }
+        for letter in letters {
+            if self.live(machine, run).is_some() {
+                self.take_in_hand(machine, (letter.id, None));
+                self.open(machine, letter);
+            }
+        }
+        for event in inline {
+            if self.live(machine, run).is_none() {
+                return;
+            }
+            self.step(machine, Deliver::new(run, event));
+        }
+        if more && self.live(machine, run).is_some() {
+            self.step(machine, Deliver::new(run, Event::Continue));
+        }
+        self.settle(machine, run);
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        machine: usize,
+        run: RunId,
+        (effect, seq): (Effect, i64),
+        inline: &mut Vec<Event>,
+    ) {
+        match effect {
+            Effect::RunStep(step) => {
+                self.check_on_disk(run, seq, &step.path);
+                self.run_step(machine, run, step, inline);
+            }
+            Effect::StopStep { path, attempt } => {
+                let Some(live) = self.live(machine, run) else { return };
+                let generation = live.generation;
+                if let Some((open, stopping)) = live.attempts.get_mut(&path)
+                    && *open == attempt
+                {
+                    *stopping = true;
+                    let since = self.store.now;
+                    self.soon(machine, 2_000, Work::Ends { run, path, attempt, generation, since });
+                }
+            }
+            Effect::OfferTask(task) if planted(Bug::TaskNotWritten) => {
+                let Some(live) = self.live(machine, run) else { return };
+                let lane = live.lane;
+                let row = crate::sim::commits::task_row(run, lane, &task);
+                self.submit_rows(machine, run, lane, vec![Change::OpenTask(task.task, Box::new(row))]);
+            }
+            Effect::StopTask { task, path, attempt } => {
+                if let Some(row) = self.store.tasks.get_mut(&task) {
+                    row.unwanted = true;
+                }
+                self.soon(machine, 5, Work::Withdraw { run, task, path, attempt });
+            }
+            _ => {}
+        }
+    }
+
+    fn run_step(&mut self, machine: usize, run: RunId, step: RunStep, inline: &mut Vec<Event>) {
+        let RunStep { path, attempt, key, at_most_once, .. } = step;
+        let begun = self.begun.entry((key, attempt)).or_default();
+        *begun += 1;
+        if at_most_once && *begun > 1 {
+            return self.breaks("what may happen at most once is done once", format!("run {run}, {path} #{attempt}"));
+        }
+        let since = self.store.now;
+        if self.random.percent(30) {
+            let result = self.result(false);
+            return inline.push(Event::StepEnded { path, attempt, started_at: since, result });
+        }
+        let Some(live) = self.live(machine, run) else { return };
+        let generation = live.generation;
+        live.attempts.insert(path.clone(), (attempt, false));
+        let millis = *self.random.pick(&[2, 50, 900, 6_000]);
+        self.soon(machine, millis, Work::Ends { run, path, attempt, generation, since });
+    }
+
+    pub(super) fn attempt_ends(
+        &mut self,
+        machine: usize,
+        (run, path, attempt): (RunId, Arc<str>, u32),
+        of: (u64, Timestamp),
+    ) {
+        let (generation, started_at) = of;
+        let Some(live) = self.live(machine, run) else { return };
+        let open = live.attempts.get(&path).copied().filter(|it| it.0 == attempt && live.generation == generation);
+        let Some((_, stopping)) = open else { return };
+        let result = self.result(stopping);
+        let event = Event::StepEnded { path, attempt, started_at, result };
+        let deliver = Deliver { source: Source::Attempt(generation), ..Deliver::new(run, event) };
+        self.told(machine, Message::Deliver(Box::new(deliver)));
+    }
+
+    pub(in crate::sim) fn result(&mut self, stopping: bool) -> Result<Value, Failure> {
+        let mood = if self.faults || self.random.percent(10) { Mood::Any } else { Mood::Good };
+        answer::result(&mut self.random, &mut self.counter, stopping, mood)
+    }
+
+    pub(super) fn withdraw(&mut self, machine: usize, run: RunId, (task, path, attempt): (TaskId, Arc<str>, u32)) {
+        if self.store.tasks.get(&task).is_some_and(|row| !row.claimed && row.answer.is_none()) {
+            self.store.tasks.remove(&task);
+            let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
+            let result = Err(Failure::certain(error));
+            let event = Event::StepEnded { path, attempt, started_at: self.store.now, result };
+            self.told(machine, Message::Deliver(Box::new(Deliver::new(run, event))));
+        }
+    }
+
+    /// Nothing that the world sees comes before what it follows from is on disk.
+    fn check_on_disk(&mut self, run: RunId, seq: i64, path: &str) {
+        let on_disk = self.store.runs.get(&run).map_or(0, |row| row.journal.len() as i64);
+        if on_disk < seq {
+            let detail = format!("run {run}: `{path}` began after entry {seq}, but {on_disk} are on disk");
+            self.breaks("effects wait for the disk", detail);
+        }
+    }
+}
