@@ -51,7 +51,16 @@ pub fn fan_out(width: u32) -> Document {
     Document { name, json, steps: width }
 }
 
-/// The body of a start of [`fan_out`].
+/// `width` tasks for outside workers beside each other.
+pub fn crowd_of_tasks(width: u32) -> Document {
+    let task = json!({ "id": "task", "type": "task", "with": { "queue": QUEUE, "input": 1, "lease": "10m" } });
+    let steps =
+        json!([{ "id": "all", "type": "foreach", "items": "${{ input.items }}", "parallel": 1000, "do": [task] }]);
+    let name = format!("crowd-of-tasks-{width}");
+    Document { json: json!({ "name": name, "steps": steps }), name, steps: width }
+}
+
+/// The body of a start of [`fan_out`] and of [`crowd_of_tasks`].
 pub fn fan_out_body(width: u32) -> String {
     json!({ "input": { "items": (0..width).collect::<Vec<_>>() } }).to_string()
 }

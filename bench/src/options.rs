@@ -203,6 +203,8 @@ pub enum Case {
     Memory,
     /// From start to ready on the database that all this left.
     Start,
+    /// Claims of 50,000 tasks that wait for workers.
+    Claims,
 }
 
 impl Options {

@@ -1,8 +1,8 @@
 //! The measurements on one database, in an order in which none spoils the next.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     progress::Progress,
     report::{Figures, Report, figure},
     server::{Recipe, Server, long_start_path, start_path},
-    workers::Workers,
+    workers::{self, Workers},
 };
 
 /// Runs of a measurement of latency.
@@ -28,6 +28,10 @@ const FAN_OUT_LARGE_WIDTH: u32 = 100_000;
 const ROUNDS: [u32; 4] = [10, 100, 1_000, 10_000];
 const ROUNDS_TOTAL: u32 = 80_000;
 const ROUNDS_CLIENTS: u32 = 8;
+/// Runs whose tasks are claimed, the tasks of each, and how long it may take until all of them are offered.
+const CLAIMS_RUNS: u32 = 50;
+const CLAIMS_WIDTH: u32 = 1_000;
+const CLAIMS_READY_WITHIN: Duration = Duration::from_secs(60);
 /// Steps of a run where several steps are meant.
 const STEPS: u32 = 10;
 /// Longer than any measurement takes.
@@ -90,7 +94,10 @@ impl Session<'_> {
             )?;
         }
         server.stop()?;
-        if self.options.wants(Case::Start) { self.starts(first_ready) } else { Ok(()) }
+        if self.options.wants(Case::Start) {
+            self.starts(first_ready)?;
+        }
+        if self.options.wants(Case::Claims) { self.claims().await } else { Ok(()) }
     }
 
     fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
@@ -221,6 +228,41 @@ impl Session<'_> {
         self.add(what, figures)
     }
 
+    /// Claims alone, of tasks that are there. The runs stay open, so this comes last.
+    async fn claims(&mut self) -> Result<()> {
+        let server = self.recipe.start()?;
+        let document = document::crowd_of_tasks(CLAIMS_WIDTH);
+        server.deploy(&document).await?;
+        let what = "claims by workers";
+        Progress::say(&format!("{}: {what}", self.recipe.database.name()));
+        let (start, body) = (format!("/workflows/{}/runs", document.name), document::fan_out_body(CLAIMS_WIDTH));
+        for _ in 0..CLAIMS_RUNS {
+            server.target.ask("POST", &start, &body).await?;
+        }
+        let tasks = u64::from(CLAIMS_RUNS) * u64::from(CLAIMS_WIDTH);
+        let waiting = format!("/runs?workflow={}&status=waiting&limit={CLAIMS_RUNS}", document.name);
+        let begun = Instant::now();
+        while rows(&server.target.ask("GET", &waiting, "").await?)? < CLAIMS_RUNS as usize {
+            if begun.elapsed() > CLAIMS_READY_WITHIN {
+                bail!("the tasks of {CLAIMS_RUNS} runs were not all offered within {CLAIMS_READY_WITHIN:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let watch = Watch::begin(&server)?;
+        let (claims_per_second, tasks_per_claim) = workers::claim_only(&server.target, tasks).await?;
+        let watched = watch.end(&server, tasks)?;
+        let figures = vec![
+            ("tasks", json!(tasks)),
+            ("claimed_per_s", figure(claims_per_second)),
+            ("tasks_per_claim", figure(tasks_per_claim)),
+            ("cpu_s_per_1000_tasks", figure(watched.server_cpu_per_1000)),
+            ("postgres_cores", figure(watched.postgres_cores)),
+            ("other_cores", figure(watched.other_cores)),
+        ];
+        self.add(what, figures)?;
+        server.stop()
+    }
+
     /// Starts on the database that the measurements left behind.
     fn starts(&mut self, first: Duration) -> Result<()> {
         Progress::say("starts");
@@ -238,6 +280,12 @@ impl Session<'_> {
         ];
         self.add("start to ready", figures)
     }
+}
+
+/// How many rows a page of a list has.
+fn rows(page: &[u8]) -> Result<usize> {
+    let page: serde_json::Value = serde_json::from_slice(page)?;
+    Ok(page["items"].as_array().map_or(0, Vec::len))
 }
 
 /// Processor time over a measurement.

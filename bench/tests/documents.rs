@@ -14,6 +14,7 @@ fn every_measured_workflow_compiles() {
         document::chain(10),
         document::tasks(10),
         document::fan_out(1_000),
+        document::crowd_of_tasks(1_000),
         document::rounds(10_000),
     ]
     .into_iter()
