@@ -73,9 +73,9 @@ fn describe(record: &Record, operation: Operation) -> Json {
         _ => "200",
     };
     let answer = match operation {
-        Operation::List => json!({"description": "", "content": of(&format!("{name}Page"))}),
+        Operation::List => json!({"description": "A page of the list.", "content": of(&format!("{name}Page"))}),
         Operation::Delete => json!({"description": "It is deleted."}),
-        _ => json!({"description": "", "content": of(&name)}),
+        _ => json!({"description": format!("The {}.", record.noun), "content": of(&name)}),
     };
     let body = match operation {
         Operation::Create => Some(of(&format!("New{name}"))),

@@ -49,38 +49,46 @@ fn page(record: &Record) -> Json {
 /// What makes one.
 pub fn new(record: &Record) -> Json {
     let columns = record.columns.iter().filter(|column| column.access != Access::ReadOnly);
-    body(columns, |column| column.required, &format!("What makes a {}.", record.noun))
+    body(Side::New, columns, |column| column.required, &format!("What makes a {}.", record.noun))
 }
 
 /// What changes one: the columns that it names, and nothing else.
 pub fn change(record: &Record) -> Json {
     let columns = record.columns.iter().filter(|column| column.access == Access::Editable);
-    body(columns, |_| false, &format!("What changes of a {}; what is left out stays.", record.noun))
+    body(Side::Change, columns, |_| false, &format!("What changes of a {}; what is left out stays.", record.noun))
 }
 
 /// What a transition's body may hold.
 pub fn transition(record: &Record, transition: &Transition) -> Json {
     let taken = taken(record, transition);
     let needed = |column: &Column| taken.iter().any(|(other, needed)| *needed && other.name == column.name);
-    body(taken.iter().map(|(column, _)| *column), needed, transition.doc)
+    body(Side::Change, taken.iter().map(|(column, _)| *column), needed, transition.doc)
 }
 
-fn body<'a>(columns: impl Iterator<Item = &'a Column>, needed: impl Fn(&Column) -> bool, doc: &str) -> Json {
+fn body<'a>(
+    side: Side,
+    columns: impl Iterator<Item = &'a Column>,
+    needed: impl Fn(&Column) -> bool,
+    doc: &str,
+) -> Json {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for column in columns {
-        properties.insert(column.name.to_owned(), property(column, Side::Body));
+        properties.insert(column.name.to_owned(), property(column, side));
         if needed(column) {
             required.push(column.name);
         }
     }
-    json!({
+    let mut schema = json!({
         "type": "object",
         "description": doc,
         "properties": properties,
-        "required": required,
         "additionalProperties": false,
-    })
+    });
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    schema
 }
 
 /// The form that people fill in: fields in their order, each with a widget, a label and its bounds.
@@ -98,7 +106,7 @@ pub fn form(record: &Record) -> Json {
                 "required": column.required,
                 "write_once": column.access == Access::WriteOnce,
                 "deprecated": column.deprecated,
-                "schema": property(column, Side::Body),
+                "schema": property(column, Side::New),
             })
         })
         .collect();
@@ -131,7 +139,8 @@ fn widget(column: &Column) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Answer,
-    Body,
+    New,
+    Change,
 }
 
 fn property(column: &Column, side: Side) -> Json {
@@ -143,7 +152,7 @@ fn property(column: &Column, side: Side) -> Json {
         }
     }
     schema.insert("description".to_owned(), column.doc.into());
-    if side == Side::Body
+    if side == Side::New
         && let Some(default) = default(column)
     {
         schema.insert("default".to_owned(), default);

@@ -63,4 +63,5 @@ pub use tasks::HeartbeatAnswer;
 pub use views::{
     ApprovalView, ClaimedTask, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView, WorkflowView,
 };
+pub use windlass_store::InFolder;
 pub use workflows::Revision;

@@ -9,6 +9,7 @@ use windlass_engine::{
     start::{Mode, Principal},
     status::{RunStatus, TaskStatus},
 };
+use windlass_store::InFolder;
 
 /// Which workflow is to be run.
 #[derive(Debug, Clone)]
@@ -165,6 +166,10 @@ pub struct WorkflowFilter {
     pub limit: usize,
     /// Where the page before ended.
     pub after: Option<String>,
+    /// Where they lie; versions have no place of their own.
+    pub folder: InFolder,
+    /// A tag that they have.
+    pub tag: Option<String>,
 }
 
 /// Which approvals are wanted.

@@ -56,6 +56,9 @@ async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError
             _ => break,
         }
     }
+    while core.store.sweep_records(tenant).await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
     if let Some(days) = core.settings.events_days {
         let before = core.now().micros() - i64::from(days) * 86_400_000_000;
         while core.store.expire_events(tenant, windlass_definition::Timestamp::from_micros(before)).await? > 0 {

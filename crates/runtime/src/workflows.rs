@@ -2,7 +2,7 @@
 
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
-use windlass_store::{Draft, IfMatch, StoreError, WorkflowRow};
+use windlass_store::{Draft, FindWorkflows, IfMatch, StoreError, WorkflowRow};
 
 use crate::{
     error::RuntimeError,
@@ -134,8 +134,9 @@ impl Runtime {
         filter: WorkflowFilter,
     ) -> Result<Page<WorkflowView>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
-        let after = filter.after.as_deref().unwrap_or_default();
-        let mut rows = self.core.store.list_workflows(tenant, after, limit as i64 + 1).await?;
+        let WorkflowFilter { after, folder, tag, .. } = filter;
+        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag };
+        let mut rows = self.core.store.list_workflows(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = if more { rows.last().map(|row| row.name.clone()) } else { None };

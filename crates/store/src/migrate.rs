@@ -47,6 +47,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0005_large_stores.sql"),
         postgres: include_str!("../migrations/postgres/0005_large_stores.sql"),
     },
+    Migration {
+        version: 6,
+        name: "records",
+        sqlite: include_str!("../migrations/sqlite/0006_records.sql"),
+        postgres: include_str!("../migrations/postgres/0006_records.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{Id, NodeId, RunId, TenantKey};
+use windlass_resource::{Record, records};
 
 use crate::{
     StoreError,
@@ -70,6 +71,8 @@ pub struct StoreOptions {
     pub statements: Option<StatementLog>,
     /// How many sessions write for the engine on PostgreSQL.
     pub writers: usize,
+    /// The records whose tables it has.
+    pub records: &'static [&'static Record],
     /// Values from that many bytes on belong into blobs.
     pub blob_threshold_bytes: usize,
     /// What ends the process when a commit's outcome is open: by default a message and an abort.
@@ -89,6 +92,7 @@ impl StoreOptions {
             hints: Hints::On,
             statements: None,
             writers: 2,
+            records: records::ALL,
             blob_threshold_bytes: 64 << 10,
             fatal: Arc::new(|text| {
                 tracing::error!("{text}");
@@ -118,6 +122,7 @@ pub(crate) struct Inner {
     pub clock: Arc<Clock>,
     pub ownership: Arc<Ownership>,
     pub blob_threshold_bytes: usize,
+    pub records: &'static [&'static Record],
     identity: Identity,
     queues: Vec<Arc<Queue>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -396,6 +401,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         clock,
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
+        records: options.records,
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::new(threads),
@@ -476,6 +482,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         clock,
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
+        records: options.records,
         identity,
         queues,
         threads: Mutex::new(threads),
@@ -506,6 +513,7 @@ async fn visit(
         clock,
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
+        records: options.records,
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::default(),

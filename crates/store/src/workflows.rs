@@ -7,7 +7,7 @@ use windlass_engine::id::{Id, TenantKey, WorkflowId};
 
 use crate::{
     StoreError, blobs,
-    database::{Row, Value},
+    database::{Dialect, Row, Value},
     store::Store,
 };
 
@@ -75,6 +75,34 @@ pub enum IfMatch {
     Revision(i64),
 }
 
+/// Which workflows are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FindWorkflows {
+    /// Names after this one.
+    pub after: String,
+    /// Where they lie.
+    pub folder: InFolder,
+    /// A tag that they have: one of the tenant's tags, or one that stands in their document.
+    pub tag: Option<String>,
+}
+
+/// Where a workflow lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InFolder {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// In no folder.
+    Top,
+    /// In this folder itself.
+    This(uuid::Uuid),
+}
+
+const IN_FOLDER: &str = "select 1 from workflow_places p \
+                         where p.tenant_key = workflows.tenant_key and p.workflow_id = workflows.id";
+const WITH_TAG: &str = "select 1 from workflow_tags x \
+                        join tags t on t.tenant_key = x.tenant_key and t.id = x.tag_id \
+                        where x.tenant_key = workflows.tenant_key and x.workflow_id = workflows.id";
 const COLUMNS: &str = "id, name, description, tags, revision, published_version, created_at, updated_at, draft_hash";
 
 fn workflow(row: &Row) -> Result<WorkflowRow, StoreError> {
@@ -228,15 +256,34 @@ impl Store {
         self.database().query_opt(sql, vec![tenant.into(), name.into()]).await?.as_ref().map(workflow).transpose()
     }
 
-    /// Workflows by name, without their drafts, after a name.
+    /// Workflows by name, without their drafts.
     pub async fn list_workflows(
         &self,
         tenant: TenantKey,
-        after: &str,
+        find: &FindWorkflows,
         limit: i64,
     ) -> Result<Vec<WorkflowRow>, StoreError> {
-        let sql = format!("select {COLUMNS} from workflows where tenant_key = $1 and name > $2 order by name limit $3");
-        let params = vec![tenant.into(), after.into(), limit.clamp(1, 1_000).into()];
+        let mut params: Vec<Value> = vec![tenant.into(), find.after.as_str().into(), limit.clamp(1, 1_000).into()];
+        let mut more = String::new();
+        match find.folder {
+            InFolder::Any => {}
+            InFolder::Top => more.push_str(&format!(" and not exists ({IN_FOLDER})")),
+            InFolder::This(folder) => {
+                params.push(folder.into());
+                more.push_str(&format!(" and exists ({IN_FOLDER} and p.folder_id = ${})", params.len()));
+            }
+        }
+        if let Some(tag) = &find.tag {
+            params.push(tag.as_str().into());
+            let n = params.len();
+            let in_document = match self.database().dialect() {
+                Dialect::Sqlite => format!("exists (select 1 from json_each(tags) t where t.value = ${n})"),
+                Dialect::Postgres => format!("jsonb_exists(tags, ${n})"),
+            };
+            more.push_str(&format!(" and ({in_document} or exists ({WITH_TAG} and t.name = ${n}))"));
+        }
+        let sql =
+            format!("select {COLUMNS} from workflows where tenant_key = $1 and name > $2{more} order by name limit $3");
         self.database().query(sql, params).await?.iter().map(workflow).collect()
     }
 

@@ -89,6 +89,8 @@ async fn noted() -> BTreeSet<String> {
 }
 
 fn is_of_one_tenant(sql: &str) -> bool {
+    // Those of records are built, with quoted names and words in capitals.
+    let sql = sql.replace('"', "").to_lowercase();
     let inserts = sql.starts_with("insert into") && sql.contains("tenant_key");
     inserts || sql.contains("tenant_key = ") || sql.contains("tenant_key) in") || sql.contains("select set_config")
 }

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     Bool,
     Int,
     Text,
+    Date,
     Bytes,
     Uuid,
     Time,
@@ -65,12 +66,34 @@ impl Portable {
 
     /// The query that gives all its rows. A journal's rows are read with their run: what is being deleted is left out.
     fn select(&self, dialect: Dialect) -> String {
+        if let Some(column) = self.refers_to_itself() {
+            return self.select_from_the_top(column);
+        }
         if self.name != "journal" {
             return format!("select {} from {}", self.column_names(), self.name);
         }
         let rest = self.columns.iter().skip(2).map(|(name, _)| format!("j.{name}")).collect::<Vec<_>>().join(", ");
         let join = dialect.pick("r.run_key = j.run_key", "r.tenant_key = j.tenant_key and r.id = j.run_id");
         format!("select r.tenant_key, r.id, {rest} from journal j join runs r on {join}")
+    }
+
+    /// The column by which its rows refer to rows of the same table.
+    fn refers_to_itself(&self) -> Option<&'static str> {
+        let record = windlass_resource::records::find(&self.name)?;
+        record.references().find(|(_, to, _)| *to == record.name).map(|(column, _, _)| column.name)
+    }
+
+    /// All rows, each after the one that it refers to: so they can be filled in again in this order.
+    fn select_from_the_top(&self, column: &str) -> String {
+        let name = &self.name;
+        let columns = self.columns.iter().map(|(name, _)| format!("t.{name}")).collect::<Vec<_>>().join(", ");
+        format!(
+            "with recursive ranked (tenant_key, id, depth) as (\
+             select tenant_key, id, 0 from {name} where {column} is null \
+             union all select t.tenant_key, t.id, r.depth + 1 from {name} t \
+             join ranked r on r.tenant_key = t.tenant_key and r.id = t.{column}) \
+             select {columns} from {name} t join ranked r on r.tenant_key = t.tenant_key and r.id = t.id order by r.depth"
+        )
     }
 
     /// The values of a row in the form that the kinds ask for.
@@ -96,6 +119,7 @@ fn portable(table: &super::schema::Table) -> Portable {
             "uuid" => Kind::Uuid,
             "bytea" => Kind::Bytes,
             "jsonb" => Kind::Json,
+            "date" => Kind::Date,
             "timestamptz" if hot => Kind::Instant,
             "timestamptz" => Kind::Time,
             _ => Kind::Text,
@@ -110,7 +134,7 @@ impl Kind {
         Ok(match self {
             Kind::Bool => Value::Bool(row.bool(at)?),
             Kind::Int => Value::Int(row.int(at)?),
-            Kind::Text => Value::Text(row.shared(at)?),
+            Kind::Text | Kind::Date => Value::Text(row.shared(at)?),
             Kind::Bytes => Value::Bytes(row.bytes(at)?),
             Kind::Uuid => Value::Uuid(row.uuid(at)?),
             Kind::Time => Value::Time(row.time(at)?),
@@ -125,6 +149,7 @@ impl Kind {
             Kind::Bool => "boolean[]",
             Kind::Int => "bigint[]",
             Kind::Text => "text[]",
+            Kind::Date => "date[]",
             Kind::Bytes => "bytea[]",
             Kind::Uuid => "uuid[]",
             Kind::Time | Kind::Instant => "timestamptz[]",
@@ -156,7 +181,7 @@ impl Kind {
         Ok(match self {
             Kind::Bool => Value::Bool(json.as_bool().ok_or_else(wrong)?),
             Kind::Int => Value::Int(int()?),
-            Kind::Text => Value::Text(text()?.into()),
+            Kind::Text | Kind::Date => Value::Text(text()?.into()),
             Kind::Json => Value::Json(text()?.into()),
             Kind::Bytes => Value::Bytes(hex::decode(text()?).map_err(|_| wrong())?),
             Kind::Uuid => Value::Uuid(text()?.parse().map_err(|_| wrong())?),

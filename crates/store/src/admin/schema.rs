@@ -67,6 +67,30 @@ impl Schema {
     }
 }
 
+/// The whole schema as JSON: every table as the migrations declare it, and what the descriptors of records say beside.
+pub fn to_json(dialect: Dialect) -> serde_json::Value {
+    let Schema { tables, indexes, triggers } = Schema::declared(dialect);
+    let records = windlass_resource::print::to_json(windlass_resource::records::ALL);
+    serde_json::json!({ "tables": tables, "indexes": indexes, "triggers": triggers, "records": records })
+}
+
+/// An entity-relationship diagram of every table, in Mermaid; what refers to what is known of records.
+pub fn mermaid() -> String {
+    use std::fmt::Write as _;
+    let records = windlass_resource::records::ALL;
+    let mut text = windlass_resource::print::mermaid(records);
+    let core = Schema::declared(Dialect::Postgres).tables.iter();
+    for table in core.filter(|table| !records.iter().any(|record| record.name == table.name)) {
+        // A string takes whatever is written to it.
+        let _ = writeln!(text, "  {} {{", table.name);
+        for column in &table.columns {
+            let _ = writeln!(text, "    {} {}", column.kind, column.name);
+        }
+        let _ = writeln!(text, "  }}");
+    }
+    text
+}
+
 /// The statements that make the schema of a database.
 pub fn text(dialect: Dialect) -> String {
     MIGRATIONS.iter().map(|migration| migration.sql(dialect)).collect::<Vec<_>>().join("\n")
@@ -85,7 +109,9 @@ fn read(sql: &str) -> Schema {
                 let table = schema.tables.iter_mut().find(|table| table.name == *name);
                 table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
             }
-            (None, ["create", "index", name, ..]) => schema.indexes.push((*name).to_owned()),
+            (None, ["create", "index", name, ..] | ["create", "unique", "index", name, ..]) => {
+                schema.indexes.push((*name).to_owned());
+            }
             (None, ["drop", "index", name]) => schema.indexes.retain(|index| index != name),
             (None, ["create", "trigger", name, ..]) => schema.triggers.push((*name).to_owned()),
             (Some(_), [first, ..]) if first.starts_with(')') => schema.tables.extend(open.take()),

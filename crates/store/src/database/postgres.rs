@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use chrono::NaiveDate;
 use futures::{StreamExt, future::join_all};
 use tokio::sync::Semaphore;
 use tokio_postgres::{
@@ -28,6 +29,13 @@ use crate::{
 
 /// Microseconds from 1970 to PostgreSQL's own epoch, 2000.
 const EPOCH_US: i64 = 946_684_800_000_000;
+/// The same as a day.
+const EPOCH_DAY: NaiveDate = match NaiveDate::from_ymd_opt(2000, 1, 1) {
+    Some(day) => day,
+    None => NaiveDate::MIN,
+};
+/// The form of a day.
+const DAY: &str = "%Y-%m-%d";
 /// Sessions for reads and ordinary writes.
 const SESSIONS_MAX: usize = 8;
 /// What every session sets: nothing waits or idles for ever (rule 4 of the promises).
@@ -49,6 +57,10 @@ impl ToSql for Value {
             Value::Bool(value) => return value.to_sql(kind, out),
             Value::Int(value) => return int_to_sql(*value, kind, out),
             Value::Float(value) => return value.to_sql(kind, out),
+            Value::Text(day) if *kind == Type::DATE => {
+                let day = NaiveDate::parse_from_str(day, DAY)?;
+                out.extend_from_slice(&i32::try_from((day - EPOCH_DAY).num_days())?.to_be_bytes());
+            }
             Value::Text(value) | Value::Json(value) => {
                 if *kind == Type::JSONB {
                     // The version of the binary form.
@@ -126,6 +138,12 @@ impl<'a> FromSql<'a> for Value {
             Type::UUID => Value::Uuid(Uuid::from_slice(raw)?),
             Type::TIMESTAMPTZ => {
                 Value::Time(Timestamp::from_micros(i64::from_be_bytes(raw.try_into()?).saturating_add(EPOCH_US)))
+            }
+            Type::DATE => {
+                let days = i64::from(i32::from_be_bytes(raw.try_into()?));
+                let day =
+                    EPOCH_DAY.checked_add_signed(chrono::TimeDelta::days(days)).ok_or("a day beyond the calendar")?;
+                Value::Text(day.format(DAY).to_string().into())
             }
             Type::JSONB => Value::Json(std::str::from_utf8(raw.get(1..).unwrap_or_default())?.into()),
             Type::JSON => Value::Json(std::str::from_utf8(raw)?.into()),

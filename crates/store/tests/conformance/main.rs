@@ -6,6 +6,7 @@ mod commits;
 mod damage;
 mod distribution;
 mod harness;
+mod library;
 mod owning;
 mod reading;
 mod records;

@@ -50,7 +50,10 @@ async fn drafts_and_versions(fixture: Fixture) {
     assert_eq!(store.list_versions(TENANT, "order", 10).await.expect("versions").len(), 2);
     let workflow = store.workflow(TENANT, "order").await.expect("a read").expect("a workflow");
     assert_eq!((workflow.revision, workflow.published_version, workflow.draft.as_str()), (2, Some(2), "two"));
-    assert_eq!(store.list_workflows(TENANT, "", 10).await.expect("a list")[0].tags, ["shop"]);
+    assert_eq!(
+        store.list_workflows(TENANT, &windlass_store::FindWorkflows::default(), 10).await.expect("a list")[0].tags,
+        ["shop"]
+    );
 }
 
 async fn places_are_limited(fixture: Fixture) {
