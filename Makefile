@@ -62,6 +62,7 @@ docs:
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-steps --test it reference
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-resource --test it
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-server --test it pinned
+	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-server --test it the_page_shows
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test command_line reference
 	UPDATE_EXPECT=1 $(CARGO) test --quiet --package windlass-cli --test schema
 	$(CARGO) xtask wfinstances

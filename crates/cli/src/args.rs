@@ -3,6 +3,7 @@
 //! `docs/cli.md` is written from these sentences.
 
 mod db;
+mod records;
 mod runs;
 mod serve;
 mod tenants;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use db::{DbCommand, DbPlace};
+pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
 pub use tenants::{OfTenant, TenantsCommand, TokensCommand};
@@ -41,6 +43,11 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The whole grammar: the commands below, and those of every record.
+pub fn grammar() -> clap::Command {
+    augment(<Cli as clap::CommandFactory>::command())
 }
 
 /// Options that every command takes.
@@ -200,7 +207,17 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub enum WorkflowsCommand {
     /// List the workflows
-    List(PageArgs),
+    List {
+        /// Of this folder alone: its id, or `top` for those in none
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<String>,
+        /// With this tag alone
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+        /// Which page
+        #[command(flatten)]
+        page: PageArgs,
+    },
     /// Print a workflow's document: the draft, or a version
     Show {
         /// The workflow's name
@@ -314,10 +331,9 @@ pub struct PageArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
 
     #[test]
     fn the_grammar_is_sound() {
-        super::Cli::command().debug_assert();
+        super::grammar().debug_assert();
     }
 }

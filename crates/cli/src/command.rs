@@ -5,6 +5,7 @@ mod check;
 mod db;
 mod demo_run;
 mod deploy;
+mod records;
 mod reference;
 mod run;
 mod runs;
@@ -15,10 +16,8 @@ mod tenants;
 mod verify;
 mod workflows;
 
-use clap::CommandFactory;
-
 use crate::{
-    args::{Cli, Command, DemoCommand},
+    args::{Command, DemoCommand, RecordCall, grammar},
     exit::{Exit, Failure, Outcome},
     output,
     place::{self, Sources},
@@ -64,6 +63,14 @@ impl Context {
     }
 }
 
+/// Carries out a command on a record.
+///
+/// # Errors
+/// What went wrong, with the exit code that it means.
+pub async fn run_record(call: RecordCall, context: Context) -> Outcome {
+    records::run(call, &context).await
+}
+
 /// Carries out a command.
 ///
 /// # Errors
@@ -97,7 +104,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         }
         Command::Completions { shell } => {
             let mut bytes = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut bytes);
+            clap_complete::generate(shell, &mut grammar(), "windlass", &mut bytes);
             output::line(String::from_utf8_lossy(&bytes))?;
             Ok(Exit::Done)
         }

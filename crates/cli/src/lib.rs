@@ -17,9 +17,9 @@ pub mod settings;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
-use args::Cli;
+use args::{Cli, Global};
 use command::Context;
 use exit::{Exit, Failure, Outcome};
 use place::Sources;
@@ -33,19 +33,32 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|it| it == windlass_steps::jq::helper::ARGUMENT) {
         return windlass_steps::jq::helper::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let matches = Cli::command().try_get_matches();
+    let matches = args::grammar().try_get_matches();
     let matches = match matches {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
     let sources = Sources::of(&matches);
+    if let Some(call) = args::call_of(&matches) {
+        let global = match Global::from_arg_matches(&matches) {
+            Ok(global) => global,
+            Err(error) => return usage(&error),
+        };
+        let context = Context { global, sources };
+        let json = context.json();
+        return end(carry_out(|| command::run_record(call, context)), json);
+    }
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let context = Context { global: cli.global, sources };
     let json = context.json();
-    match carry_out(cli.command, context) {
+    end(carry_out(|| command::run(cli.command, context)), json)
+}
+
+fn end(outcome: Outcome, json: bool) -> ExitCode {
+    match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
             report(&failure, json);
@@ -54,14 +67,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn carry_out(command: args::Command, context: Context) -> Outcome {
+fn carry_out<F: Future<Output = Outcome> + Send + 'static>(command: impl FnOnce() -> F) -> Outcome {
     // Whoever installed one before us, in a test, has installed the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(async {
         // On a worker thread, for its stack.
-        tokio::spawn(command::run(command, context)).await
+        tokio::spawn(command()).await
     });
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| Err(Failure::internal(format!("the command broke off: {error}"))))

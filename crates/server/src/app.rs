@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc};
 use axum::body::Bytes;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use windlass_runtime::Runtime;
+use windlass_store::Store;
 
 use crate::{
     admission::{Door, Limits},
@@ -49,6 +50,11 @@ impl App {
     /// The runtime.
     pub fn runtime(&self) -> &Runtime {
         &self.shared.runtime
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.shared.runtime.store()
     }
 
     /// Who may come in.

@@ -15,6 +15,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
 };
 use windlass_engine::{id::TenantKey, start::Principal};
+use windlass_resource::{Operation, Record};
+use windlass_store::By;
 
 pub use gate::{FirstToken, Gate, Identity, Tokens};
 pub use permission::*;
@@ -61,16 +63,81 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Authorized<P>, Problem> {
-        let identity = app.gate().identify(bearer(parts)?).await?;
-        if !identity.may(P::NAME) {
-            return Err(forbidden(P::NAME));
-        }
-        let pass = match (app.gate(), Class::of(P::NAME)) {
-            (Gate::Tokens(_), Some(class)) => app.door().enter(identity.tenant, class).await?,
-            // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
-            (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
-        };
+        let (identity, pass) = let_in(parts, app, P::NAME).await?;
         Ok(Authorized { identity, pass, permission: PhantomData })
+    }
+}
+
+/// Lets the caller in, once it has the permission and there is room.
+async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
+    let identity = app.gate().identify(bearer(parts)?).await?;
+    if !identity.may(permission) {
+        return Err(forbidden(permission));
+    }
+    let pass = match (app.gate(), Class::of(permission)) {
+        (Gate::Tokens(_), Some(class)) => app.door().enter(identity.tenant, class).await?,
+        // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
+        (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
+    };
+    Ok((identity, pass))
+}
+
+/// What a route of a record does: the router writes it into each request, and nobody else does.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordRoute {
+    /// With which record.
+    pub record: &'static Record,
+    /// What.
+    pub operation: Operation,
+}
+
+/// The caller, allowed to do what the route of a record does: [`Authorized`] for permissions that descriptors name.
+pub struct Permitted {
+    identity: Identity,
+    route: RecordRoute,
+    request_id: Option<String>,
+    user_agent: Option<String>,
+    /// Held until the handler ends.
+    _pass: Pass,
+}
+
+impl Permitted {
+    /// The tenant in which the caller acts.
+    pub fn tenant(&self) -> TenantKey {
+        self.identity.tenant
+    }
+
+    /// The record that the route is about.
+    pub fn record(&self) -> &'static Record {
+        self.route.record
+    }
+
+    /// What the route does.
+    pub fn operation(&self) -> Operation {
+        self.route.operation
+    }
+
+    /// Who the caller is, for the row and for the audit.
+    pub fn by(&self) -> By {
+        let who = match &self.identity.by {
+            Principal::Person(name) => format!("person:{name}"),
+            Principal::Token(name) => format!("token:{name}"),
+            Principal::Run(run) => format!("run:{run}"),
+            Principal::System => "system".to_owned(),
+        };
+        By { who, request_id: self.request_id.clone(), user_agent: self.user_agent.clone() }
+    }
+}
+
+impl FromRequestParts<App> for Permitted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Permitted, Problem> {
+        let route = parts.extensions.get::<RecordRoute>().copied().ok_or_else(|| Problem::not_found("record"))?;
+        let (identity, pass) = let_in(parts, app, route.record.permission(route.operation)).await?;
+        let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        let (request_id, user_agent) = (header("x-request-id"), header("user-agent"));
+        Ok(Permitted { identity, route, request_id, user_agent, _pass: pass })
     }
 }
 

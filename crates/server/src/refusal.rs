@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use windlass_definition::diagnostic::{Diagnostic, Severity};
 use windlass_runtime::RuntimeError;
-use windlass_store::StoreError;
+use windlass_store::{RecordError, StoreError};
 
 use crate::problem::{FieldError, Problem};
 
@@ -61,6 +61,34 @@ impl From<StoreError> for Problem {
             }
         }
     }
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            RecordError::NotFound { noun } => Problem::not_found(noun),
+            RecordError::Invalid { errors, .. } => {
+                Problem::invalid("invalid_input", detail).with_errors(of_fields(errors))
+            }
+            RecordError::Taken { errors, .. } => Problem::conflict("taken", detail).with_errors(of_fields(errors)),
+            RecordError::Stale { .. } => Problem::new(StatusCode::PRECONDITION_FAILED, "revision_mismatch", detail),
+            RecordError::Transition { .. } => Problem::conflict("transition_not_allowed", detail),
+            RecordError::Guarded { .. } => Problem::conflict("transition_guarded", detail),
+            RecordError::InUse { .. } => Problem::conflict("in_use", detail),
+            RecordError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What is wrong with a record's fields.
+pub fn of_fields(errors: Vec<windlass_resource::FieldError>) -> Vec<FieldError> {
+    let error = |it: windlass_resource::FieldError| FieldError {
+        pointer: it.pointer,
+        message: it.message,
+        ..FieldError::default()
+    };
+    errors.into_iter().map(error).collect()
 }
 
 /// Too much at once passes with time: 429. Too large never does: 413.

@@ -3,6 +3,7 @@
 mod approvals;
 mod events;
 mod health;
+mod records;
 mod runs;
 mod schema;
 mod start;
@@ -24,6 +25,7 @@ pub const API: &str = "/api/v1";
 pub fn router(app: &App) -> Router {
     let (router, _) = parts();
     router
+        .nest(API, records::router(app.store().records()))
         .fallback(|| async { crate::problem::Problem::of_status(axum::http::StatusCode::NOT_FOUND) })
         .layer(CatchPanicLayer::custom(edge::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), edge::around))
@@ -32,7 +34,9 @@ pub fn router(app: &App) -> Router {
 
 /// The OpenAPI document of every route.
 pub fn document() -> OpenApi {
-    parts().1
+    let mut document = parts().1;
+    records::describe(&mut document, API, windlass_resource::records::ALL);
+    document
 }
 
 /// The OpenAPI document as it is served.

@@ -29,11 +29,14 @@ pub enum DbCommand {
     },
     /// Copy everything into another, empty database, SQLite or PostgreSQL
     Move(DbPlace),
-    /// Print the declared tables as SQL
+    /// Print the declared tables: SQL, JSON with --json, or a diagram
     Schema {
         /// For which database
         #[arg(long, value_parser = ["sqlite", "postgres"])]
         dialect: Option<String>,
+        /// Print an entity-relationship diagram in Mermaid
+        #[arg(long)]
+        mermaid: bool,
     },
     /// Read every journal and check its order and checksums
     Check,

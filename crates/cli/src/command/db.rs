@@ -70,7 +70,11 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             bar.finish();
             print_tally(&tally, &format!("copied to {}", to.describe()), context)
         }
-        DbCommand::Schema { dialect } => schema(dialect.as_deref(), &database, context),
+        DbCommand::Schema { mermaid: true, .. } => {
+            output::line(admin::schema::mermaid().trim_end())?;
+            Ok(Exit::Done)
+        }
+        DbCommand::Schema { dialect, .. } => schema(dialect.as_deref(), &database, context),
         DbCommand::Reset { yes } => {
             let confirm = if yes { Confirm::LoseEverything } else { Confirm::No };
             admin::reset(&place::location(&database), confirm).await.map_err(of_store)?;
@@ -160,7 +164,7 @@ fn schema(dialect: Option<&str>, database: &Database, context: &Context) -> Outc
         _ => Dialect::Sqlite,
     };
     if context.json() {
-        output::json(admin::schema::Schema::declared(dialect))?;
+        output::json(&admin::schema::to_json(dialect))?;
     } else {
         output::line(admin::schema::text(dialect).trim_end())?;
     }

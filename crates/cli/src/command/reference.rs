@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use crate::args::Cli;
+use crate::args::grammar;
 
 /// The reference in Markdown.
 pub fn markdown() -> String {
-    let mut command = Cli::command();
+    let mut command = grammar();
     command.build();
     let mut text = String::from(
         "# The command line\n\nWritten from the program's own grammar by `windlass reference`; a test compares the \

@@ -24,7 +24,10 @@ pub async fn run(command: WorkflowsCommand, context: &Context) -> Outcome {
 
 async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client) -> Outcome {
     match command {
-        WorkflowsCommand::List(page) => list(client, page, context).await,
+        WorkflowsCommand::List { folder, tag, page } => {
+            let find = [("folder", folder), ("tag", tag)];
+            list(client, (find, page), context).await
+        }
         WorkflowsCommand::Versions { name, page } => versions(client, &name, page, context).await,
         WorkflowsCommand::Show { name, version, format } => {
             let version = version.map_or(String::new(), |it| format!("/versions/{it}"));
@@ -46,8 +49,10 @@ async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client
     }
 }
 
-async fn list(client: &Client, page: PageArgs, context: &Context) -> Outcome {
-    let query = query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after)]);
+type Find = [(&'static str, Option<String>); 2];
+
+async fn list(client: &Client, ([folder, tag], page): (Find, PageArgs), context: &Context) -> Outcome {
+    let query = query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag]);
     let answer = client.send(Call::get(format!("/workflows{query}"))).await?;
     if context.json() {
         output::line(answer.text())?;

@@ -8,14 +8,19 @@ use crate::{exit::Failure, output};
 /// A table in the making.
 #[derive(Debug)]
 pub struct Table {
-    heads: Vec<&'static str>,
+    heads: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these heads.
     pub fn new(heads: &[&'static str]) -> Table {
-        Table { heads: heads.to_vec(), rows: Vec::new() }
+        Table::with_heads(heads.iter().map(|head| (*head).to_owned()).collect())
+    }
+
+    /// A table with heads that are known only now.
+    pub fn with_heads(heads: Vec<String>) -> Table {
+        Table { heads, rows: Vec::new() }
     }
 
     /// One more row.

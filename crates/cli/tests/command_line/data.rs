@@ -130,3 +130,48 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
     assert!(listed()["revoked_at"].is_string());
     assert_eq!(run(&["tokens", "list"]).expect(0).json()["items"], json!([]));
 }
+
+#[test]
+fn folders_are_made_listed_changed_and_deleted() {
+    let folder = Folder::new();
+    folder.write("waits.yaml", WAITS);
+    let run = |words: &[&str]| {
+        let mut arguments = vec!["workflows"];
+        arguments.extend(words);
+        arguments.extend(["--data-dir", "data"]);
+        folder.run(&arguments)
+    };
+    folder.run(&["deploy", "waits.yaml", "--data-dir", "data"]).expect(0);
+    let workflow = folder.run(&["workflows", "list", "--json", "--data-dir", "data"]).expect(0).json();
+    let workflow = workflow["items"][0]["id"].as_str().unwrap().to_owned();
+    let made = run(&["folders", "create", "--name", "Shop", "--description", "All of it", "--json"]).expect(0).json();
+    let id = made["id"].as_str().unwrap().to_owned();
+    run(&["folders", "create", "--body", &json!({ "name": "Inner", "parent_id": id }).to_string()]).expect(0);
+    run(&["workflow-places", "create", "--workflow-id", &workflow, "--folder-id", &id]).expect(0);
+    let list = run(&["folders", "list", "--sort", "-name", "--q", "shop"]).expect(0).stdout.clone();
+    assert!(list.contains("NAME") && list.contains("Shop") && !list.contains("Inner"), "{list}");
+    let page = run(&["folders", "list", "--where", &format!("parent_id={id}"), "--json"]).expect(0).json();
+    assert_eq!(page["items"][0]["name"], "Inner");
+    let inner = page["items"][0]["id"].as_str().unwrap().to_owned();
+    let found = run(&["list", "--folder", &id, "--json"]).expect(0).json();
+    assert_eq!(found["items"][0]["name"], "waits");
+    let changed =
+        run(&["folders", "update", &inner, "--clear", "parent-id", "--if-match", "1", "--json"]).expect(0).json();
+    assert!(changed["parent_id"].is_null());
+    run(&["folders", "update", &inner, "--name", "X", "--if-match", "1"]).expect(2);
+    let refused = run(&["folders", "create", "--name", "", "--parent-id", "x"]).expect(2).stderr.clone();
+    assert!(refused.contains("/name: must not be empty") && refused.contains("/parent_id: must be an id"), "{refused}");
+    assert!(run(&["folders", "delete", &id]).expect(2).stderr.contains("in use"));
+    run(&["folders", "delete", &inner]).expect(0);
+    run(&["folders", "get", &inner]).expect(4);
+    assert!(run(&["folders", "restore", &inner]).expect(0).stdout.contains("Inner"));
+    let audit = folder.run(&["audit", "audit-entries", "list", "--where", "record=folders", "--data-dir", "data"]);
+    assert!(audit.expect(0).stdout.contains("restore"));
+    let diagram = folder.run(&["db", "schema", "--mermaid"]).expect(0).stdout.clone();
+    assert!(
+        diagram.contains("folders ||--o{ workflow_places : folder_id") && diagram.contains("journal {"),
+        "{diagram}"
+    );
+    let schema = folder.run(&["db", "schema", "--json"]).expect(0).json();
+    assert_eq!(schema["records"][0]["record"], "folders");
+}

@@ -45,6 +45,8 @@ permissions! {
     TasksWork = "tasks.work";
     /// Send events.
     EventsPublish = "events.publish";
+    /// See the audit.
+    AuditRead = "audit.read";
     /// See step types and schemas.
     SchemaRead = "schema.read";
     /// See the server's figures.

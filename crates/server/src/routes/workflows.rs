@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use windlass_definition::{print, source::Format};
-use windlass_runtime::{Revision, WorkflowFilter, WorkflowView};
+use windlass_runtime::{InFolder, Revision, WorkflowFilter, WorkflowView};
 
 use crate::{
     app::App,
@@ -50,6 +50,21 @@ pub struct WorkflowsQuery {
     limit: Option<usize>,
     /// The `next` of the page before.
     after: Option<String>,
+    /// Only those in the folder with this id; `top` for those in none.
+    folder: Option<String>,
+    /// Only those with this tag: of the tenant's tags, or of their document.
+    tag: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VersionsQuery {
+    /// Rows of a page, 1 to 1,000.
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<String>,
 }
 
 /// List the workflows of the tenant, by name.
@@ -61,8 +76,20 @@ pub async fn list_workflows(
     Query(query): Query<WorkflowsQuery>,
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after };
+    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder: folder(query.folder)?, tag: query.tag };
     reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
+}
+
+/// The folder that is meant.
+fn folder(text: Option<String>) -> Result<InFolder, Problem> {
+    match text.as_deref() {
+        None => Ok(InFolder::Any),
+        Some("top") => Ok(InFolder::Top),
+        Some(id) => id
+            .parse()
+            .map(InFolder::This)
+            .map_err(|_| Problem::bad_request("invalid_query", "`folder` must be the id of a folder, or `top`")),
+    }
 }
 
 /// As what a document is wanted.
@@ -132,15 +159,15 @@ pub async fn publish_workflow(
 
 /// List the published versions of a workflow, the newest first.
 #[utoipa::path(get, path = "/workflows/{name}/versions", tag = "workflows",
-    params(("name" = String, Path), WorkflowsQuery), responses((status = 200, body = schema::VersionPage)))]
+    params(("name" = String, Path), VersionsQuery), responses((status = 200, body = schema::VersionPage)))]
 pub async fn list_versions(
     caller: Authorized<WorkflowsRead>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
-    Query(query): Query<WorkflowsQuery>,
+    Query(query): Query<VersionsQuery>,
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after };
+    let filter = WorkflowFilter { limit: page.limit, after: page.after, ..WorkflowFilter::default() };
     reply::ok(&app.runtime().versions(caller.tenant(), &name.0, filter).await?)
 }
 

@@ -14,7 +14,7 @@ use windlass_server::{
     token::TokenHash,
 };
 use windlass_store::{Location, NewToken, Store, StoreOptions};
-use windlass_testkit::Postgres;
+use windlass_testkit::{Postgres, library};
 
 /// The administrator's token.
 pub const TOKEN: &str = "a-token-for-the-tests";
@@ -57,7 +57,9 @@ impl Api {
 
     async fn start(location: Location, home: Home) -> Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = Store::open(StoreOptions::new(location)).await.unwrap();
+        let options = StoreOptions { records: library::and_the_products(), ..StoreOptions::new(location) };
+        let store = Store::open(options).await.unwrap();
+        make_library(&store).await;
         let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -96,6 +98,10 @@ impl Api {
     /// A request with the administrator's token; the path is below `/api/v1`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, &format!("/api/v1{path}")).bearer_auth(TOKEN)
+    }
+
+    pub async fn post_owned(&self, path: String, body: Value) -> Answer {
+        self.post(&path, body).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -148,6 +154,15 @@ async fn serve(runtime: &Runtime, limits: Limits) -> (String, CancellationToken)
     let stop = CancellationToken::new();
     tokio::spawn(listen::serve(listener, windlass_server::router(&app), Bounds::default(), stop.clone()));
     (base, stop)
+}
+
+/// The tables of the library, whose records are served beside the product's own.
+async fn make_library(store: &Store) {
+    let dialect = windlass_resource::Dialect::from(store.database().dialect());
+    let sql = windlass_resource::ddl::create_tables(library::ALL, dialect);
+    for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        store.database().execute(statement.to_owned(), vec![]).await.unwrap();
+    }
 }
 
 impl Drop for Api {

@@ -1,0 +1,135 @@
+//! The commands of records: `windlass <area> <noun> <verb>`, made from the same descriptors as the API.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use windlass_resource::{Access, Column, Kind, Operation, Record, list, openapi, records, validate};
+
+/// What a command asks of a record.
+#[derive(Debug)]
+pub struct RecordCall {
+    /// Of which.
+    pub record: &'static Record,
+    /// What.
+    pub operation: Operation,
+    /// Its options.
+    pub matches: ArgMatches,
+}
+
+/// The command line with the commands of every record.
+#[must_use]
+pub fn augment(mut command: Command) -> Command {
+    for record in records::ALL {
+        let area = record.area;
+        let has_area = command.find_subcommand(area.name).is_some();
+        if !has_area {
+            let about = area.doc.trim_end_matches('.').to_owned();
+            let empty = Command::new(area.name).about(about).subcommand_required(true).arg_required_else_help(true);
+            command = command.subcommand(empty);
+        }
+        command = command.mut_subcommand(area.name, |area| area.subcommand(noun_command(record)));
+    }
+    command
+}
+
+/// The record's command that was given, if it was one.
+pub fn call_of(matches: &ArgMatches) -> Option<RecordCall> {
+    let (area, matches) = matches.subcommand()?;
+    let (noun, matches) = matches.subcommand()?;
+    let (verb, matches) = matches.subcommand()?;
+    let record = records::ALL.iter().find(|record| record.area.name == area && record.slug() == noun)?;
+    let operation = record.operations().into_iter().find(|operation| kebab(operation.verb()) == verb)?;
+    Some(RecordCall { record, operation, matches: matches.clone() })
+}
+
+fn noun_command(record: &'static Record) -> Command {
+    let first = record.doc.split_once(". ").map_or(record.doc, |(first, _)| first);
+    Command::new(record.slug())
+        .about(first.trim_end_matches('.').to_owned())
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(record.operations().into_iter().map(|operation| verb_command(record, operation)))
+}
+
+fn verb_command(record: &'static Record, operation: Operation) -> Command {
+    let about = openapi::summary(record, operation).trim_end_matches('.').to_owned();
+    let command = Command::new(kebab(operation.verb())).about(about);
+    let id = Arg::new("id").required(true).value_name("ID").help(format!("The {}'s id", record.noun));
+    let if_match = Arg::new("if_match").long("if-match").value_name("REVISION").value_parser(value_parser!(i64));
+    let if_match = if_match.help("Only if it still has this revision");
+    let body = Arg::new("body").long("body").value_name("JSON|@FILE").help("All of it: JSON, `@file`, or `-`");
+    let settable = |may: fn(&Column) -> bool| record.columns.iter().filter(move |column| may(column));
+    let command = match operation {
+        Operation::List => return list_command(record, command),
+        Operation::Get => return command.arg(id),
+        Operation::Create => {
+            let columns = settable(|column| column.access != Access::ReadOnly);
+            return command.arg(body).args(columns.map(option));
+        }
+        Operation::Update => {
+            let columns = settable(|column| column.access == Access::Editable);
+            let clear = Arg::new("clear").long("clear").value_name("FIELD").action(ArgAction::Append);
+            let clear = clear.help("Set this field to null; may be given more than once");
+            command.arg(id).arg(body).arg(clear).args(columns.map(option))
+        }
+        Operation::Delete | Operation::Restore => command.arg(id),
+        Operation::Transition(transition) => {
+            let taken = validate::taken(record, transition);
+            command.arg(id).args(taken.into_iter().map(|(column, needed)| option(column).required(needed)))
+        }
+    };
+    if record.changes() { command.arg(if_match) } else { command }
+}
+
+fn list_command(record: &'static Record, command: Command) -> Command {
+    let sorts: Vec<&str> = list::sortable(record).map(|column| column.name).collect();
+    let limit = Arg::new("limit").long("limit").value_name("LIMIT").value_parser(value_parser!(u32).range(1..=1000));
+    let mut command = command
+        .arg(limit.help("Rows of a page"))
+        .arg(
+            Arg::new("after")
+                .long("after")
+                .value_name("CURSOR")
+                .help("Go on after this cursor, which the page before ended with"),
+        )
+        .arg(
+            Arg::new("sort").long("sort").value_name("COLUMNS").allow_hyphen_values(true).help(format!(
+                "Columns with commas between, `-` before one for the greatest first: {}",
+                sorts.join(", ")
+            )),
+        )
+        .arg(Arg::new("where").long("where").value_name("FIELD[.OP]=VALUE").action(ArgAction::Append).help(
+            "Only rows of which this holds, such as `created_at.gte=2026-01-01T00:00:00Z`; may be given more than once",
+        ));
+    if record.is_searchable() {
+        command = command.arg(Arg::new("q").long("q").value_name("WORDS").help("Words that all have to be found"));
+    }
+    if record.deletion == windlass_resource::Deletion::Soft {
+        let deleted = Arg::new("deleted").long("deleted").action(ArgAction::SetTrue);
+        command = command.arg(deleted.help("List those that are deleted and can be restored"));
+    }
+    command
+}
+
+/// The option of a column.
+fn option(column: &'static Column) -> Arg {
+    let value = match column.kind {
+        Kind::Integer { .. } | Kind::Decimal { .. } => "NUMBER",
+        Kind::Boolean => "BOOL",
+        Kind::Timestamp => "TIME",
+        Kind::Date => "DAY",
+        Kind::Json { .. } => "JSON",
+        Kind::Bytes { .. } => "BASE64",
+        Kind::Id | Kind::Reference { .. } => "ID",
+        Kind::Enum { .. } | Kind::State { .. } => "WORD",
+        Kind::Text { .. } => "TEXT",
+    };
+    let help = column.doc.trim_end_matches('.').to_owned();
+    let arg = Arg::new(column.name).long(kebab(column.name)).value_name(value).help(help).allow_hyphen_values(true);
+    match column.words() {
+        Some(words) => arg.value_parser(words.to_vec()),
+        None => arg,
+    }
+}
+
+fn kebab(name: &str) -> String {
+    name.replace('_', "-")
+}
