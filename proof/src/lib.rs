@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod report;
 pub mod takeover;
 pub mod tenants;
+pub mod upgrades;
 pub mod world;
 
 use std::{process::ExitCode, time::Instant};
@@ -81,6 +82,7 @@ pub static CHECKS: &[Check] = &[
     checks::overload::CHECK,
     checks::hostile::CHECK,
     checks::upgrade::CHECK,
+    checks::upgrade::MAKE,
     checks::scaleout::CHECK,
 ];
 

@@ -335,9 +335,14 @@ impl World {
 
     /// The PostgreSQL database itself, when it is one.
     pub fn postgres_url(&self) -> Option<&str> {
+        self.postgres().map(|postgres| &*postgres.url)
+    }
+
+    /// The same, with what else it can do.
+    pub fn postgres(&self) -> Option<&Postgres> {
         match &self.place {
             Place::Sqlite(_) => None,
-            Place::Postgres(postgres) => Some(&postgres.url),
+            Place::Postgres(postgres) => Some(postgres),
         }
     }
 

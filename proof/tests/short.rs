@@ -50,5 +50,7 @@ short! {
     hostile_postgres: "hostile" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";
     upgrade_postgres: "upgrade" "postgres";
+    upgrade_dump_sqlite: "upgrade-dump" "sqlite";
+    upgrade_dump_postgres: "upgrade-dump" "postgres";
     scaleout: "scaleout" "postgres";
 }

@@ -43,6 +43,9 @@ const IDLE: &[u8] = b"Z\0\0\0\x05I";
 const CLIENTS: u32 = 8;
 /// Bytes of each call that are shown: a page, or the whole of an answer.
 const BYTES_SHOWN: usize = 8_192;
+/// Bytes of an id, and of its text.
+const ID_BYTES: usize = 16;
+const TEXT_BYTES: usize = 36;
 const DOCUMENT: &str = "name: ack\nsteps: [{ id: w, type: wait, with: { signal: never } }]\n";
 
 async fn ackcheck(plan: Plan) -> Result<Outcome> {
@@ -82,11 +85,11 @@ async fn ackcheck(plan: Plan) -> Result<Outcome> {
         runs.extend(ended??);
     }
     tokio::task::block_in_place(|| world.verify(&[], &mut outcome))?;
-    let events = tokio::task::spawn_blocking({
+    let judged = tokio::task::spawn_blocking({
         let path = trace.path().to_owned();
-        move || events(&path)
+        move || judge(&path, &runs, plan.database)
     });
-    let judged = judge(&events.await??, &runs, plan.database)?;
+    let judged = judged.await??;
     outcome.at_least("answers", judged.answers, plan.count.into());
     outcome.at_least("judged by their commit", judged.judged, plan.count.into());
     outcome.count("calls", judged.calls);
@@ -105,10 +108,9 @@ struct Call {
     bytes: Vec<u8>,
 }
 
-/// Reads a trace; a call that others interrupted is put together again.
-fn events(path: &Path) -> Result<Vec<Call>> {
+/// Reads a trace, call by call; a call that others interrupted is put together again.
+fn calls(path: &Path, mut each: impl FnMut(Call)) -> Result<()> {
     let mut open: HashMap<String, (u64, String)> = HashMap::new();
-    let mut calls = Vec::new();
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
         let Some((process, rest)) = line.split_once(' ') else { continue };
@@ -119,12 +121,12 @@ fn events(path: &Path) -> Result<Vec<Call>> {
         } else if let Some(resumed) = text.strip_prefix("<... ") {
             let Some((begin, begun)) = open.remove(process) else { continue };
             let Some((_, rest)) = resumed.split_once(" resumed>") else { continue };
-            calls.extend(call(&format!("{begun}{rest}"), begin, Some(at)));
+            call(&format!("{begun}{rest}"), begin, Some(at)).map(&mut each);
         } else {
-            calls.extend(call(text, at, None));
+            call(text, at, None).map(&mut each);
         }
     }
-    Ok(calls)
+    Ok(())
 }
 
 /// `1700000000.123456` in microseconds.
@@ -164,50 +166,111 @@ struct Judged {
     wrong: Vec<String>,
 }
 
-fn judge(calls: &[Call], runs: &[String], database: Database) -> Result<Judged> {
-    let mut judged = Judged { calls: calls.len(), ..Judged::default() };
-    if database == Database::Postgres && !calls.iter().any(|call| has(&call.bytes, b"synchronous_commit=on")) {
+/// What a trace shows of the runs that somebody was told of: of each call, only what is judged.
+#[derive(Default)]
+struct Shown {
+    /// The runs by their ids, as bytes and as text.
+    by_id: HashMap<[u8; 16], usize>,
+    by_text: HashMap<String, usize>,
+    /// Of each run, when its first answer began to leave.
+    answered: Vec<Option<u64>>,
+    /// Of each run, where its id went first on its way to the disk, and until when.
+    written: Vec<Option<(String, u64)>>,
+    /// By file or connection, begin and end of what makes durable what was written to it before.
+    durable: HashMap<String, Vec<(u64, u64)>>,
+    synchronous: bool,
+    calls: usize,
+}
+
+impl Shown {
+    fn of(path: &Path, runs: &[String], database: Database) -> Result<Shown> {
+        let mut shown = Shown { answered: vec![None; runs.len()], written: vec![None; runs.len()], ..Shown::default() };
+        for (number, run) in runs.iter().enumerate() {
+            shown.by_id.insert(*uuid::Uuid::parse_str(run)?.as_bytes(), number);
+            shown.by_text.insert(run.clone(), number);
+        }
+        calls(path, |call| shown.see(call, database))?;
+        // What began later may have ended sooner: of all that began from a moment on, the first end counts.
+        for spans in shown.durable.values_mut() {
+            spans.sort_unstable();
+            let mut first = u64::MAX;
+            for (_, end) in spans.iter_mut().rev() {
+                first = first.min(*end);
+                *end = first;
+            }
+        }
+        Ok(shown)
+    }
+
+    fn see(&mut self, call: Call, database: Database) {
+        self.calls += 1;
+        let Call { name, file, begin, end, bytes } = call;
+        let is_log = file.ends_with("-wal");
+        match (&*name, database) {
+            ("write" | "writev" | "sendto" | "sendmsg", _) if bytes.starts_with(b"HTTP/1.1 20") => {
+                self.answers(&bytes, begin);
+            }
+            ("write" | "writev" | "sendto" | "sendmsg", Database::Postgres) if !bytes.starts_with(b"HTTP/1.1") => {
+                self.synchronous |= has(&bytes, b"synchronous_commit=on");
+                self.writes(&bytes, (&file, end));
+            }
+            ("pwrite64", Database::Sqlite) if is_log => self.writes(&bytes, (&file, end)),
+            ("fdatasync" | "fsync", Database::Sqlite) if is_log => {
+                self.durable.entry(file).or_default().push((begin, end));
+            }
+            // What was read cannot have been sent before what it answers to.
+            ("read" | "readv" | "recvfrom" | "recvmsg", Database::Postgres) if has(&bytes, IDLE) => {
+                self.durable.entry(file).or_default().push((end, end));
+            }
+            _ => {}
+        }
+    }
+
+    /// Every id in an answer: its text, wherever it stands.
+    fn answers(&mut self, bytes: &[u8], begin: u64) {
+        for at in bytes.windows(TEXT_BYTES).filter(|it| it[8] == b'-' && it[13] == b'-') {
+            if let Some(number) = std::str::from_utf8(at).ok().and_then(|id| self.by_text.get(id)) {
+                self.answered[*number].get_or_insert(begin);
+            }
+        }
+    }
+
+    /// Every id in what is written: its bytes, wherever they stand.
+    fn writes(&mut self, bytes: &[u8], (file, end): (&str, u64)) {
+        // Version 7, variant 2: few other bytes look like that.
+        for at in bytes.windows(ID_BYTES).filter(|it| it[6] >> 4 == 7 && it[8] >> 6 == 2) {
+            let number = <[u8; ID_BYTES]>::try_from(at).ok().and_then(|id| self.by_id.get(&id));
+            if let Some(number) = number {
+                self.written[*number].get_or_insert_with(|| (file.to_owned(), end));
+            }
+        }
+    }
+
+    /// When what was written to a file until then was durable.
+    fn durable(&self, (file, end): &(String, u64)) -> Option<u64> {
+        let spans = self.durable.get(file)?;
+        spans.get(spans.partition_point(|(begin, _)| begin < end)).map(|(_, end)| *end)
+    }
+}
+
+fn judge(path: &Path, runs: &[String], database: Database) -> Result<Judged> {
+    let shown = Shown::of(path, runs, database)?;
+    let mut judged = Judged { calls: shown.calls, ..Judged::default() };
+    if database == Database::Postgres && !shown.synchronous {
         judged.wrong.push("no session asked for synchronous_commit=on".to_owned());
     }
-    let is_log = |call: &&Call| call.file.ends_with("-wal");
-    let syncs: Vec<&Call> =
-        calls.iter().filter(|it| matches!(&*it.name, "fdatasync" | "fsync")).filter(is_log).collect();
-    for run in runs {
-        let id = uuid::Uuid::parse_str(run)?;
-        let sends = |call: &&Call| matches!(&*call.name, "write" | "writev" | "sendto" | "sendmsg");
-        let answer = calls
-            .iter()
-            .filter(sends)
-            .find(|it| it.bytes.starts_with(b"HTTP/1.1 20") && has(&it.bytes, run.as_bytes()));
-        let Some(answer) = answer else { continue };
+    for (number, run) in runs.iter().enumerate() {
+        let Some(answered) = shown.answered[number] else { continue };
         judged.answers += 1;
-        // Where the id first went on its way to the disk.
-        let written = match database {
-            Database::Sqlite => {
-                calls.iter().filter(|it| it.name == "pwrite64").filter(is_log).find(|it| has(&it.bytes, id.as_bytes()))
-            }
-            Database::Postgres => calls
-                .iter()
-                .filter(sends)
-                .find(|it| !it.bytes.starts_with(b"HTTP/1.1") && has(&it.bytes, id.as_bytes())),
-        };
-        let Some(written) = written else {
+        let Some(written) = &shown.written[number] else {
             judged.wrong.push(format!("run {run}: it was answered, and its id was never written"));
             continue;
         };
-        let durable = match database {
-            Database::Sqlite => syncs.iter().find(|it| it.begin >= written.end).map(|it| it.end),
-            Database::Postgres => calls
-                .iter()
-                .filter(|it| matches!(&*it.name, "read" | "readv" | "recvfrom" | "recvmsg") && it.file == written.file)
-                .find(|it| it.end >= written.end && has(&it.bytes, IDLE))
-                .map(|it| it.end),
-        };
-        match durable {
-            Some(durable) if durable <= answer.begin => judged.judged += 1,
-            Some(durable) => judged
-                .wrong
-                .push(format!("run {run}: the answer left {} us before it was on disk", durable - answer.begin)),
+        match shown.durable(written) {
+            Some(durable) if durable <= answered => judged.judged += 1,
+            Some(durable) => {
+                judged.wrong.push(format!("run {run}: the answer left {} us before it was on disk", durable - answered))
+            }
             None => judged.wrong.push(format!("run {run}: it was answered and never made durable")),
         }
     }
@@ -222,21 +285,38 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// A trace of one start: written at 1, synced from 2 to 3, answered at the given time.
-    fn trace(answered: &str) -> Judged {
-        let id = "01a1fe0b-24ee-76b7-9e42-ef821b4ef74a";
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
-        let uuid = hex(uuid::Uuid::parse_str(id).unwrap().as_bytes());
-        let answer = hex(format!("HTTP/1.1 201 Created\r\n\r\n{{\"id\":\"{id}\"}}").as_bytes());
-        let text = format!(
-            "7 1.000000 pwrite64(9</d/windlass.db-wal>, \"{uuid}\", 16, 0) = 16 <0.000010>\n\
-             7 2.000000 fdatasync(9</d/windlass.db-wal> <unfinished ...>\n\
-             8 {answered} sendto(5<TCP:[1]>, \"{answer}\", 70, 0, NULL, 0) = 70 <0.000010>\n\
-             7 3.000000 <... fdatasync resumed>) = 0 <1.000000>\n"
-        );
+    const ID: &str = "01a1fe0b-24ee-76b7-9e42-ef821b4ef74a";
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    }
+
+    fn uuid() -> String {
+        hex(uuid::Uuid::parse_str(ID).unwrap().as_bytes())
+    }
+
+    fn answer() -> String {
+        hex(format!("HTTP/1.1 201 Created\r\n\r\n{{\"id\":\"{ID}\"}}").as_bytes())
+    }
+
+    fn judged(text: &str, database: Database) -> Judged {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        judge(&events(file.path()).unwrap(), &[id.to_owned()], Database::Sqlite).unwrap()
+        judge(file.path(), &[ID.to_owned()], database).unwrap()
+    }
+
+    /// A trace of one start: written at 1, synced from 2 to 3, answered at the given time.
+    fn trace(answered: &str) -> Judged {
+        let (uuid, answer) = (uuid(), answer());
+        let text = format!(
+            "7 0.500000 fdatasync(9</d/windlass.db-wal>) = 0 <0.000010>\n\
+             7 1.000000 pwrite64(9</d/windlass.db-wal>, \"\\x00{uuid}\", 17, 0) = 17 <0.000010>\n\
+             7 2.000000 fdatasync(9</d/windlass.db-wal> <unfinished ...>\n\
+             8 {answered} sendto(5<TCP:[1]>, \"{answer}\", 70, 0, NULL, 0) = 70 <0.000010>\n\
+             7 3.000000 <... fdatasync resumed>) = 0 <1.000000>\n\
+             7 9.000000 fdatasync(9</d/windlass.db-wal>) = 0 <0.000010>\n"
+        );
+        judged(&text, Database::Sqlite)
     }
 
     #[test]
@@ -246,6 +326,29 @@ mod tests {
         for early in ["2.500000", "1.500000"] {
             let bad = trace(early);
             assert_eq!((bad.answers, bad.judged, bad.wrong.len()), (1, 0, 1), "{bad:?}");
+        }
+    }
+
+    /// The same on PostgreSQL: another connection's end says nothing, nor does one from before.
+    #[test]
+    fn an_answer_before_its_transaction_is_over_is_found() {
+        let (uuid, idle, asks) = (uuid(), hex(IDLE), hex(b"set synchronous_commit=on"));
+        for (answered, judged_by) in [("4.000001", 1), ("3.500000", 0)] {
+            let answer = answer();
+            let text = format!(
+                "7 0.500000 sendto(9<TCP:[2]>, \"{asks}\", 25, 0, NULL, 0) = 25 <0.000010>\n\
+                 7 0.600000 recvfrom(9<TCP:[2]>, \"{idle}\", 25, 0, NULL, 0) = 6 <0.000010>\n\
+                 7 1.000000 sendto(9<TCP:[2]>, \"{uuid}\", 16, 0, NULL, 0) = 16 <0.000010>\n\
+                 7 3.000000 recvfrom(8<TCP:[3]>, \"{idle}\", 25, 0, NULL, 0) = 6 <0.000010>\n\
+                 7 4.000000 recvfrom(9<TCP:[2]>, \"{idle}\", 25, 0, NULL, 0) = 6 <0.000000>\n\
+                 8 {answered} sendto(5<TCP:[1]>, \"{answer}\", 70, 0, NULL, 0) = 70 <0.000010>\n"
+            );
+            let found = judged(&text, Database::Postgres);
+            assert_eq!(
+                (found.answers, found.judged, found.wrong.len()),
+                (1, judged_by, usize::from(judged_by == 0)),
+                "{found:?}"
+            );
         }
     }
 }

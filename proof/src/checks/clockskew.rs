@@ -24,7 +24,7 @@ use crate::{
     world::{Setup, World},
 };
 
-const SERVERS: usize = 3;
+const SERVERS: usize = 5;
 /// A jump of the clocks, forth or back.
 const JUMP_S: usize = 3_600;
 /// Runs at once.

@@ -27,7 +27,7 @@ pub const CHECK: Check = Check {
     name: "hostile",
     about: "bad documents and hostile requests: a 4xx with its place, little time, nothing written",
     databases: &[Database::Sqlite, Database::Postgres],
-    counts: |_| Counts { short: 800, long: 20_000 },
+    counts: |_| Counts { short: 2_000, long: 20_000 },
     run: |plan| hostile(plan).boxed(),
 };
 

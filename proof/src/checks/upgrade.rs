@@ -1,9 +1,8 @@
 //! `upgrade`: a database of an older version with open runs is brought to this one, killed in the middle, and all runs
-//! finish.
+//! finish. `upgrade-dump` makes such a database.
 //!
-//! Databases of released versions are kept in `proof/upgrades/<schema version>/`, as a server that was killed left them.
-//! No version is released yet, so none is kept there: the check then makes one with this program, kills its server, and
-//! goes the same way. It says which it was.
+//! Each schema version has left one for each database in `proof/upgrades/` ([`upgrades`]). Then the same is done, again
+//! and again, to databases of this version with more runs, whose server was killed while they moved.
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -19,6 +18,7 @@ use crate::{
     },
     options::Database,
     report::Outcome,
+    upgrades,
     world::{Setup, World, quietly},
 };
 
@@ -36,15 +36,78 @@ pub const CHECK: Check = Check {
     run: |plan| upgrade(plan).boxed(),
 };
 
+/// The other half.
+pub const MAKE: Check = Check {
+    name: "upgrade-dump",
+    about: "makes what `upgrade` begins with: a database of this schema version, killed with open runs of every construct",
+    databases: &[Database::Sqlite, Database::Postgres],
+    counts: |_| Counts { short: 1, long: 1 },
+    run: |plan| make(plan).boxed(),
+};
+
+/// Into `proof/upgrades/`, where none is there yet; with `--short` into the folder of data directories.
+async fn make(plan: Plan) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let world = Arc::new(World::begin(&plan, Setup::default()).await?);
+    let all = if plan.options.short { world.folder.join("upgrades") } else { upgrades::folder() };
+    let folder = upgrades::of_this_version(&all, plan.database);
+    ensure!(!folder.exists(), "{} is there: what is kept is never made anew", folder.display());
+    let runs = upgrades::make(&Load::new(Arc::clone(&world)), &folder).await?;
+    outcome.at_least("runs", runs as u64, 15);
+    outcome.count("folder", folder.display().to_string());
+    world.end(&outcome);
+    Ok(outcome)
+}
+
 async fn upgrade(plan: Plan) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("upgrades");
-    let stored = fs::read_dir(kept).map_or(0, Iterator::count);
-    ensure!(stored == 0, "databases of released versions are kept now: teach this check to open them");
+    let mut random = Random::new(plan.seed);
+    let kept = upgrades::kept(plan.database)?;
+    for folder in &kept {
+        from_kept(&plan, folder, &mut random, &mut outcome).await.with_context(|| folder.display().to_string())?;
+    }
+    outcome.at_least("kept_databases", kept.len() as u64, 1);
+    from_this_version(plan, (random, outcome)).await
+}
+
+/// A database that an older version left.
+async fn from_kept(plan: &Plan, folder: &Path, random: &mut Random, outcome: &mut Outcome) -> Result<()> {
+    let world = Arc::new(World::prepare(plan, Setup::default()).await?);
+    upgrades::restore(&world, folder).await?;
+    migrate_with_kills(&world, random).await?;
+    world.start(0)?;
+    let load = Load::new(Arc::clone(&world));
+    let mut helpers = load.helpers();
+    let runs = upgrades::finish(&load, folder, outcome).await?;
+    if let Some(ended) = helpers.try_join_next() {
+        ended??;
+    }
+    helpers.shutdown().await;
+    let least = runs.to_string();
+    let arguments = ["--finished", "--minimum-runs", &least, "--minimum-told", &least];
+    tokio::task::block_in_place(|| world.verify(&arguments, outcome))?;
+    world.end(outcome);
+    Ok(())
+}
+
+/// Brings a database to this version, killed now and then on the way; gives how often.
+async fn migrate_with_kills(world: &World, random: &mut Random) -> Result<u32> {
+    let kills = random.between(1, 4);
+    for _ in 0..kills {
+        let after = Duration::from_millis(random.below(KILL_MS_MAX) as u64);
+        let program = migrate(world)?;
+        tokio::time::sleep(after).await;
+        program.kill()?;
+    }
+    let status = migrate(world)?.finish(WITHIN)?;
+    ensure!(status.success(), "db migrate ended with {status}: {}", fs::read_to_string(log(world))?);
+    Ok(u32::try_from(kills)?)
+}
+
+async fn from_this_version(plan: Plan, (mut random, mut outcome): (Random, Outcome)) -> Result<Outcome> {
     let world = Arc::new(World::begin(&plan, Setup::default()).await?);
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
-    let mut random = Random::new(plan.seed);
     let (mut killed, mut round) = (0, 0);
     while killed < plan.count {
         let runs = {
@@ -54,15 +117,7 @@ async fn upgrade(plan: Plan) -> Result<Outcome> {
         // The runs are open: people who approve and work come after the migration.
         world.client.after_answers(random.between(40, 60) as u64).await;
         world.kill(0)?;
-        for _ in 0..random.between(1, 4) {
-            let after = Duration::from_millis(random.below(KILL_MS_MAX) as u64);
-            let program = migrate(&world)?;
-            tokio::time::sleep(after).await;
-            program.kill()?;
-            killed += 1;
-        }
-        let status = migrate(&world)?.finish(WITHIN)?;
-        ensure!(status.success(), "db migrate ended with {status}: {}", fs::read_to_string(log(&world))?);
+        killed += migrate_with_kills(&world, &mut random).await?;
         world.start(0)?;
         let mut helpers = load.helpers();
         runs.await??;
@@ -76,7 +131,6 @@ async fn upgrade(plan: Plan) -> Result<Outcome> {
     outcome.at_least("kills_of_the_migration", killed.into(), plan.count.into());
     outcome.at_least("runs", load.accepted().len() as u64, 10);
     outcome.count("rounds", round);
-    outcome.count("from", "a database of this version: no older one is released");
     world.end(&outcome);
     Ok(outcome)
 }
