@@ -27,6 +27,7 @@ mod rates;
 mod records;
 pub mod retention;
 mod run_lists;
+mod run_row;
 pub mod runs;
 pub mod slots;
 mod state_values;

@@ -15,7 +15,8 @@ use windlass_engine::{
 use crate::{
     Dialect, RunMode, RunRow, StoreError,
     database::Value,
-    runs::{COLUMNS, PAGE_RUNS_MAX, run},
+    run_row::{self, NAMES},
+    runs::PAGE_RUNS_MAX,
     store::Store,
 };
 
@@ -206,9 +207,9 @@ impl Store {
         filter: &RunFilter,
         limit: i64,
     ) -> Result<Vec<RunRow>, StoreError> {
-        let page = (COLUMNS, limit.clamp(1, PAGE_RUNS_MAX));
+        let page = (NAMES, limit.clamp(1, PAGE_RUNS_MAX));
         let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), page);
-        self.database().query(sql, params).await?.iter().map(run).collect()
+        self.database().query(sql, params).await?.iter().map(run_row::read).collect()
     }
 
     /// How many runs a list has: exact up to [`COUNT_MAX`].
@@ -272,7 +273,7 @@ mod tests {
 
     async fn plan(store: &Store, filter: &RunFilter) -> String {
         let dialect = store.database().dialect();
-        let Query { mut sql, params } = Query::of(TENANT, filter, dialect, (COLUMNS, 51));
+        let Query { mut sql, params } = Query::of(TENANT, filter, dialect, (NAMES, 51));
         let (rows, column) = match dialect {
             Dialect::Sqlite => (store.database().query(format!("explain query plan {sql}"), params).await, 3),
             Dialect::Postgres => {

@@ -9,6 +9,7 @@ use windlass_engine::{
 use crate::{
     LaneId, OriginKind, RunError, RunMode, StoreError, UndoStatus,
     database::{Row, Value},
+    run_row::{self, NAMES},
     store::Store,
 };
 
@@ -90,9 +91,6 @@ const PROGRESS: &str = "select r.id, r.status, coalesce((select j.seq from journ
                         and j.run_id = r.id order by j.seq desc limit 1), 0) \
                         from unnest($1::integer[], $2::uuid[]) as wanted(tenant_key, id) \
                         join runs r on r.tenant_key = wanted.tenant_key and r.id = wanted.id";
-pub(crate) const COLUMNS: &str = "tenant_key, id, lane_id, workflow, version, definition_hash, status, undo_status, mode, priority, \
-                       key, labels, started_by, parent_run_id, parent_path, origin_run_id, origin_kind, depth, \
-                       error_class, error_code, error_message, created_at, started_at, finished_at, journal_bytes";
 
 /// A stored word as the type that has it.
 pub(crate) fn word<T>(row: &Row, column: usize, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
@@ -100,60 +98,19 @@ pub(crate) fn word<T>(row: &Row, column: usize, parse: fn(&str) -> Option<T>) ->
     parse(text).ok_or_else(|| StoreError::damaged(format!("unknown word `{text}`")))
 }
 
-/// A row with these columns.
-pub(crate) fn run(row: &Row) -> Result<RunRow, StoreError> {
-    let parent = row.opt(13, Row::id)?;
-    let origin = row.opt(15, Row::id)?;
-    let error = match row.opt(18, Row::string)? {
-        None => None,
-        Some(class) => Some(RunError {
-            class,
-            code: row.opt(19, Row::string)?.unwrap_or_default(),
-            message: row.opt(20, Row::string)?.unwrap_or_default(),
-        }),
-    };
-    Ok(RunRow {
-        tenant: row.tenant(0)?,
-        id: row.id(1)?,
-        lane: LaneId(row.int32(2)?),
-        workflow: row.string(3)?,
-        version: row.opt(4, Row::int32)?,
-        definition_hash: row.hash(5)?,
-        status: word(row, 6, RunStatus::parse)?,
-        undo_status: row.opt(7, |row, column| word(row, column, UndoStatus::parse))?,
-        mode: word(row, 8, RunMode::parse)?,
-        priority: row.int32(9)?,
-        key: row.opt(10, Row::string)?,
-        labels: row.opt(11, Row::json)?,
-        started_by: row.opt(12, Row::json)?,
-        parent: parent
-            .map(|run| Ok::<_, StoreError>((run, row.opt(14, Row::string)?.unwrap_or_default())))
-            .transpose()?,
-        origin: origin.map(|run| Ok::<_, StoreError>((run, word(row, 16, OriginKind::parse)?))).transpose()?,
-        depth: row.int32(17)?,
-        error,
-        created_at: row.time(21)?,
-        started_at: row.opt(22, Row::time)?,
-        finished_at: row.opt(23, Row::time)?,
-        journal_bytes: row.int(24)?,
-    })
-}
-
 impl Store {
     /// A run by its id.
     pub async fn run(&self, tenant: TenantKey, id: RunId) -> Result<Option<RunRow>, StoreError> {
-        let sql = format!("select {COLUMNS} from runs where tenant_key = $1 and id = $2");
-        self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?.as_ref().map(run).transpose()
+        let sql = format!("select {NAMES} from runs where tenant_key = $1 and id = $2");
+        self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?.as_ref().map(run_row::read).transpose()
     }
 
     /// Runs by their ids, in no order; ids that name none are left out.
     pub async fn runs_by_id(&self, tenant: TenantKey, ids: &[RunId]) -> Result<Vec<RunRow>, StoreError> {
-        let sql = format!(
-            "select {COLUMNS} from runs where tenant_key = $1 and id {}",
-            self.database().dialect().in_uuids(2)
-        );
+        let sql =
+            format!("select {NAMES} from runs where tenant_key = $1 and id {}", self.database().dialect().in_uuids(2));
         let ids = Value::Uuids(ids.iter().map(|id| id.uuid()).collect());
-        self.database().query(sql, vec![tenant.into(), ids]).await?.iter().map(run).collect()
+        self.database().query(sql, vec![tenant.into(), ids]).await?.iter().map(run_row::read).collect()
     }
 
     /// How far these runs have come, in one read; those that are not there are left out. On PostgreSQL, where another
@@ -171,8 +128,8 @@ impl Store {
 
     /// The runs that a run started and waits or waited for, oldest first.
     pub async fn children(&self, tenant: TenantKey, parent: RunId) -> Result<Vec<RunRow>, StoreError> {
-        let sql = format!("select {COLUMNS} from runs where tenant_key = $1 and parent_run_id = $2 order by id");
-        self.database().query(sql, vec![tenant.into(), parent.into()]).await?.iter().map(run).collect()
+        let sql = format!("select {NAMES} from runs where tenant_key = $1 and parent_run_id = $2 order by id");
+        self.database().query(sql, vec![tenant.into(), parent.into()]).await?.iter().map(run_row::read).collect()
     }
 
     /// For recovery: the runs of a lane that are in one of these statuses, oldest first, after `after`.

@@ -14,10 +14,12 @@ use crate::{
     committer::{
         chain::{Chain, Chains},
         commit::{CommitError, LaneId, RunChange},
-        ops::{self, FoldKey, Keyed, Lowered, Op},
+        forms::{self, Keyed, Op},
+        ops::{self, FoldKey, Lowered},
         queue::Job,
     },
     database::{Value, postgres::PgTime},
+    run_row,
 };
 
 /// The journal's statement; `u` is what winners are filtered by.
@@ -190,16 +192,16 @@ fn run_rows(job: &Job, chain: Chain, rows: &mut Vec<Lowered>, places: &mut HashM
     match &commit.change {
         RunChange::None => {}
         RunChange::Insert(run, _) => {
-            let values = ops::run_values(commit, run, chain.bytes);
+            let values = run_row::values(commit, run, chain.bytes);
             places.insert(commit.run, rows.len());
             rows.push(Lowered { op: Op::InsertRun, values, fold: FoldKey::Once });
         }
         RunChange::Update(update) => {
             let ends = update.status.is_some_and(|status| status.is_final());
-            let values = ops::update_values(commit, update, ends.then_some(chain.bytes));
+            let values = run_row::update_values(commit, update, ends.then_some(chain.bytes));
             let row = places.get(&commit.run).map(|place| &mut rows[*place]);
             match row {
-                Some(row) if row.op == Op::InsertRun => ops::fold_update(&mut row.values, values),
+                Some(row) if row.op == Op::InsertRun => forms::fold_update(&mut row.values, values),
                 Some(row) => {
                     for (old, new) in row.values.iter_mut().zip(values) {
                         if new != Value::Null {
@@ -221,7 +223,7 @@ fn all_apart(rows: &[Lowered]) -> bool {
     // A task's id is the second value of all that is done to it.
     let tasks = |wanted: Op| rows.iter().filter(move |row| row.op == wanted).filter_map(|row| row.values.get(1));
     let opened: HashSet<Uuid> = tasks(Op::OpenTask).filter_map(as_uuid).collect();
-    rows.iter().all(|row| ops::any_order(row.op))
+    rows.iter().all(|row| forms::any_order(row.op))
         && (opened.is_empty() || tasks(Op::DeleteTask).filter_map(as_uuid).all(|task| !opened.contains(&task)))
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod batch;
 pub(crate) mod chain;
 pub(crate) mod commit;
+pub(crate) mod forms;
 pub(crate) mod ops;
 pub(crate) mod postgres;
 pub(crate) mod queue;

@@ -22,7 +22,7 @@ use crate::{
         batch::{self, Batch, as_uuid},
         chain::{Chain, Chains},
         commit::{CommitError, Committed, RunChange},
-        ops::{self, FORMS, Keyed, Op},
+        forms::{self, FORMS, Keyed, Op},
         queue::{Job, Queue},
     },
     crash_point,
@@ -240,7 +240,7 @@ impl Writer {
         let what = (batch.columns.iter().map(|(op, _)| *op).collect(), batch.entries.is_empty());
         let text = self.together.entry(what).or_insert_with(|| {
             let journal = (!batch.entries.is_empty()).then(|| batch::journal_sql(Keyed::All));
-            ops::together(FENCE, batch.columns.iter().map(|(op, _)| *op), journal).into()
+            forms::together(FENCE, batch.columns.iter().map(|(op, _)| *op), journal).into()
         });
         let statement = session.prepare(text).await.map_err(not_sent)?;
         let (lanes, epochs, node) = self.fence(batch);

@@ -24,7 +24,8 @@ use crate::{
         WRITER_STACK_BYTES,
         chain::{Chain, Chains},
         commit::{CommitError, Committed, IdempotencyKey, RunChange, RunCommit},
-        ops::{self, FORMS, Op},
+        forms::{self, FORMS, Op},
+        ops,
         queue::{Job, Queue, Ran, Turn},
     },
     crash_point,
@@ -32,6 +33,7 @@ use crate::{
         Tx, Value,
         sqlite::{DISK_FULL, Files, SqliteTx, open_reader, refused},
     },
+    run_row,
 };
 
 /// From here on the checkpointer works in the background.
@@ -87,7 +89,7 @@ pub(crate) fn start(start: Start) -> Result<[JoinHandle<()>; 2], StoreError> {
                 LOG_PAGES.set(pages);
                 Ok(())
             }));
-            let sql = FORMS.iter().map(ops::Form::sqlite).collect();
+            let sql = FORMS.iter().map(forms::Form::sqlite).collect();
             let mut writer = Writer {
                 tx: Tx::Sqlite(SqliteTx { connection: start.connection }),
                 files: start.files,
@@ -407,7 +409,7 @@ impl Writer {
             RunChange::None => Ok(()),
             RunChange::Insert(run, _) => {
                 chain.ended = run.status.is_final();
-                let mut values = ops::run_values(commit, run, chain.bytes);
+                let mut values = run_row::values(commit, run, chain.bytes);
                 values.push(chain.run_key.into());
                 self.next_run_key += 1;
                 self.write_op(Op::InsertRun, &values).map(|_| ())
@@ -415,7 +417,7 @@ impl Writer {
             RunChange::Update(update) => {
                 let ends = update.status.is_some_and(windlass_engine::status::RunStatus::is_final);
                 chain.ended |= ends;
-                let values = ops::update_values(commit, update, ends.then_some(chain.bytes));
+                let values = run_row::update_values(commit, update, ends.then_some(chain.bytes));
                 match self.write_op(Op::UpdateRun, &values)? {
                     1 => Ok(()),
                     _ => Err(StoreError::conflict(format!("there is no run {}", commit.run))),
