@@ -168,8 +168,13 @@ pub trait Guarded {
     const PERMISSION: &'static str;
 }
 
+/// A handler of records: its first argument is [`Permitted`]. `T` is as in [`Guarded`].
+pub trait PermittedFirst {}
+
 macro_rules! guarded {
     ($($rest:ident),*) => {
+        impl<M, $($rest),*> PermittedFirst for (M, Permitted, $($rest,)*) {}
+
         impl<M, P: Permission, $($rest),*> Guarded for (M, Authorized<P>, $($rest,)*) {
             const PERMISSION: &'static str = P::NAME;
         }

@@ -7,6 +7,7 @@ use axum::{
     Router,
     body::Body as HttpBody,
     extract::State,
+    handler::Handler,
     http::{HeaderMap, StatusCode, header},
     response::Response,
     routing::{MethodRouter, delete, get, patch, post},
@@ -19,7 +20,7 @@ use windlass_store::{RecordView, Target};
 
 use crate::{
     app::App,
-    auth::{Permitted, RecordRoute},
+    auth::{Permitted, PermittedFirst, RecordRoute},
     extract::{self, Body, BodyOrDefault, NoBody, PathOf, PathParts, Query},
     json::Json,
     problem::Problem,
@@ -50,13 +51,13 @@ pub fn router(records: &[&'static Record]) -> Router<App> {
 
 fn handler(operation: Operation) -> MethodRouter<App> {
     match operation {
-        Operation::List => get(list_rows),
-        Operation::Get => get(get_row),
-        Operation::Create => post(create_row),
-        Operation::Update => patch(update_row),
-        Operation::Delete => delete(delete_row),
-        Operation::Restore => post(restore_row),
-        Operation::Transition(_) => post(take_transition),
+        Operation::List => get(permitted(list_rows)),
+        Operation::Get => get(permitted(get_row)),
+        Operation::Create => post(permitted(create_row)),
+        Operation::Update => patch(permitted(update_row)),
+        Operation::Delete => delete(permitted(delete_row)),
+        Operation::Restore => post(permitted(restore_row)),
+        Operation::Transition(_) => post(permitted(take_transition)),
     }
 }
 
@@ -78,6 +79,11 @@ pub fn describe(document: &mut OpenApi, prefix: &str, records: &[&Record]) {
             }
         }
     }
+}
+
+/// A handler that gets nothing without the permission: any other does not compile here.
+fn permitted<H: Handler<T, App>, T: PermittedFirst>(handler: H) -> H {
+    handler
 }
 
 async fn list_rows(caller: Permitted, State(app): State<App>, Query(pairs): Query<Vec<(String, String)>>) -> Reply {
