@@ -44,6 +44,20 @@ impl Target {
         request((method, &format!("/api/v1{path}")), self.address, &lines, body)
     }
 
+    /// The server's counters, as text.
+    ///
+    /// # Errors
+    /// Nobody answers, or not with success.
+    pub async fn counters(&self) -> Result<String> {
+        let mut connection = Connection::open(self.address).await?;
+        let token = format!("authorization: Bearer {}\r\n", self.token);
+        let answer = connection.send(&request(("GET", "/metrics"), self.address, &token, "")).await?;
+        if answer.status != 200 {
+            bail!("GET /metrics: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        Ok(String::from_utf8_lossy(answer.body).into_owned())
+    }
+
     /// Sends one request on a connection of its own and takes the body of its answer.
     ///
     /// # Errors

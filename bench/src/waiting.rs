@@ -177,9 +177,8 @@ impl Session<'_> {
 async fn settle(server: &Server) -> Result<Duration> {
     let begun = Instant::now();
     loop {
-        let figures = server.target.ask("GET", "/metrics", "").await?;
-        let figures = String::from_utf8_lossy(&figures);
-        let in_memory = figures.lines().find_map(|line| line.strip_prefix("windlass_runs_in_memory "));
+        let counters = server.target.counters().await?;
+        let in_memory = counters.lines().find_map(|line| line.strip_prefix("windlass_runs_in_memory "));
         match in_memory.map(str::trim) {
             Some("0") => return Ok(begun.elapsed()),
             _ if begun.elapsed() > SETTLE_MAX => bail!("still in memory after {SETTLE_MAX:?}: {in_memory:?} runs"),
