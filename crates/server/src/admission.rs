@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Places of one tenant for each core. Enough to fill the batches of a disk; more would only wait inside.
-const PER_CORE: usize = 64;
+const PER_CORE: usize = 256;
 /// Where a flow's queue was not empty for as long as a request may wait, load is not a burst: a request of it waits
 /// for this part of the time only.
 const STANDING_SHARE: u32 = 4;

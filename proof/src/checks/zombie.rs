@@ -104,13 +104,21 @@ async fn connect(world: &World) -> Result<Client> {
     Ok(client)
 }
 
-/// Pauses a server until its lanes are taken over, and wakes it up. How many lanes there were, and whether a
+/// A server's lanes, by its process.
+const OWNED: &str = "select count(*) from lanes l join nodes n on n.id = l.node_id where n.pid = $1";
+/// Those of them with something to go on with: an open run or a letter. The others wait for the next server that starts.
+const NEEDED: &str = "select count(*) from lanes l join nodes n on n.id = l.node_id where n.pid = $1 \
+                      and (exists (select 1 from runs r where r.lane_id = l.id \
+                      and r.status in ('queued', 'running', 'waiting', 'paused', 'compensating')) \
+                      or exists (select 1 from inbox i where i.lane_id = l.id))";
+
+/// Pauses a server until its lanes that are needed are taken over, and wakes it up. How many were, and whether a
 /// transaction of it was open when it was paused.
 async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Result<(i64, bool)> {
     let (database, holder) = (connect(world).await?, connect(world).await?);
     let pid = i64::from(world.process(server).context("a server that is not there")?);
-    let owned = "select count(*) from lanes l join nodes n on n.id = l.node_id where n.pid = $1";
-    let lanes: i64 = database.query_one(owned, &[&pid]).await?.get(0);
+    let lanes = async |which: &str| Ok::<i64, tokio_postgres::Error>(database.query_one(which, &[&pid]).await?.get(0));
+    let before = lanes(OWNED).await?;
     let mut waits = false;
     if in_transaction {
         // Its next commit waits for the fence, in a transaction.
@@ -132,15 +140,16 @@ async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Resul
         holder.batch_execute("commit").await?;
     }
     let until = tokio::time::Instant::now() + ADOPTED_WITHIN;
-    while database.query_one(owned, &[&pid]).await?.get::<_, i64>(0) > 0 {
+    while lanes(NEEDED).await? > 0 {
         if tokio::time::Instant::now() > until {
             world.signal(server, Signal::CONT)?;
             bail!("nobody took the lanes of a paused server over for {} s", ADOPTED_WITHIN.as_secs());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    let taken = before - lanes(OWNED).await?;
     world.signal(server, Signal::CONT)?;
-    Ok((lanes, waits))
+    Ok((taken, waits))
 }
 
 /// Rows that a server wrote while another one owned the run.
