@@ -120,9 +120,10 @@ impl Sim {
             for lane in &lanes {
                 self.lane_is_gone(machine, *lane);
             }
-            // With those that a fence took before this look.
-            let known = self.process(machine).map(|process| std::mem::take(&mut process.known_lanes));
-            self.lose(machine, &known.unwrap_or(lanes));
+            self.lose(machine, &lanes);
+            if let Some(process) = self.process(machine) {
+                process.known_lanes.clear();
+            }
             self.register(machine);
         }
         self.adopt(machine);
