@@ -1,6 +1,8 @@
 //! `overload`: ten times as many requests as the server was measured to take, by the clock, on a server with 512 MiB and
 //! two tenants. It goes on doing at least 80 % of what it could do, refuses the rest, loses nothing that it accepted,
 //! and the tenant that asks for little waits at most 1.5 times as long as when the server was merely busy.
+//!
+//! The short form judges no time: rates and waits are told, for the machine may do other things meanwhile.
 
 use std::{
     fs,
@@ -37,10 +39,6 @@ const MEMORY_BYTES_MAX: u64 = 512 << 20;
 const GOODPUT_PERCENT_MIN: u64 = 80;
 /// What the quiet tenant's p99 may be under overload, as a share of what it was when the server did its best.
 const QUIET_SHARE_MAX: f64 = 1.5;
-/// The same in the short form: the p99 of a few hundred requests on a machine that does other things moves by itself.
-const QUIET_SHARE_MAX_SHORT: f64 = 3.0;
-/// A rise by so much says nothing there.
-const QUIET_MS_NOISE_SHORT: f64 = 150.0;
 
 /// See the module's documentation.
 pub const CHECK: Check = Check {
@@ -82,7 +80,8 @@ async fn overload(plan: Plan) -> Result<Outcome> {
     outcome.count("runs_per_second_under_overload", over.noisy.per_second() as u64);
     outcome.count("runs_per_second_afterwards", again.noisy.per_second() as u64);
     let goodput = over.noisy.per_second() * 200.0 / (rate + again.noisy.per_second()).max(1.0);
-    outcome.at_least("goodput_percent", goodput as u64, GOODPUT_PERCENT_MIN);
+    let goodput_min = if plan.options.short { 0 } else { GOODPUT_PERCENT_MIN };
+    outcome.at_least("goodput_percent", goodput as u64, goodput_min);
     outcome.count("connections", connections);
     outcome.count("noisy", told(&mut over.noisy));
     // In the short form a machine that does other things may have got faster meanwhile, and need not refuse any.
@@ -137,11 +136,8 @@ fn judge_quiet(plan: &Plan, phases: &mut [Seen; 3], outcome: &mut Outcome) {
     outcome.count("quiet_p50_ms", p50s);
     let (before, after) = (p99s[1], p99s[2]);
     outcome.count("quiet_p99_share", (after * 100.0 / before).round() / 100.0);
-    let bound = match plan.options.short {
-        true => (before * QUIET_SHARE_MAX_SHORT).max(before + QUIET_MS_NOISE_SHORT),
-        false => before * QUIET_SHARE_MAX,
-    };
-    if after > bound {
+    let bound = before * QUIET_SHARE_MAX;
+    if after > bound && !plan.options.short {
         outcome.violation(format!(
             "the quiet tenant's p99 rose from {before:.1} to {after:.1} ms; {bound:.1} are allowed"
         ));
