@@ -4,6 +4,7 @@
 //! next step begins, and every answer is checked. The generator shares the machine with the server, so it does as
 //! little as it can; no test asserts a time.
 
+pub mod databases;
 pub mod document;
 pub mod http;
 pub mod limits;
@@ -20,15 +21,15 @@ mod session;
 pub mod waiting;
 pub mod workers;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::{
-    options::{Kind, Options},
+    options::Options,
     progress::Progress,
-    report::{Context, Report, figure},
-    server::{Database, Recipe},
+    report::{Report, figure},
+    server::Database,
     session::Session,
 };
 
@@ -40,28 +41,15 @@ const LIMIT_ROWS: u32 = 1_000;
 /// # Errors
 /// Something could not be measured.
 pub async fn measure(options: &Options) -> Result<bool> {
-    let program = server::program(&options.program)?;
-    fs::create_dir_all(&options.folder)?;
-    let folder = tempfile::tempdir_in(&options.folder)?;
-    let context =
-        Context { commit: machine::commit(), machine: machine::Machine::here(), settings: options.settings() };
-    let mut report = Report::new(context);
-    disk_limit(&mut report, folder.path())?;
-    let log = folder.path().join("server.log");
-    if options.wants_database(Kind::Sqlite) {
-        let limit_rows_per_second = sqlite_limit(options, &mut report, folder.path())?;
-        let database = Database::Sqlite(folder.path().join("data"));
-        let recipe = Recipe { program: program.clone(), database, log: log.clone() };
-        Session { options, report: &mut report, recipe, limit_rows_per_second }.measure().await?;
-    }
-    if options.wants_database(Kind::Postgres) {
-        let postgres = windlass_testkit::postgres().await;
-        let limit_rows_per_second = postgres_limit(options, &mut report, &postgres.url).await?;
-        let recipe = Recipe { program, database: Database::Postgres(postgres.url.clone()), log };
-        Session { options, report: &mut report, recipe, limit_rows_per_second }.measure().await?;
-    }
-    eprintln!("\n{}", report.table());
-    Ok(!report.has_failures())
+    databases::on_each(&options.common, (options.settings(), ""), async |bench| {
+        disk_limit(bench.report, bench.folder)?;
+        let limit_rows_per_second = match &bench.recipe.database {
+            Database::Sqlite(_) => sqlite_limit(options, bench.report, bench.folder)?,
+            Database::Postgres(url) => postgres_limit(options, bench.report, url).await?,
+        };
+        Session { options, bench, limit_rows_per_second }.measure().await
+    })
+    .await
 }
 
 fn disk_limit(report: &mut Report, folder: &Path) -> Result<()> {

@@ -44,7 +44,7 @@ pub struct Scale {
     /// Clients at once in that
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub clients: u32,
-    /// What both have in common
+    /// What all measurements have in common
     #[command(flatten)]
     pub common: Common,
 }
@@ -58,7 +58,7 @@ pub struct Waiting {
     /// Seconds over which the idle server is watched
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
-    /// What both have in common
+    /// What all measurements have in common
     #[command(flatten)]
     pub common: Common,
 }
@@ -145,9 +145,6 @@ pub struct Table {
 /// What is measured of ourselves, and how long.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The program to measure
-    #[arg(long, default_value = "target/dist/windlass", value_name = "FILE")]
-    pub program: PathBuf,
     /// Seconds of each measurement under load; the first fifth is not counted
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
@@ -157,12 +154,9 @@ pub struct Options {
     /// Only these measurements; the machine's limits are always measured
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub only: Vec<Case>,
-    /// Only on this database; on both when left out
-    #[arg(long)]
-    pub database: Option<Kind>,
-    /// Where data directories are made; a folder on the disk that is to be measured
-    #[arg(long, default_value = "target/bench", value_name = "DIR")]
-    pub folder: PathBuf,
+    /// What all measurements have in common
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Which database.
@@ -213,11 +207,6 @@ impl Options {
         self.only.is_empty() || self.only.contains(&case)
     }
 
-    /// Whether that database is.
-    pub fn wants_database(&self, kind: Kind) -> bool {
-        self.database.is_none_or(|it| it == kind)
-    }
-
     /// How long a measurement under load takes.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.seconds)
@@ -230,6 +219,6 @@ impl Options {
 
     /// What of this changes figures.
     pub fn settings(&self) -> Value {
-        json!({ "seconds": self.seconds, "clients": self.clients, "program": self.program })
+        json!({ "seconds": self.seconds, "clients": self.clients, "program": self.common.program })
     }
 }

@@ -7,26 +7,24 @@ pub mod generate;
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use windlass_definition::Timestamp;
 use windlass_engine::id::RunId;
 use windlass_store::{Location, Store, StoreOptions};
-use windlass_testkit::OwnPostgres;
 
 use crate::{
+    databases::{Bench, on_each},
     document,
     http::Connection,
     load::{self, Load, Until},
-    machine::{Machine, commit},
-    options::{Kind, Scale},
+    options::Scale,
     progress::Progress,
-    report::{Context, Figures, Report, figure},
-    server::{Database, Recipe, Server, program, start_path},
+    report::figure,
+    server::{Database, Server, start_path},
 };
 
 /// How often each page is asked for.
@@ -42,47 +40,20 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// # Errors
 /// Something could not be measured.
 pub async fn measure(options: &Scale) -> Result<bool> {
-    let program = program(&options.common.program)?;
-    fs::create_dir_all(&options.common.folder)?;
-    let folder = tempfile::tempdir_in(&options.common.folder)?;
-    let context = Context { commit: commit(), machine: Machine::here(), settings: options.settings() };
-    let mut report = Report::new(context);
-    let log = folder.path().join("server.log");
-    if options.common.wants_database(Kind::Sqlite) {
-        let data = folder.path().join("data");
-        let recipe = Recipe { program: program.clone(), database: Database::Sqlite(data.clone()), log: log.clone() };
-        let measured = Scaled { options, report: &mut report, recipe }.measure().await;
-        keep_log(&log, measured)?;
-        fs::remove_dir_all(data)?;
-    }
-    if options.common.wants_database(Kind::Postgres) {
-        let postgres = OwnPostgres::start("-c max_wal_size=4GB")?;
-        let recipe = Recipe { program, database: Database::Postgres(postgres.url()), log: log.clone() };
-        let measured = Scaled { options, report: &mut report, recipe }.measure().await;
-        keep_log(&log, measured)?;
-    }
-    eprintln!("\n{}", report.table());
-    Ok(!report.has_failures())
-}
-
-/// What the server said is part of why something failed.
-fn keep_log(log: &Path, measured: Result<()>) -> Result<()> {
-    measured.with_context(|| {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        format!("the server said last:\n{}", lines[lines.len().saturating_sub(10)..].join("\n"))
+    on_each(&options.common, (options.settings(), "-c max_wal_size=4GB"), async |bench| {
+        Scaled { options, bench }.measure().await
     })
+    .await
 }
 
 struct Scaled<'a> {
     options: &'a Scale,
-    report: &'a mut Report,
-    recipe: Recipe,
+    bench: Bench<'a>,
 }
 
 impl Scaled<'_> {
     async fn measure(mut self) -> Result<()> {
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         for document in generate::documents() {
             server.deploy(&document).await?;
         }
@@ -90,22 +61,21 @@ impl Scaled<'_> {
         server.stop()?;
         let now = self.generate().await?;
         self.starts()?;
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         self.pages(&server, now).await?;
         self.opened(&server, now).await?;
         self.work(&server, "10-step runs, full store").await?;
         let (memory, _) = server.process.memory_bytes()?;
-        self.add("server, full store", vec![("memory_mib", mib(memory)), ("disk_mib", mib(self.disk_bytes().await?))])?;
+        self.bench.add(
+            "server, full store",
+            vec![("memory_mib", mib(memory)), ("disk_mib", mib(self.disk_bytes().await?))],
+        )?;
         server.stop()
-    }
-
-    fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
-        Ok(self.report.add(what, self.recipe.database.name(), figures)?)
     }
 
     /// Fills the store, and gives the time before which all its runs lie.
     async fn generate(&mut self) -> Result<Timestamp> {
-        let location = match &self.recipe.database {
+        let location = match &self.bench.recipe.database {
             Database::Sqlite(folder) => Location::Sqlite { data_dir: folder.clone() },
             Database::Postgres(url) => Location::Postgres { url: url.clone() },
         };
@@ -114,7 +84,7 @@ impl Scaled<'_> {
         generate::fill(&store, self.options.runs).await?;
         let seconds = begun.elapsed().as_secs_f64();
         store.close().await;
-        if let Database::Postgres(url) = &self.recipe.database {
+        if let Database::Postgres(url) = &self.bench.recipe.database {
             // What autovacuum does to a table that grew over a month.
             Progress::say("vacuum and analyze");
             client(url).await?.batch_execute("vacuum analyze").await?;
@@ -127,12 +97,12 @@ impl Scaled<'_> {
             ("disk_mib", mib(disk)),
             ("bytes_per_run", figure(disk as f64 / runs.max(1) as f64)),
         ];
-        self.add("generated", figures)?;
+        self.bench.add("generated", figures)?;
         Ok(now)
     }
 
     async fn disk_bytes(&self) -> Result<u64> {
-        match &self.recipe.database {
+        match &self.bench.recipe.database {
             Database::Sqlite(folder) => {
                 let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
                 sizes.sum::<Result<u64>>()
@@ -147,13 +117,13 @@ impl Scaled<'_> {
     fn starts(&mut self) -> Result<()> {
         let mut taken = Vec::new();
         for _ in 0..3 {
-            let server = self.recipe.start()?;
+            let server = self.bench.recipe.start()?;
             taken.push(server.ready_after.as_secs_f64() * 1e3);
             server.stop()?;
         }
         // The first one finds nothing of the store in memory that generating it did not leave there.
         let figures = vec![("first_ms", figure(taken[0])), ("later_ms", figure(taken[1].min(taken[2])))];
-        self.add("start to ready, full store", figures)
+        self.bench.add("start to ready, full store", figures)
     }
 
     async fn work(&mut self, server: &Server, what: &str) -> Result<()> {
@@ -161,7 +131,7 @@ impl Scaled<'_> {
         server.deploy(&document).await?;
         let cpu = server.process.cpu()?;
         let load = Load {
-            what: format!("{}: {what}", self.recipe.database.name()),
+            what: format!("{}: {what}", self.bench.recipe.database.name()),
             address: server.target.address,
             request: server.target.request("POST", &start_path(&document.name), document::BODY).into(),
             expected: load::COMPLETED.into(),
@@ -180,7 +150,7 @@ impl Scaled<'_> {
             ("cpu_s_per_1000_steps", figure(cpu * 1_000.0 / steps.max(1) as f64)),
             ("failures", json!(measured.failures)),
         ];
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 
     /// Pages of lists: what people look at, and what has nothing to show, which is where a list without its index reads
@@ -265,7 +235,7 @@ impl Scaled<'_> {
             ("bytes", json!(bytes)),
             ("failures", json!(failures)),
         ];
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 }
 

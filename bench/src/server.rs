@@ -92,7 +92,8 @@ impl Recipe {
         Ok(command)
     }
 
-    fn end_of_log(&self) -> String {
+    /// What the server said last, for whom something failed.
+    pub fn end_of_log(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(20)..].join("\n");

@@ -6,13 +6,14 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::{
+    databases::Bench,
     document::{self, Document},
     load::{self, Load, Measured, Until},
     machine::Usage,
     options::{Case, Options},
     progress::Progress,
-    report::{Figures, Report, figure},
-    server::{Recipe, Server, long_start_path, start_path},
+    report::{Figures, figure},
+    server::{Server, long_start_path, start_path},
     workers::{self, Workers},
 };
 
@@ -43,10 +44,8 @@ const STARTS: usize = 7;
 pub struct Session<'a> {
     /// What is wanted.
     pub options: &'a Options,
-    /// Where figures go.
-    pub report: &'a mut Report,
-    /// How the server is started.
-    pub recipe: Recipe,
+    /// Where.
+    pub bench: Bench<'a>,
     /// Rows a second that the database takes from one who does nothing else.
     pub limit_rows_per_second: f64,
 }
@@ -57,7 +56,7 @@ impl Session<'_> {
     /// # Errors
     /// The server cannot be started, or breaks.
     pub async fn measure(mut self) -> Result<()> {
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         let first_ready = server.ready_after;
         let (idle_bytes, _) = server.process.memory_bytes()?;
         if self.options.wants(Case::Alone) {
@@ -88,7 +87,7 @@ impl Session<'_> {
         if self.options.wants(Case::Memory) {
             let (loaded_bytes, peak_bytes) = server.process.memory_bytes()?;
             let mib = |bytes: u64| figure(bytes as f64 / f64::from(1 << 20));
-            self.add(
+            self.bench.add(
                 "memory",
                 vec![("idle_mib", mib(idle_bytes)), ("loaded_mib", mib(loaded_bytes)), ("peak_mib", mib(peak_bytes))],
             )?;
@@ -100,13 +99,9 @@ impl Session<'_> {
         if self.options.wants(Case::Claims) { self.claims().await } else { Ok(()) }
     }
 
-    fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
-        Ok(self.report.add(what, self.recipe.database.name(), figures)?)
-    }
-
     fn load(&self, server: &Server, what: &str, document: &Document) -> Load {
         Load {
-            what: format!("{}: {what}", self.recipe.database.name()),
+            what: format!("{}: {what}", self.bench.recipe.database.name()),
             address: server.target.address,
             request: server.target.request("POST", &start_path(&document.name), document::BODY).into(),
             expected: load::COMPLETED.into(),
@@ -133,7 +128,7 @@ impl Session<'_> {
             ("busy_cores", figure(cores.busy)),
             ("failures", json!(measured.failures)),
         ];
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 
     /// Many clients, each of which waits for its run and starts the next.
@@ -144,7 +139,7 @@ impl Session<'_> {
         let steps = measured.requests * u64::from(document.steps);
         let steps_per_second = measured.per_second() * f64::from(document.steps);
         let figures = self.under_load(&measured, steps_per_second, watch.end(server, steps)?);
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 
     fn under_load(&self, measured: &Measured, steps_per_second: f64, watched: Watched) -> Figures {
@@ -180,7 +175,7 @@ impl Session<'_> {
             let watched = watch.end(server, steps)?;
             let steps_per_second = measured.per_second() * f64::from(rounds);
             let figures = self.under_load(&measured, steps_per_second, watched);
-            self.add(&what, figures)?;
+            self.bench.add(&what, figures)?;
         }
         Ok(())
     }
@@ -207,7 +202,7 @@ impl Session<'_> {
             ("peak_mib", figure(peak_bytes as f64 / f64::from(1 << 20))),
             ("failures", json!(measured.failures)),
         ];
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 
     async fn workers(&mut self, server: &Server) -> Result<()> {
@@ -225,16 +220,16 @@ impl Session<'_> {
         let mut figures = self.under_load(&measured, steps_per_second, watched);
         figures.push(("answers_per_s", figure(answers_per_second)));
         figures.push(("tasks_per_claim", figure(tasks_per_claim)));
-        self.add(what, figures)
+        self.bench.add(what, figures)
     }
 
     /// Claims alone, of tasks that are there. The runs stay open, so this comes last.
     async fn claims(&mut self) -> Result<()> {
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         let document = document::crowd_of_tasks(CLAIMS_WIDTH);
         server.deploy(&document).await?;
         let what = "claims by workers";
-        Progress::say(&format!("{}: {what}", self.recipe.database.name()));
+        Progress::say(&format!("{}: {what}", self.bench.recipe.database.name()));
         let (start, body) = (format!("/workflows/{}/runs", document.name), document::fan_out_body(CLAIMS_WIDTH));
         for _ in 0..CLAIMS_RUNS {
             server.target.ask("POST", &start, &body).await?;
@@ -259,7 +254,7 @@ impl Session<'_> {
             ("postgres_cores", figure(watched.postgres_cores)),
             ("other_cores", figure(watched.other_cores)),
         ];
-        self.add(what, figures)?;
+        self.bench.add(what, figures)?;
         server.stop()
     }
 
@@ -268,7 +263,7 @@ impl Session<'_> {
         Progress::say("starts");
         let mut taken = Vec::new();
         for _ in 0..STARTS {
-            let server = self.recipe.start()?;
+            let server = self.bench.recipe.start()?;
             taken.push(server.ready_after.as_secs_f64() * 1e3);
             server.stop()?;
         }
@@ -278,7 +273,7 @@ impl Session<'_> {
             ("existing_ms", figure(taken[STARTS / 2])),
             ("worst_ms", figure(taken[STARTS - 1])),
         ];
-        self.add("start to ready", figures)
+        self.bench.add("start to ready", figures)
     }
 }
 

@@ -1,22 +1,19 @@
 //! Runs that wait for something outside: what they cost while nothing comes, and how soon they go on when it does.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
+    databases::{Bench, on_each},
     document::Document,
     http::Connection,
     load::{self, Load, Until},
-    machine::{Machine, commit},
-    options::{Kind, Waiting},
+    options::Waiting,
     progress::Progress,
-    report::{Context, Figures, Report, figure},
-    server::{Database, Recipe, Server, program},
+    report::figure,
+    server::Server,
 };
 
 /// How long the server may take to send all of them back to its database.
@@ -30,24 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 /// # Errors
 /// Something could not be measured.
 pub async fn measure(options: &Waiting) -> Result<bool> {
-    let program = program(&options.common.program)?;
-    fs::create_dir_all(&options.common.folder)?;
-    let folder = tempfile::tempdir_in(&options.common.folder)?;
-    let context = Context { commit: commit(), machine: Machine::here(), settings: options.settings() };
-    let mut report = Report::new(context);
-    let log = folder.path().join("server.log");
-    if options.common.wants_database(Kind::Sqlite) {
-        let database = Database::Sqlite(folder.path().join("data"));
-        let recipe = Recipe { program: program.clone(), database, log: log.clone() };
-        Session { options, report: &mut report, recipe }.measure().await?;
-    }
-    if options.common.wants_database(Kind::Postgres) {
-        let postgres = windlass_testkit::postgres().await;
-        let recipe = Recipe { program, database: Database::Postgres(postgres.url.clone()), log };
-        Session { options, report: &mut report, recipe }.measure().await?;
-    }
-    eprintln!("\n{}", report.table());
-    Ok(!report.has_failures())
+    on_each(&options.common, (options.settings(), ""), async |bench| Session { options, bench }.measure().await).await
 }
 
 /// The ways to wait: for a signal, for a time, for people.
@@ -69,13 +49,12 @@ fn documents() -> Vec<Document> {
 
 struct Session<'a> {
     options: &'a Waiting,
-    report: &'a mut Report,
-    recipe: Recipe,
+    bench: Bench<'a>,
 }
 
 impl Session<'_> {
     async fn measure(mut self) -> Result<()> {
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         let (idle, _) = server.process.memory_bytes()?;
         let documents = documents();
         let begun = Instant::now();
@@ -96,9 +75,9 @@ impl Session<'_> {
             ("peak_mib", mib(peak)),
             ("idle_cores", figure(cores)),
         ];
-        self.add("waiting runs", figures)?;
+        self.bench.add("waiting runs", figures)?;
         server.stop()?;
-        let server = self.recipe.start()?;
+        let server = self.bench.recipe.start()?;
         let ready_ms = server.ready_after.as_secs_f64() * 1e3;
         let (at_once, _) = server.process.memory_bytes()?;
         let cores = self.idle_cores(&server)?;
@@ -110,18 +89,14 @@ impl Session<'_> {
             ("peak_mib", mib(peak)),
             ("idle_cores", figure(cores)),
         ];
-        self.add("waiting runs, after a restart", figures)?;
+        self.bench.add("waiting runs, after a restart", figures)?;
         self.signals(&server).await?;
         server.stop()
     }
 
-    fn add(&mut self, what: &str, figures: Figures) -> Result<()> {
-        Ok(self.report.add(what, self.recipe.database.name(), figures)?)
-    }
-
     async fn start(&self, server: &Server, document: &Document, runs: u32) -> Result<()> {
         let load = Load {
-            what: format!("{}: {} runs of {}", self.recipe.database.name(), runs, document.name),
+            what: format!("{}: {} runs of {}", self.bench.recipe.database.name(), runs, document.name),
             address: server.target.address,
             request: server.target.request("POST", &format!("/workflows/{}/runs", document.name), "{}").into(),
             expected: br#""status":"#.as_slice().into(),
@@ -169,7 +144,7 @@ impl Session<'_> {
             ("p50_ms", figure(taken[taken.len() / 2])),
             ("max_ms", figure(taken[taken.len() - 1])),
         ];
-        self.add("signal to a waiting run until it completed", figures)
+        self.bench.add("signal to a waiting run until it completed", figures)
     }
 }
 
