@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building or testing Windlass needs and this machine lacks: on a fresh Debian or Ubuntu with only Rust,
-# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs, strace and faketime. Says what it
-# does; does nothing, and at once, when nothing is missing.
+# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs, strace, faketime and Python's
+# venv. Says what it does; does nothing, and at once, when nothing is missing.
 #
 #   scripts/setup.sh build    what `make run` needs
 #   scripts/setup.sh test     what `make test` needs as well
@@ -25,12 +25,18 @@ has_faketime() {
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null
 }
 
+has_venv() {
+  command -v python3 >/dev/null 2>&1 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1
+}
+
 missing_packages() {
   command -v cc >/dev/null 2>&1 || echo build-essential
   command -v pkg-config >/dev/null 2>&1 || echo pkg-config
   if [ "$what" = test ] && ! has_postgres; then echo postgresql; fi
   # Shows which calls a server makes, in which order: `cargo xtask ackcheck`.
   if [ "$what" = test ] && ! command -v strace >/dev/null 2>&1; then echo strace; fi
+  # One check is a Python program in an environment of its own.
+  if [ "$what" = test ] && ! has_venv; then echo python3-venv; fi
   # One check sets the clocks of servers wrong.
   if [ "$what" = test ] && ! has_faketime; then echo faketime; fi
 }
@@ -80,5 +86,7 @@ if [ "$what" = test ]; then
       rustup component add "$component"
     fi
   done
+  # One check's program comes from Python's package index; it says where it is, and nothing is done when it is there.
+  "$(dirname "$0")/../proof/schemathesis/install.sh" >/dev/null || fail "schemathesis cannot be installed (proof/schemathesis)"
   command -v cargo-nextest >/dev/null 2>&1 || say "cargo-nextest is not installed: the tests run with cargo test, which is slower"
 fi

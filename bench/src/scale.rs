@@ -83,7 +83,8 @@ impl Scaled<'_> {
         let (now, begun) = (store.now(), Instant::now());
         generate::fill(&store, self.options.runs).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        store.close().await;
+        // A large log takes its time to be emptied.
+        ensure!(store.close_within(PATIENCE).await, "the generated store was not closed");
         if let Database::Postgres(url) = &self.bench.recipe.database {
             // What autovacuum does to a table that grew over a month.
             Progress::say("vacuum and analyze");

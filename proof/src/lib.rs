@@ -4,9 +4,11 @@
 //! `cargo xtask <check>` builds and runs one. Each prints one line of JSON and fails when it found a violation, and
 //! also when too little happened to mean anything. A check is one file in `checks/` and one line in [`CHECKS`].
 
+pub mod api;
 pub mod checks;
 pub mod client;
 pub mod disk;
+pub mod inhabited;
 pub mod kills;
 pub mod ledger;
 pub mod load;
@@ -81,6 +83,8 @@ pub static CHECKS: &[Check] = &[
     checks::clockskew::CHECK,
     checks::overload::CHECK,
     checks::hostile::CHECK,
+    checks::idor::CHECK,
+    checks::schemathesis::CHECK,
     checks::upgrade::CHECK,
     checks::upgrade::MAKE,
     checks::scaleout::CHECK,

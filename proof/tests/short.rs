@@ -48,6 +48,10 @@ short! {
     overload_postgres: "overload" "postgres";
     hostile_sqlite: "hostile" "sqlite";
     hostile_postgres: "hostile" "postgres";
+    idor_sqlite: "idor" "sqlite";
+    idor_postgres: "idor" "postgres";
+    schemathesis_sqlite: "schemathesis" "sqlite";
+    schemathesis_postgres: "schemathesis" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";
     upgrade_postgres: "upgrade" "postgres";
     upgrade_dump_sqlite: "upgrade-dump" "sqlite";

@@ -203,7 +203,10 @@ impl Runtime {
     }
 
     async fn read_held(&self, tenant: TenantKey, task: TaskId) -> Result<Held, RuntimeError> {
-        let lease = self.core.store.task_lease(tenant, task).await?.ok_or_else(|| not_held(task))?;
+        let Some(lease) = self.core.store.task_lease(tenant, task).await? else {
+            let known = self.core.store.has_task(tenant, task).await?;
+            return Err(if known { not_held(task) } else { RuntimeError::not_found("task", task) });
+        };
         let held = Held {
             tenant,
             token: lease.token,
@@ -334,7 +337,7 @@ impl Runtime {
                 Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => not_held(claim.task),
                 ended => return ended,
             },
-            Err(error @ RuntimeError::Conflict { .. }) => error,
+            Err(error @ (RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. })) => error,
             Err(error) => return Err(error),
         };
         // A worker that did not hear the first answer says the same again.

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -125,7 +126,7 @@ pub(crate) struct Inner {
     pub records: &'static [&'static Record],
     identity: Identity,
     queues: Vec<Arc<Queue>>,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     hints: broadcast::Sender<Hint>,
     outgoing: mpsc::Sender<(LaneId, Hint)>,
     answering_since: watch::Receiver<Instant>,
@@ -148,6 +149,11 @@ impl Store {
     /// A database that does not answer is waited for no longer than [`CLOSE_MAX`] for each of these: what was not
     /// written then was acknowledged to nobody, and lanes that were not given away are taken when their lease is over.
     pub async fn close(&self) {
+        self.close_within(CLOSE_MAX).await;
+    }
+
+    /// The same, with that patience for what waits to be written and for the log; whether all of it is done.
+    pub async fn close_within(&self, patience: Duration) -> bool {
         let inner = &self.inner;
         inner.queues.iter().for_each(|queue| queue.close());
         if let Database::Sqlite(sqlite) = &inner.database {
@@ -156,7 +162,9 @@ impl Store {
         let threads = std::mem::take(&mut *inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let (keepers, writers): (Vec<_>, Vec<_>) =
             threads.into_iter().partition(|thread| thread.thread().name() == Some("postgres-lease"));
-        let written = join(writers).await;
+        // A writer that still writes keeps others out.
+        let lock = inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let written = join(writers, patience, lock).await;
         if let Database::Postgres(postgres) = &inner.database {
             let left = async {
                 let session = postgres.address().connect().await?;
@@ -170,11 +178,7 @@ impl Store {
             postgres.close();
         }
         inner.closing.send_replace(true);
-        join(keepers).await;
-        // A writer that still writes keeps others out until the process ends.
-        if written {
-            inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        join(keepers, CLOSE_MAX, None).await && written
     }
 
     /// Hands a transition to the committer; `done` is called once it is on disk, or is not.
@@ -351,8 +355,9 @@ impl Store {
     }
 }
 
-/// Waits until these threads have ended, but no longer than [`CLOSE_MAX`]; whether they have.
-async fn join(threads: Vec<std::thread::JoinHandle<()>>) -> bool {
+/// Waits until these threads have ended, but no longer than that; whether they have. The lock is let go of when the last
+/// of them has ended, however long that takes.
+async fn join(threads: Vec<JoinHandle<()>>, patience: Duration, lock: Option<std::fs::File>) -> bool {
     let names: Vec<String> = threads.iter().filter_map(|thread| thread.thread().name().map(str::to_owned)).collect();
     let (reply, ended) = tokio::sync::oneshot::channel();
     // A thread of its own: a runtime that ends would wait for a blocking task, however long that takes.
@@ -362,6 +367,7 @@ async fn join(threads: Vec<std::thread::JoinHandle<()>>) -> bool {
                 tracing::error!("a thread of the store panicked");
             }
         }
+        drop(lock);
         // Nobody waits any more when this fails.
         let _ = reply.send(());
     });
@@ -369,7 +375,7 @@ async fn join(threads: Vec<std::thread::JoinHandle<()>>) -> bool {
         tracing::warn!(%error, "no thread to wait for the store's own");
         return false;
     }
-    let ended = tokio::time::timeout(CLOSE_MAX, ended).await.is_ok();
+    let ended = tokio::time::timeout(patience, ended).await.is_ok();
     if !ended {
         tracing::warn!(?names, "the store's threads have not ended: what is not on disk was acknowledged to nobody");
     }

@@ -407,6 +407,13 @@ impl Store {
         Ok(token.is_none_or(|token| token == given))
     }
 
+    /// Whether the tenant has such a task, or had it and a worker ended it.
+    pub async fn has_task(&self, tenant: TenantKey, task: TaskId) -> Result<bool, StoreError> {
+        let sql = "select 1 from tasks where tenant_key = $1 and id = $2 \
+                   union all select 1 from task_answers where tenant_key = $1 and task_id = $2";
+        Ok(self.database().query_opt(sql, vec![tenant.into(), task.into()]).await?.is_some())
+    }
+
     /// When the first of all leases runs out, or did; `None` without any. It reads all of them.
     pub async fn next_lease_end(&self) -> Result<Option<Timestamp>, StoreError> {
         let sql = "select lease_until from task_leases order by lease_until limit 1";

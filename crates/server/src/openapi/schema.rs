@@ -269,6 +269,17 @@ pub struct JournalEntry {
     pub data: Json,
 }
 
+/// A server-sent event of a run.
+#[derive(Serialize, ToSchema)]
+pub struct RunEvent {
+    /// The `seq` of the journal's entry; an event without one is said once and not repeated.
+    pub id: Option<String>,
+    /// The journal entry's kind, or `step_started`, `log`, `status`.
+    pub event: String,
+    /// The journal's entry, or what else there is to say, as JSON text.
+    pub data: String,
+}
+
 /// Something that people are asked to decide.
 #[derive(Serialize, ToSchema)]
 pub struct Approval {

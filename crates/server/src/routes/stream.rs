@@ -23,6 +23,7 @@ use crate::{
     app::App,
     auth::{Authorized, RunsRead},
     extract::{PathOf, Query},
+    openapi::schema,
     problem::Problem,
     reply::Reply,
     view::JournalEntry,
@@ -43,8 +44,8 @@ pub struct EventsQuery {
 /// What happens to a run, as it happens, from its beginning or after `Last-Event-ID`.
 #[utoipa::path(get, path = "/runs/{id}/events", tag = "runs",
     params(("id" = String, Path), EventsQuery, ("Last-Event-ID" = Option<i64>, Header)),
-    responses((status = 200, description = "Events named after the journal's kinds, and `step_started`, `log`, \
-        `status`, which have no id", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "Events; the schema is that of each", content_type = "text/event-stream",
+        body = schema::RunEvent)))]
 pub async fn run_events(
     caller: Authorized<RunsRead>,
     State(app): State<App>,

@@ -129,7 +129,7 @@ pub async fn get_workflow(
 /// Make a workflow or change its draft. The body is a document in YAML or JSON, as its Content-Type says.
 #[utoipa::path(put, path = "/workflows/{name}", tag = "workflows",
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
-    request_body(content((schema::Json = "application/json"), (String = "application/yaml"))),
+    request_body(content((schema::Json = "application/json"), (schema::Json = "application/yaml"))),
     responses((status = 200, body = schema::Workflow), (status = 201, body = schema::Workflow)))]
 pub async fn put_workflow(
     caller: Authorized<WorkflowsWrite>,
@@ -199,7 +199,7 @@ pub struct CheckReport {
 
 /// Check a document without keeping it.
 #[utoipa::path(post, path = "/workflows/check", tag = "workflows",
-    request_body(content((schema::Json = "application/json"), (String = "application/yaml"))),
+    request_body(content((schema::Json = "application/json"), (schema::Json = "application/yaml"))),
     responses((status = 200, body = CheckReport)))]
 pub async fn check_workflow(caller: Authorized<WorkflowsRead>, State(app): State<App>, request: Request) -> Reply {
     let _ = caller;

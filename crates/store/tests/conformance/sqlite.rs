@@ -19,6 +19,29 @@ async fn a_second_server_is_refused_and_told_who_is_there() {
     Store::open(fixture.options.clone()).await.expect("free again").close().await;
 }
 
+/// Who closes a store may lose patience; its database is nobody else's before the writer has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_closed_yet_keeps_others_out() {
+    let fixture = Fixture::sqlite().await;
+    let (store, options) = (fixture.store, fixture.options);
+    let (end, held) = std::sync::mpsc::channel::<()>();
+    let first = start(&store, run_id(), None);
+    // What is called when a commit is on disk holds up the thread that wrote it.
+    store.submit(first, Box::new(move |_| assert!(held.recv().is_err())));
+    assert!(!store.close_within(std::time::Duration::ZERO).await);
+    drop(store);
+    let refused = Store::open(options.clone()).await.err();
+    assert!(matches!(refused, Some(StoreError::InUse { .. })), "{refused:?}");
+    drop(end);
+    let free = loop {
+        match Store::open(options.clone()).await {
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            opened => break opened.expect("free again"),
+        }
+    };
+    assert!(free.close_within(std::time::Duration::MAX).await);
+}
+
 #[tokio::test]
 async fn places_that_hold_no_database_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");

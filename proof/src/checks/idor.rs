@@ -1,0 +1,169 @@
+//! `idor`: every operation of the OpenAPI document, for every thing of one tenant, asked by another tenant, by a token
+//! without permissions and by nobody. The other tenant is told what it would be told if the thing did not exist; no
+//! answer holds anything of the first tenant; and nothing of it changes.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use windlass_bench::http::{Connection, Target};
+
+use crate::{
+    Check, Counts, Plan,
+    api::{Api, NO_ID, Operation},
+    client::Client,
+    inhabited::Inhabited,
+    options::Database,
+    report::Outcome,
+    world::{Setup, World},
+};
+
+/// Stands in every text of the first tenant that can hold one, and nowhere else.
+const MARK: &str = "canary-of-the-first-tenant";
+/// The same of the other one.
+const OTHER_MARK: &str = "something-of-the-second";
+
+/// See the module's documentation.
+pub const CHECK: Check = Check {
+    name: "idor",
+    about: "every route with every id of another tenant, from the OpenAPI document: no leak",
+    databases: &[Database::Sqlite, Database::Postgres],
+    counts: |_| Counts { short: 2, long: 1_000 },
+    run: |plan| idor(plan).boxed(),
+};
+
+/// Who asks, and what becomes of it.
+struct Principal {
+    name: &'static str,
+    target: Target,
+    /// What it has to be told about things that are not its own.
+    status: u16,
+}
+
+/// An answer, as it is.
+struct Told {
+    status: u16,
+    text: String,
+}
+
+/// Ids of each noun that are tried are the count of this check.
+async fn idor(plan: Plan) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let world = Arc::new(World::prepare(&plan, Setup::default()).await?);
+    world.command_line(&["db", "init"])?;
+    world.command_line(&["tenants", "add", "other"])?;
+    let made = |name: &str, tenant: &str, scope: &str| -> Result<String> {
+        let arguments = ["tokens", "add", name, "--tenant", tenant, "--scope", scope];
+        Ok(world.command_line(&arguments)?["token"].as_str().context("no token was made")?.to_owned())
+    };
+    let (other, weak) = (made("other", "other", "*")?, made("weak", "default", "metrics.read")?);
+    world.start(0)?;
+    let address = world.address(0);
+    let target = |token: &str| Target { address, token: token.to_owned() };
+    let first = Inhabited::fill(&world.client, MARK).await?;
+    let others = Client::new(&[address], &other);
+    let second = Inhabited::fill(&others, OTHER_MARK).await?;
+    let operations = Api::new(world.client.get("/openapi.json").await?).operations()?;
+    let before = things(&world.client, &first).await?;
+    let principals = [
+        Principal { name: "another tenant", target: target(&other), status: 404 },
+        Principal { name: "a token without permissions", target: target(&weak), status: 403 },
+        Principal { name: "a token that is none", target: target("wdl_none"), status: 401 },
+    ];
+    let (mut asked, mut covered) = (0_u64, BTreeSet::new());
+    let guarded = operations.iter().filter(|it| it.is_api && it.is_guarded);
+    for operation in guarded.clone() {
+        let route = format!("{} {}", operation.method, operation.path);
+        let keys = match operation.has_key() {
+            true => first.keys.get(operation.noun()).map_or(&[][..], Vec::as_slice),
+            false => &[],
+        };
+        for key in keys.iter().take(plan.count as usize) {
+            covered.insert(route.clone());
+            for principal in &principals {
+                let told = ask(&principal.target, operation, &operation.with_key(key)).await?;
+                asked += 1;
+                // Names of workflows are a tenant's own: both have one of that name, and the other one gets its own.
+                let own = second.keys.get(operation.noun()).is_some_and(|it| it.contains(key));
+                if told.status != principal.status && !(own && principal.status == 404) {
+                    outcome.violation(format!(
+                        "{route} of {key}: {} is told {} {}",
+                        principal.name, told.status, told.text
+                    ));
+                }
+                leaks(&mut outcome, (&route, principal.name), &told.text, &first);
+            }
+        }
+        if !operation.has_key() {
+            covered.insert(route.clone());
+            for principal in &principals {
+                for path in lists(operation, &first) {
+                    let told = ask(&principal.target, operation, &path).await?;
+                    asked += 1;
+                    let refused = told.status == principal.status;
+                    if principal.status != 404 && !refused {
+                        outcome.violation(format!("{route}: {} is told {} {}", principal.name, told.status, told.text));
+                    }
+                    leaks(&mut outcome, (&route, principal.name), &told.text, &first);
+                }
+            }
+        }
+    }
+    for operation in operations.iter().filter(|it| it.is_api && it.is_guarded) {
+        let route = format!("{} {}", operation.method, operation.path);
+        if !covered.contains(&route) {
+            outcome.violation(format!("{route}: nothing is there to try it with"));
+        }
+    }
+    if things(&world.client, &first).await? != before {
+        outcome.violation("something of the first tenant has changed");
+    }
+    world.stop(0)?;
+    outcome.at_least("operations", covered.len() as u64, 50);
+    outcome.at_least("asked", asked, 300);
+    outcome.at_least("things", first.ids.len() as u64, 30);
+    world.end(&outcome);
+    Ok(outcome)
+}
+
+/// Paths of an operation that names nothing: as it is, and asked about things of the first tenant.
+fn lists(operation: &Operation, first: &Inhabited) -> Vec<String> {
+    let mut paths = vec![operation.path.clone()];
+    if operation.method == "GET" {
+        let run = first.keys.get("runs").and_then(|it| it.first()).map_or(NO_ID, String::as_str);
+        paths.extend([format!("{}?after={run}", operation.path), format!("{}?q={MARK}", operation.path)]);
+        paths.extend((operation.noun() == "runs").then(|| format!("/runs?parent={run}")));
+    }
+    paths
+}
+
+/// Whether an answer holds anything that is the first tenant's alone.
+fn leaks(outcome: &mut Outcome, (route, who): (&str, &str), text: &str, first: &Inhabited) {
+    if text.contains(MARK) {
+        outcome.violation(format!("{route}: {who} sees the first tenant's texts"));
+    }
+    for id in first.ids.iter().filter(|id| text.contains(*id)) {
+        // A problem names what was asked for; that tells nobody anything.
+        if !text.contains("urn:windlass:problem") {
+            outcome.violation(format!("{route}: {who} sees {id}"));
+        }
+    }
+}
+
+/// Everything of a tenant that anybody could change.
+async fn things(client: &Client, of: &Inhabited) -> Result<Value> {
+    let mut all = Vec::new();
+    for noun in of.keys.keys() {
+        all.push(json!(client.list(&format!("/{noun}")).await?));
+    }
+    Ok(Value::Array(all))
+}
+
+async fn ask(target: &Target, operation: &Operation, path: &str) -> Result<Told> {
+    let body = if operation.body.is_null() { String::new() } else { operation.body.to_string() };
+    let mut connection = Connection::open(target.address).await?;
+    let answer = connection.send(&target.request(&operation.method, path, &body)).await;
+    let answer = answer.with_context(|| format!("{} {path}", operation.method))?;
+    Ok(Told { status: answer.status, text: String::from_utf8_lossy(answer.body).into_owned() })
+}

@@ -1,0 +1,123 @@
+//! A tenant that has something of everything: workflows, runs that wait, approvals, tasks, and a row of each record.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use windlass_resource::{Access, Kind, Ownership, Record, Writing, records};
+
+use crate::{
+    client::{Client, Request, TRY_EVERY},
+    load::examples,
+};
+
+/// What is deployed, and how often it is started: runs that wait for people, for a signal and for workers.
+const WORKFLOWS: [(&str, u32); 3] = [("approval", 6), ("signal", 6), ("python-task", 3)];
+/// How long it may take until all of them wait.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Workflows are known by their names in paths.
+const WORKFLOWS_NOUN: &str = "workflows";
+
+/// By which names and ids a tenant's things are reached.
+#[derive(Debug, Default)]
+pub struct Inhabited {
+    /// For each noun of the API's paths what stands behind it: `runs` has ids, `workflows` names.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// The ids of all rows, also of those that paths know by another name.
+    pub ids: Vec<String>,
+}
+
+impl Inhabited {
+    /// Fills the tenant of that client. `mark` stands in every text that can hold one.
+    ///
+    /// # Errors
+    /// The server refuses something.
+    pub async fn fill(client: &Client, mark: &str) -> Result<Inhabited> {
+        let mut filled = Inhabited::default();
+        let mut workflow_ids = Vec::new();
+        for (name, runs) in WORKFLOWS {
+            let workflow =
+                client.must(&Request::put_yaml(format!("/workflows/{name}"), &examples::text(name)?)).await?;
+            client.must(&Request::post(format!("/workflows/{name}/publish"), &json!({}))).await?;
+            workflow_ids.extend(workflow["id"].as_str().map(str::to_owned));
+            filled.add(WORKFLOWS_NOUN, name);
+            for _ in 0..runs {
+                let start = json!({ "input": { "what": mark, "texts": [mark, mark] }, "labels": { "mark": mark } });
+                client.must(&Request::post(format!("/workflows/{name}/runs"), &start)).await?;
+            }
+        }
+        ensure!(workflow_ids.len() == WORKFLOWS.len(), "workflows have no ids: {workflow_ids:?}");
+        filled.ids.extend(workflow_ids.iter().cloned());
+        for (noun, query, count) in
+            [("runs", "", 15), ("approvals", "status=pending", 6), ("tasks", "status=pending", 6)]
+        {
+            for id in wait_for(client, &format!("/{noun}?{query}"), count).await? {
+                filled.add(noun, &id);
+            }
+        }
+        for record in records::ALL.iter().filter(|it| it.ownership == Ownership::Tenant) {
+            if matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) {
+                let body = body(record, &filled, &workflow_ids, mark)?;
+                client.must(&Request::post(format!("/{}", noun(record)), &body)).await?;
+            }
+            for row in client.list(&format!("/{}", noun(record))).await? {
+                let id = row["id"].as_str().context("a row without an id")?;
+                filled.add(&noun(record), id);
+            }
+        }
+        let keys = filled.keys.iter().filter(|(noun, _)| *noun != WORKFLOWS_NOUN).flat_map(|(_, keys)| keys.clone());
+        filled.ids.extend(keys.collect::<Vec<_>>());
+        Ok(filled)
+    }
+
+    fn add(&mut self, noun: &str, key: &str) {
+        self.keys.entry(noun.to_owned()).or_default().push(key.to_owned());
+    }
+}
+
+/// A record's noun in paths.
+pub fn noun(record: &Record) -> String {
+    record.name.replace('_', "-")
+}
+
+/// Its first example, with references to what is there, and the mark in a text that takes any.
+fn body(record: &Record, filled: &Inhabited, workflows: &[String], mark: &str) -> Result<Value> {
+    let example = record.examples.first().with_context(|| format!("{} has no example", record.name))?;
+    let mut body: Map<String, Value> = serde_json::from_str(example)?;
+    for column in record.columns {
+        match column.kind {
+            Kind::Reference { to, .. } if body.contains_key(column.name) => {
+                let keys = if to == "workflows" {
+                    Some(workflows)
+                } else {
+                    filled.keys.get(&to.replace('_', "-")).map(Vec::as_slice)
+                };
+                let id =
+                    keys.and_then(<[String]>::first).with_context(|| format!("{}: no row of {to}", record.name))?;
+                body.insert(column.name.to_owned(), json!(id));
+            }
+            Kind::Text { pattern: None, .. } if column.searchable && column.access != Access::ReadOnly => {
+                body.insert(column.name.to_owned(), json!(mark));
+            }
+            _ => {}
+        }
+    }
+    Ok(Value::Object(body))
+}
+
+/// The ids of a list, once it has so many.
+async fn wait_for(client: &Client, path: &str, count: usize) -> Result<Vec<String>> {
+    let looking = async {
+        loop {
+            let rows = client.list(path).await?;
+            if rows.len() >= count {
+                return Ok(rows.iter().filter_map(|row| row["id"].as_str()).map(str::to_owned).collect());
+            }
+            tokio::time::sleep(TRY_EVERY).await;
+        }
+    };
+    match tokio::time::timeout(READY_WITHIN, looking).await {
+        Ok(found) => found,
+        Err(_) => bail!("{path} has not {count} after {} s", READY_WITHIN.as_secs()),
+    }
+}
