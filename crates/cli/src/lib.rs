@@ -9,6 +9,7 @@ pub mod command;
 pub mod demo;
 pub mod exit;
 pub mod follow;
+mod idle;
 pub mod input;
 pub mod output;
 pub mod place;
