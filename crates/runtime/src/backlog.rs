@@ -21,7 +21,7 @@ use windlass_engine::{
 };
 use windlass_store::{CLAIM_RUNS_MAX, Hint, LaneId, Position, Share};
 
-use crate::{core::Core, error::RuntimeError, metrics::add, settings::Settings, turner::Deliver};
+use crate::{core::Core, error::RuntimeError, loader, metrics::add, settings::Settings, turner::Deliver};
 
 /// Tenants that one claim looks at.
 const TENANTS_MAX: usize = 1_000;
@@ -31,6 +31,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const FLOORS_KEPT: Duration = Duration::from_secs(1);
 /// Before a claimed run that could not be told is told again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// From that many claimed runs of a tenant on they are read together.
+const TOGETHER_MIN: usize = 8;
 /// Counting the queue may take this part of the time.
 const COUNT_SHARE: u32 = 20;
 
@@ -318,6 +320,13 @@ pub(crate) async fn tick(core: &Arc<Core>, turns: &mut Turns) -> Result<(), Runt
             .collect();
         let claimed = core.store.claim_runs(lane, &shares).await?;
         add(&core.metrics.runs_claimed, claimed.len() as u64);
+        for (tenant, _) in &seats {
+            let runs: Vec<RunId> = claimed.iter().filter(|it| it.tenant == *tenant).map(|it| it.position.run).collect();
+            // A few are read by themselves, all at once.
+            if runs.len() >= TOGETHER_MIN {
+                loader::load_claimed(core, *tenant, &runs).await;
+            }
+        }
         for it in &claimed {
             let floor = turns.floors.entry(it.tenant).or_insert(it.position);
             *floor = (*floor).max(it.position);

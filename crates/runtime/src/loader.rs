@@ -28,6 +28,9 @@ use crate::{
 pub(crate) const ENGINE_VERSION: i32 = 2;
 
 const PAGE_ROWS: i64 = 5_000;
+/// Claimed runs of one read, and the rows that each of them may have less than: more are read by themselves.
+const CLAIMED_CHUNK: usize = 250;
+const CLAIMED_ROWS_MAX: i64 = 8;
 const STACK_BYTES: usize = 64 << 20;
 
 /// Whether what the run was doing is to be asked for again.
@@ -99,6 +102,58 @@ pub(crate) async fn load(core: Arc<Core>, tenant: TenantKey, run: RunId, recover
     let result = read_for_turner(&core, tenant, run, recover).await.map(Box::new);
     crash_point::hit("after-load");
     core.send(run, Message::Loaded { tenant, run, recover, result });
+}
+
+/// Reads runs that were claimed to begin, many at once, for their turners. What is not that simple is left out: it is
+/// read by itself when it is told to begin.
+pub(crate) async fn load_claimed(core: &Arc<Core>, tenant: TenantKey, runs: &[RunId]) {
+    for some in runs.chunks(CLAIMED_CHUNK) {
+        crash_point::hit("before-load");
+        let read = read_claimed(core, tenant, some).await;
+        crash_point::hit("after-load");
+        match read {
+            Ok(all) => {
+                all.into_iter()
+                    .for_each(|it| core.send(it.run.id(), Message::Claimed { tenant, loaded: Box::new(it) }));
+            }
+            Err(error) => tracing::debug!(%error, "claimed runs are read one by one"),
+        }
+    }
+}
+
+async fn read_claimed(core: &Arc<Core>, tenant: TenantKey, runs: &[RunId]) -> Result<Vec<Loaded>, LoadError> {
+    let rows = core.store.runs_by_id(tenant, runs).await?;
+    let mut journals = core.store.first_rows(tenant, runs, CLAIMED_ROWS_MAX).await?;
+    let timers = core.store.with_timers(tenant, runs).await?;
+    let mut known = Vec::with_capacity(rows.len());
+    for row in rows {
+        let entries = journals.remove(&row.id).unwrap_or_default();
+        let is_young = (1..CLAIMED_ROWS_MAX).contains(&(entries.len() as i64)) && !timers.contains(&row.id);
+        if is_young
+            && !row.status.is_final()
+            && core.store.owns(row.lane)
+            && let Ok(plan) = core.plans.find(&core.store, tenant, row.definition_hash).await
+        {
+            known.push((row.lane, plan, entries));
+        }
+    }
+    let fold = move || Ok(known.into_iter().filter_map(|(lane, plan, entries)| young(lane, plan, entries)).collect());
+    on_large_stack(fold).await.map_err(LoadError::Damaged)
+}
+
+/// A run that has not begun, from all that was written of it; none if it has values that are kept apart, or cannot be
+/// rebuilt.
+fn young(lane: LaneId, plan: Arc<CompiledPlan>, rows: Vec<StoredEntry>) -> Option<Loaded> {
+    let nothing = HashMap::new();
+    let decoded = rows.into_iter().map(|row| {
+        let decoded = payload::decode(&row.payload).ok().filter(|decoded| decoded.apart.is_empty())?;
+        entry(row, decoded, &nothing).ok()
+    });
+    let entries = decoded.collect::<Option<Vec<Entry>>>()?;
+    let last_at = entries.last()?.at;
+    let run = Run::replay(&plan.plan, entries).ok().filter(|run| run.status() == RunStatus::Queued)?;
+    let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();
+    Some(Loaded { run, plan, lane, timer: None, visible, snapshot_seq: 0, last_at, recover: Recover::No })
 }
 
 async fn read_for_turner(

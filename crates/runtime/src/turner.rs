@@ -61,6 +61,8 @@ pub(crate) enum Message {
     Written(Ack),
     /// A run was read from the database, or could not be.
     Loaded { tenant: TenantKey, run: RunId, recover: Recover, result: Result<Box<Loaded>, LoadError> },
+    /// A run that is about to be told to begin was read together with others.
+    Claimed { tenant: TenantKey, loaded: Box<Loaded> },
     /// Tell me when the run has ended or answered.
     Watch { run: RunId, reply: oneshot::Sender<Arc<RunView>> },
     /// Somebody does not wait for the run any more.
@@ -84,6 +86,7 @@ impl Message {
             Message::Start(start) => Some(start.start.tenant),
             Message::Deliver(deliver) => Some(deliver.tenant),
             Message::Written(ack) => Some(ack.tenant),
+            Message::Claimed { tenant, .. } => Some(*tenant),
             Message::Acked
             | Message::Loaded { .. }
             | Message::Watch { .. }
@@ -298,6 +301,7 @@ impl Turner {
                     Err(error) => self.not_loaded(run, &error),
                 }
             }
+            Message::Claimed { loaded, .. } => self.claimed(*loaded),
             Message::Watch { run, reply } => self.watch(run, reply),
             Message::Unwatch { run } => self.unwatch(run),
             Message::Look { tenant, run, reply } => {

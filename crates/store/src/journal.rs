@@ -147,6 +147,36 @@ impl Store {
         Ok(entries)
     }
 
+    /// The journals of runs that have hardly begun, in one read; of each at most `rows_max` rows from the first on.
+    pub async fn first_rows(
+        &self,
+        tenant: TenantKey,
+        runs: &[RunId],
+        rows_max: i64,
+    ) -> Result<HashMap<RunId, Vec<StoredEntry>>, StoreError> {
+        let sql = match self.database().dialect() {
+            Dialect::Sqlite => format!(
+                "select {COLUMNS}, r.id from runs r join journal j on j.run_key = r.run_key \
+                 where r.tenant_key = $1 and r.id in (select unhex(value) from json_each($2)) and j.seq <= $3 \
+                 order by r.id, j.seq"
+            ),
+            // The limit keeps it to one look into the index for each run.
+            Dialect::Postgres => format!(
+                "select j.*, w.id from unnest($2::uuid[]) as w(id) cross join lateral (select {COLUMNS} from journal j \
+                 where j.tenant_key = $1 and j.run_id = w.id order by j.seq limit $3) j order by w.id, j.seq"
+            ),
+        };
+        let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
+        let mut journals: HashMap<RunId, Vec<StoredEntry>> = HashMap::new();
+        for row in self.database().query(sql, vec![tenant.into(), runs, rows_max.into()]).await? {
+            journals.entry(row.id(9)?).or_default().push(entry(&row)?);
+        }
+        for (run, entries) in &journals {
+            check_chain(*run, (0, chain::seed(*run)), entries)?;
+        }
+        Ok(journals)
+    }
+
     /// The first and the last row of a run, which of a run that has ended say what it was given and what it gave.
     pub async fn journal_first_and_last(
         &self,

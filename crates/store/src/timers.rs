@@ -2,6 +2,8 @@
 //!
 //! The rows change in the commits of their runs ([`crate::TimerChange`]); here they are only read.
 
+use std::collections::HashSet;
+
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{RunId, TenantKey};
 
@@ -56,6 +58,14 @@ impl Store {
         let params =
             vec![lanes, Value::Instant(before), Value::Instant(due_at), run.into(), limit.clamp(1, 10_000).into()];
         self.database().query(dialect.pick(DUE_SQLITE, DUE_POSTGRES), params).await?.iter().map(timer).collect()
+    }
+
+    /// Which of these runs wait for a time.
+    pub async fn with_timers(&self, tenant: TenantKey, runs: &[RunId]) -> Result<HashSet<RunId>, StoreError> {
+        let chosen = self.database().dialect().in_uuids(2);
+        let sql = format!("select run_id from timers where tenant_key = $1 and run_id {chosen}");
+        let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
+        self.database().query(sql, vec![tenant.into(), runs]).await?.iter().map(|row| row.id(0)).collect()
     }
 
     /// The due time of one run, if it waits for one.

@@ -108,6 +108,15 @@ impl Turner {
         self.settle(run);
     }
 
+    /// A claimed run comes in, unless it did so by another way. Should something have happened to it since it was read,
+    /// its next commit meets the journal's key, and it is read again.
+    pub(super) fn claimed(&mut self, loaded: Loaded) {
+        let run = loaded.run.id();
+        if !self.runs.contains_key(&run) && !self.loading.contains_key(&run) && self.core.damage(run).is_none() {
+            self.take_in(loaded);
+        }
+    }
+
     pub(super) fn take_in(&mut self, loaded: Loaded) {
         let Loaded { run, plan, lane, timer, visible, snapshot_seq, last_at, recover } = loaded;
         let id = run.id();

@@ -247,6 +247,33 @@ pub async fn a_queue_survives(harness: Harness) {
     assert_eq!(found.len(), wanted.len());
 }
 
+pub async fn many_are_let_in_at_once(harness: Harness) {
+    let (harness, holder) = one_seat(harness).await;
+    harness.publish(TOLD).await;
+    let mut runs = Vec::new();
+    for _ in 0..10 {
+        runs.push(harness.start("gated", "{}").await);
+    }
+    // Of these more was written, or a value lies apart.
+    let told = harness.start("told", "{}").await;
+    harness.signal(told, "go").await;
+    let often = harness.start("gated", "{}").await;
+    for _ in 0..5 {
+        harness.runtime.pause(by(often)).await.unwrap();
+        harness.runtime.resume(by(often)).await.unwrap();
+    }
+    let large = format!(r#"{{"large": "{}"}}"#, "x".repeat(100_000));
+    let large = harness.start("gated", &large).await;
+    runs.extend([told, often, large]);
+    let harness = harness.with(|settings| settings.runs_active_max = 100).await;
+    for run in &runs {
+        assert_eq!(harness.end(*run).await.status, RunStatus::Completed);
+    }
+    assert_eq!(harness.runtime.metrics().runs_claimed, 13);
+    harness.ledger.gate.notify_one();
+    assert_eq!(harness.end(holder).await.status, RunStatus::Completed);
+}
+
 pub async fn what_was_claimed_and_not_admitted_is_found(harness: Harness) {
     let (mut harness, holder) = one_seat(harness).await;
     let waits = harness.start("gated", "{}").await;
