@@ -551,7 +551,7 @@ impl Core {
         }
     }
 
-    /// Looks for tasks for the claims of a tenant that want to, unless somebody does.
+    /// Looks for tasks for the claims of a tenant that want to, unless enough do.
     fn look_for(self: &Arc<Core>, tenant: TenantKey) {
         if !self.tasks.hall.serve(tenant) {
             return;
@@ -587,6 +587,10 @@ impl Core {
             };
             rows.into_iter().map(view).collect::<Result<Vec<ClaimedTask>, StoreError>>()
         });
+        if found.is_err() {
+            // Other looks passed over what this one had in hand.
+            self.look_for_all();
+        }
         let mut rows = found.map(Vec::into_iter);
         for (place, _, count) in look.claims {
             let found = match &mut rows {

@@ -53,6 +53,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0006_records.sql"),
         postgres: include_str!("../migrations/postgres/0006_records.sql"),
     },
+    Migration {
+        version: 7,
+        name: "ready tasks",
+        sqlite: include_str!("../migrations/sqlite/0007_ready_tasks.sql"),
+        postgres: include_str!("../migrations/postgres/0007_ready_tasks.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

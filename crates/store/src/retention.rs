@@ -64,6 +64,8 @@ const FINISHED: &str = "tenant_key = $1 and workflow = $2 \
 /// Everything of a run but its row and its journal.
 const BELONGINGS: &[&str] = &[
     "delete from task_leases where tenant_key = $1 and task_id in (select id from tasks where tenant_key = $1 and run_id = $2)",
+    "delete from task_ready where (tenant_key, queue, rank, task_id) in \
+     (select tenant_key, queue, -prio, id from tasks where tenant_key = $1 and run_id = $2)",
     "delete from tasks where tenant_key = $1 and run_id = $2",
     "delete from task_answers where tenant_key = $1 and run_id = $2",
     "delete from approvals where tenant_key = $1 and run_id = $2",

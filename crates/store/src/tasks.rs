@@ -187,30 +187,34 @@ pub struct LostTask {
     pub attempt: i32,
 }
 
-const READY: &str = "select prio, id from tasks where tenant_key = $1 and queue = $2 and status = 'pending' \
-                     and available_at <= $3 order by prio desc, id limit $4";
-const CLAIMED: &str = "id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id";
+const READY: &str = "select rank, task_id from task_ready where tenant_key = $1 and queue = $2 \
+                     order by rank, task_id limit $3";
+const TAKE: &str = "delete from task_ready where tenant_key = $1 and queue = $2 and rank = $3 and task_id = $4";
+const CLAIMED: &str = "select id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id from tasks \
+                       where tenant_key = $1 and id = $2";
 const PUT_LEASE: &str = "insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
                          values ($1, $2, $3, $4, $5, $6, $7)";
 
 /// PostgreSQL claims for all who wait with one statement: rows that another claim is taking are passed over.
 const CLAIM_POSTGRES: &str = "\
 with ready as ( \
-  select t.id, t.prio from unnest($2::text[]) as q(queue) cross join lateral ( \
-    select id, prio from tasks where tenant_key = $1 and queue = q.queue and status = 'pending' \
-    and available_at <= $3 order by prio desc, id limit $4 for update skip locked) t \
-  order by t.prio desc, t.id limit $4), \
-placed as (select id, row_number() over (order by prio desc, id) as place from ready), \
-taken as ( \
-  update tasks set status = 'claimed' from placed where tasks.tenant_key = $1 and tasks.id = placed.id \
-  returning tasks.id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id, place), \
+  select t.queue, t.rank, t.task_id from unnest($2::text[]) as q(queue) cross join lateral ( \
+    select queue, rank, task_id from task_ready where tenant_key = $1 and queue = q.queue \
+    order by rank, task_id limit $4 for update skip locked) t \
+  order by t.rank, t.task_id limit $4), \
+gone as ( \
+  delete from task_ready d using ready r where d.tenant_key = $1 and d.queue = r.queue and d.rank = r.rank \
+  and d.task_id = r.task_id returning d.rank, d.task_id), \
+placed as (select task_id, row_number() over (order by rank, task_id) as place from gone), \
+taken as materialized ( \
+  select t.id, t.run_id, t.path, t.attempt, t.queue, t.name, t.payload, t.lease_ms, t.lane_id, \
+  gen_random_uuid() as token, p.place, w.worker from placed p \
+  join unnest($5::text[]) with ordinality as w(worker, place) on w.place = p.place \
+  join tasks t on t.tenant_key = $1 and t.id = p.task_id), \
 leased as ( \
   insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
-  select $1, id, run_id, gen_random_uuid(), w.worker, lease_ms, $3 + lease_ms * interval '1 millisecond' \
-  from taken join unnest($5::text[]) with ordinality as w(worker, place) on w.place = taken.place \
-  returning task_id, claim_token) \
-select id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id, claim_token, place \
-from taken join leased on leased.task_id = taken.id order by place";
+  select $1, id, run_id, token, worker, lease_ms, $3::timestamptz + lease_ms * interval '1 millisecond' from taken) \
+select id, run_id, path, attempt, queue, name, payload, lease_ms, lane_id, token, place from taken order by place";
 
 fn claimed(row: &Row, now: Timestamp, token: Uuid, place: usize) -> Result<ClaimedTask, StoreError> {
     let lease = Duration::from_millis(row.int(7)?.max(0).unsigned_abs());
@@ -238,16 +242,16 @@ async fn claim_sqlite(
 ) -> Result<Vec<ClaimedTask>, StoreError> {
     let mut ready = Vec::new();
     for queue in &claim.queues {
-        let params = vec![tenant.into(), queue.into(), now.into(), (claim.workers.len() as i64).into()];
+        let params = vec![tenant.into(), queue.into(), (claim.workers.len() as i64).into()];
         for row in tx.query(READY, params).await? {
-            ready.push((-row.int(0)?, row.uuid(1)?));
+            ready.push((row.int(0)?, row.uuid(1)?, queue));
         }
     }
     ready.sort_unstable();
     let mut tasks = Vec::new();
-    let take = format!("update tasks set status = 'claimed' where tenant_key = $1 and id = $2 returning {CLAIMED}");
-    for ((_, id), worker) in ready.into_iter().zip(&claim.workers) {
-        let rows = tx.query(take.clone(), vec![tenant.into(), id.into()]).await?;
+    for ((rank, id, queue), worker) in ready.into_iter().zip(&claim.workers) {
+        tx.execute(TAKE, vec![tenant.into(), queue.into(), rank.into(), id.into()]).await?;
+        let rows = tx.query(CLAIMED, vec![tenant.into(), id.into()]).await?;
         let Some(row) = rows.first() else { continue };
         let task = claimed(row, now, Uuid::now_v7(), tasks.len())?;
         let params = vec![
@@ -269,16 +273,27 @@ const LEASE: &str = "select l.claim_token, l.worker, l.lease_until, t.lane_id, t
                      from task_leases l join tasks t on t.tenant_key = l.tenant_key and t.id = l.task_id \
                      where l.tenant_key = $1 and l.task_id = $2";
 const END_LEASE: &str = "delete from task_leases where tenant_key = $1 and task_id = $2 and claim_token = $3";
-/// Changes a claimed task for whoever holds it; the lease goes with the statement behind it.
+/// Ends a task for whoever holds it; the lease goes with the statement behind it.
 const FINISH: &str = "update tasks set status = $4, output = $5, finished_at = $6 \
-                      where tenant_key = $1 and id = $2 and status = 'claimed' and exists (select 1 from task_leases l \
+                      where tenant_key = $1 and id = $2 and status = 'pending' and exists (select 1 from task_leases l \
                       where l.tenant_key = $1 and l.task_id = $2 and l.claim_token = $3) returning lane_id";
 const REMEMBER: &str = "insert into task_answers (tenant_key, task_id, run_id, token, hash) \
                         select tenant_key, task_id, run_id, claim_token, $4 from task_leases \
                         where tenant_key = $1 and task_id = $2 and claim_token = $3 on conflict do nothing";
-const RELEASE: &str = "update tasks set status = 'pending' \
-                       where tenant_key = $1 and id = $2 and status = 'claimed' and exists (select 1 from task_leases l \
+/// Lets a task be claimed again whose lease was the one of this token; the lease goes with the statement behind it.
+const RELEASE: &str = "insert into task_ready (tenant_key, queue, rank, task_id) \
+                       select t.tenant_key, t.queue, -t.prio, t.id from tasks t \
+                       where t.tenant_key = $1 and t.id = $2 and t.status = 'pending' and exists (select 1 from task_leases l \
                        where l.tenant_key = $1 and l.task_id = $2 and l.claim_token = $3)";
+/// The same for a lease that is gone already.
+const MAKE_READY: &str = "insert into task_ready (tenant_key, queue, rank, task_id) \
+                          select tenant_key, queue, -prio, id from tasks where tenant_key = $1 and id = $2";
+const UNREADY: &str = "delete from task_ready where (tenant_key, queue, rank, task_id) in \
+                       (select tenant_key, queue, -prio, id from tasks where tenant_key = $1 and id = $2)";
+/// Ends a task that nobody holds, behind [`UNREADY`]: if it was claimed meanwhile, its lease is there.
+const WITHDRAW: &str = "update tasks set status = 'failed', finished_at = $3, output = $4 \
+                        where tenant_key = $1 and id = $2 and status = 'pending' and not exists (select 1 from task_leases l \
+                        where l.tenant_key = $1 and l.task_id = $2)";
 const FINISHED: &str = "tenant_key, id, lane_id, run_id, path, attempt, output, lost";
 
 fn finished(row: &Row) -> Result<FinishedTask, StoreError> {
@@ -296,9 +311,12 @@ fn finished(row: &Row) -> Result<FinishedTask, StoreError> {
 
 const EXPIRED: &str = "select tenant_key, task_id, claim_token from task_leases where lease_until < $1 limit $2";
 const LOSE: &str = "update tasks set lost = lost + 1, \
-                    status = case when lost + 1 >= lost_max then 'failed' else 'pending' end, \
+                    status = case when lost + 1 >= lost_max then 'failed' else status end, \
                     finished_at = case when lost + 1 >= lost_max then $3 else finished_at end \
-                    where tenant_key = $1 and id = $2 and status = 'claimed' returning lane_id, status, run_id, path, attempt";
+                    where tenant_key = $1 and id = $2 and status = 'pending' returning lane_id, status, run_id, path, attempt";
+
+/// What a task's status is: that somebody holds it is in no row but the lease's.
+const STATUS: &str = "case when t.status = 'pending' and l.task_id is not null then 'claimed' else t.status end";
 
 impl Store {
     /// Claims what is ready in these queues, highest priority first, then oldest, for all who wait in one transaction.
@@ -385,9 +403,12 @@ impl Store {
 
     /// Puts claimed tasks back into their queue, as if nobody had claimed them.
     pub async fn release_tasks(&self, holdings: Vec<(TenantKey, Holding)>) -> Result<(), StoreError> {
+        // Whoever ends the task at this moment has its row: then there is nothing to be made ready.
+        let locked = self.database().dialect().pick("", "for update of t");
+        let release: Arc<str> = format!("{RELEASE} {locked} on conflict do nothing").into();
         let statements = holdings.into_iter().flat_map(|(tenant, holding)| {
             let claim = vec![tenant.into(), holding.task.into(), Value::from(holding.token)];
-            [Statement::new(RELEASE, claim.clone()), Statement::new(END_LEASE, claim)]
+            [Statement::new(release.to_string(), claim.clone()), Statement::new(END_LEASE, claim)]
         });
         self.database().write(statements.collect()).await.map(|_| ())
     }
@@ -443,6 +464,9 @@ impl Store {
                         let rows = tx.query(LOSE, vec![tenant.into(), task.into(), now.into()]).await?;
                         if let Some(row) = rows.first() {
                             let status = word(row, 1, TaskStatus::parse)?;
+                            if status == TaskStatus::Pending {
+                                tx.execute(MAKE_READY, vec![tenant.into(), task.into()]).await?;
+                            }
                             lost.push(LostTask {
                                 tenant,
                                 task,
@@ -477,10 +501,10 @@ impl Store {
 
     /// Takes a task back that nobody has claimed, and says so in a worker's place; whether there was one.
     pub async fn withdraw_task(&self, tenant: TenantKey, id: TaskId, output: Vec<u8>) -> Result<bool, StoreError> {
-        let sql = "update tasks set status = 'failed', finished_at = $3, output = $4 \
-                   where tenant_key = $1 and id = $2 and status = 'pending'";
-        let params = vec![tenant.into(), id.into(), self.now().into(), output.into()];
-        Ok(self.database().execute(sql, params).await?.count > 0)
+        let task = vec![tenant.into(), Value::from(id)];
+        let end = [&task[..], &[self.now().into(), output.into()]].concat();
+        let written = self.database().write(vec![Statement::new(UNREADY, task), Statement::new(WITHDRAW, end)]).await?;
+        Ok(written.last().is_some_and(|it| it.count > 0))
     }
 
     /// One task and whether it is over.
@@ -498,7 +522,7 @@ impl Store {
     ) -> Result<Vec<TaskRow>, StoreError> {
         let after = after.map_or(Uuid::max(), |id| id.uuid());
         let params = vec![status.as_str().into(), after.into(), limit.clamp(1, 1_000).into()];
-        self.select_tasks(tenant, "and t.status = $2 and t.id < $3 order by t.id desc limit $4", params).await
+        self.select_tasks(tenant, &format!("and {STATUS} = $2 and t.id < $3 order by t.id desc limit $4"), params).await
     }
 
     async fn select_tasks(
@@ -508,7 +532,7 @@ impl Store {
         params: Vec<Value>,
     ) -> Result<Vec<TaskRow>, StoreError> {
         let sql = format!(
-            "select t.id, t.run_id, t.path, t.queue, t.name, t.prio, t.status, t.lost, l.worker, l.lease_until, \
+            "select t.id, t.run_id, t.path, t.queue, t.name, t.prio, {STATUS}, t.lost, l.worker, l.lease_until, \
              t.created_at, t.finished_at from tasks t \
              left join task_leases l on l.tenant_key = t.tenant_key and l.task_id = t.id where t.tenant_key = $1 {rest}"
         );

@@ -17,6 +17,9 @@ use windlass_store::StoreError;
 
 use crate::views::ClaimedTask;
 
+/// How many looks of a tenant are under way at once: while one waits for the disk, the next one finds its tasks.
+const LOOKS_MAX: usize = 2;
+
 /// What a claim is answered with.
 pub(crate) type Answer = Result<Vec<ClaimedTask>, StoreError>;
 
@@ -44,6 +47,8 @@ struct Waiting {
     wanted: Wanted,
     /// It wants to look in the database, or does.
     looking: bool,
+    /// It does.
+    under_way: bool,
     /// Something was stored since its look began.
     again: bool,
     /// It is to be answered as soon as nothing is on its way to it, with whatever it has.
@@ -60,8 +65,8 @@ struct State {
     last: Place,
     /// Who waits at a queue, the longest first.
     queues: HashMap<(TenantKey, Arc<str>), VecDeque<Place>>,
-    /// Tenants whose claims somebody looks for.
-    served: HashSet<TenantKey>,
+    /// Tenants whose claims are looked for, and by how many.
+    served: HashMap<TenantKey, usize>,
 }
 
 /// See the module's documentation.
@@ -113,8 +118,8 @@ impl Hall {
         for queue in wanted.queues.iter() {
             state.queues.entry((wanted.tenant, Arc::clone(queue))).or_default().push_back(place);
         }
-        let (looking, again, ending) = (true, false, false);
-        let waiting = Waiting { wanted, looking, again, ending, reserved: 0, got: Vec::new(), reply };
+        let (looking, under_way, again, ending) = (true, false, false, false);
+        let waiting = Waiting { wanted, looking, under_way, again, ending, reserved: 0, got: Vec::new(), reply };
         state.waiting.insert(place, waiting);
         (place, answer)
     }
@@ -173,23 +178,31 @@ impl Hall {
         state.waiting.values_mut().filter_map(|it| it.look_again().then_some(it.wanted.tenant)).collect()
     }
 
-    /// Whether the caller has to look for this tenant's claims: nobody else does.
+    /// Whether the caller has to look for this tenant's claims: as many do as may.
     pub(crate) fn serve(&self, tenant: TenantKey) -> bool {
-        self.state().served.insert(tenant)
+        let mut state = self.state();
+        let looks = state.served.entry(tenant).or_default();
+        let more = *looks < LOOKS_MAX;
+        *looks += usize::from(more);
+        more
     }
 
-    /// The next claims to look for, at most `max` tasks of them; `None` when nobody looks, and nobody is served then.
+    /// The next claims to look for, at most `max` tasks of them; `None` when nobody wants to look: one less looks then.
     pub(crate) fn next_look(&self, tenant: TenantKey, max: usize) -> Option<Look> {
         let mut state = self.state();
         let mut places: Vec<Place> = state
             .waiting
             .iter()
-            .filter(|(_, it)| it.looking && it.wanted.tenant == tenant)
+            .filter(|(_, it)| it.looking && !it.under_way && it.wanted.tenant == tenant)
             .map(|(at, _)| *at)
             .collect();
         places.sort_unstable();
         let Some(first) = places.first().and_then(|place| state.waiting.get(place)) else {
-            state.served.remove(&tenant);
+            if let Some(looks) = state.served.get_mut(&tenant).filter(|looks| **looks > 1) {
+                *looks -= 1;
+            } else {
+                state.served.remove(&tenant);
+            }
             return None;
         };
         let queues = Arc::clone(&first.wanted.queues);
@@ -202,7 +215,7 @@ impl Hall {
                 break;
             }
             left -= count;
-            waiting.again = false;
+            (waiting.under_way, waiting.again) = (true, false);
             claims.push((place, Arc::clone(&waiting.wanted.worker), count));
         }
         Some(Look { queues, claims })
@@ -212,6 +225,7 @@ impl Hall {
     pub(crate) fn looked(&self, place: Place, found: Answer) -> Vec<ClaimedTask> {
         let mut state = self.state();
         let Some(waiting) = state.waiting.get_mut(&place) else { return found.unwrap_or_default() };
+        waiting.under_way = false;
         match found {
             Ok(tasks) => {
                 waiting.looking = tasks.is_empty() && waiting.again && !waiting.ending;

@@ -28,8 +28,8 @@ update approvals set status = 'approved' where run_id = {asking};
 update approvals set status = 'pending', run_id = {plain} where run_id = {asking};
 -- approval_of_open_run plain
 
-update tasks set status = 'claimed' where run_id = {offering};
--- claimed_task_has_lease offering
+delete from task_ready where task_id in (select id from tasks where run_id = {offering});
+-- open_task_has_one_place offering
 
 update tasks set path = 'other' where run_id = {offering};
 -- tasks_are_fold offering
@@ -41,7 +41,7 @@ update tasks set run_id = {plain} where run_id = {offering};
 -- task_of_open_run plain
 
 insert into task_leases select tenant_key, {nobody}, {nobody}, {nobody}, 'w', 1, c.at from runs, (select at from journal limit 1) c where id = {plain};
--- lease_of_claimed_task
+-- lease_of_open_task
 
 update event_waits set path = 'other' where run_id = {listening};
 -- event_waits_are_fold listening

@@ -104,7 +104,7 @@ pub static RULES: &[Rule] = &[
     always(
         "task_of_open_run",
         "a task that is open belongs to a run that is open",
-        "select x.run_id, x.path from tasks x {run} where x.status in ('pending', 'claimed') and (r.id is null or r.status in {final})",
+        "select x.run_id, x.path from tasks x {run} where x.status = 'pending' and (r.id is null or r.status in {final})",
     ),
     at_rest(
         "task_result_taken",
@@ -112,16 +112,17 @@ pub static RULES: &[Rule] = &[
         "select x.run_id, x.path from tasks x where x.finished_at is not null",
     ),
     always(
-        "lease_of_claimed_task",
-        "a lease belongs to a claimed task",
+        "lease_of_open_task",
+        "a lease belongs to an open task",
         "select t.run_id, coalesce(t.status, 'no such task') from task_leases x \
-         left join tasks t on t.tenant_key = x.tenant_key and t.id = x.task_id where t.id is null or t.status <> 'claimed'",
+         left join tasks t on t.tenant_key = x.tenant_key and t.id = x.task_id where t.id is null or t.status <> 'pending'",
     ),
     always(
-        "claimed_task_has_lease",
-        "a claimed task has a lease",
+        "open_task_has_one_place",
+        "an open task is either there to be claimed or has a lease",
         "select t.run_id, t.path from tasks t left join task_leases x on x.tenant_key = t.tenant_key and x.task_id = t.id \
-         where t.status = 'claimed' and x.task_id is null",
+         left join task_ready q on q.tenant_key = t.tenant_key and q.queue = t.queue and q.rank = -t.prio and q.task_id = t.id \
+         where t.status = 'pending' and (x.task_id is null) = (q.task_id is null)",
     ),
     always(
         "approval_of_open_run",

@@ -14,7 +14,7 @@ use crate::{
     committer::{
         chain::{Chain, Chains},
         commit::{CommitError, LaneId, RunChange},
-        forms::{self, Keyed, Op},
+        forms::{self, Keyed, Op, Rows},
         ops::{self, FoldKey, Lowered},
         queue::Job,
     },
@@ -42,6 +42,33 @@ pub(crate) fn journal_sql(keyed: Keyed) -> &'static str {
     }
 }
 
+/// The journal's statement for a few rows, whose values are given one by one.
+pub(crate) fn journal_sql_of(rows: usize) -> String {
+    let columns = JOURNAL.map(|(name, _)| name).join(", ");
+    let row = |row: usize| {
+        let holes = JOURNAL.iter().enumerate();
+        let holes = holes.map(|(at, (_, kind))| format!("${}::{kind}", row * JOURNAL.len() + at + 1));
+        format!("({})", holes.collect::<Vec<_>>().join(", "))
+    };
+    let rows = (0..rows).map(row).collect::<Vec<_>>().join(", ");
+    format!("insert into journal ({columns}) select u.* from (values {rows}) as u({columns})")
+}
+
+/// The journal's columns and their types.
+pub(crate) const JOURNAL: [(&str, &str); 11] = [
+    ("tenant_key", "integer"),
+    ("run_id", "uuid"),
+    ("seq", "bigint"),
+    ("kind", "text"),
+    ("opens", "boolean"),
+    ("path", "text"),
+    ("step", "text"),
+    ("attempt", "integer"),
+    ("at", "timestamptz"),
+    ("payload", "bytea"),
+    ("checksum", "bigint"),
+];
+
 /// The journal's columns, borrowed from the jobs.
 #[derive(Default)]
 pub(crate) struct Entries<'a> {
@@ -63,6 +90,28 @@ impl Entries<'_> {
         self.seq.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.seq.len()
+    }
+
+    /// The values of one row.
+    pub(crate) fn row(&self, at: usize) -> [&(dyn ToSql + Sync); 11] {
+        [
+            &self.tenant[at],
+            &self.run[at],
+            &self.seq[at],
+            &self.kind[at],
+            &self.opens[at],
+            &self.path[at],
+            &self.step[at],
+            &self.attempt[at],
+            &self.at[at],
+            &self.payload[at],
+            &self.checksum[at],
+        ]
+    }
+
+    /// All rows, as one array per column.
     pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.tenant,
@@ -110,6 +159,22 @@ pub(crate) struct Batch<'a> {
     pub together: bool,
     /// By the place of the job: why it is not part of the batch.
     pub refused: HashMap<usize, CommitError>,
+}
+
+/// Operations and rows of the journal that are given one by one.
+const OPS_ONE_BY_ONE_MAX: usize = 6;
+const ENTRIES_ONE_BY_ONE_MAX: usize = 3;
+
+impl Batch<'_> {
+    /// How its rows are given to one statement.
+    pub(crate) fn rows(&self) -> Rows {
+        let single = |(_, columns): &(Op, Vec<Vec<Value>>)| columns.first().is_some_and(|column| column.len() == 1);
+        let one_by_one = self.lanes.len() == 1
+            && self.columns.len() <= OPS_ONE_BY_ONE_MAX
+            && self.entries.len() <= ENTRIES_ONE_BY_ONE_MAX
+            && self.columns.iter().all(single);
+        if one_by_one { Rows::One } else { Rows::Many }
+    }
 }
 
 /// Lays the jobs out; `chains` holds the end of every run's journal that is on disk, and is moved on.

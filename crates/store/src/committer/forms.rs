@@ -21,7 +21,10 @@ pub(crate) enum Op {
     PutBlob,
     PutBlobRef,
     OpenTask,
+    PutTaskReady,
     PutTaskLease,
+    // Before the task, which says where it stands.
+    DeleteTaskReady,
     DeleteTask,
     DeleteTaskLease,
     PutTaskAnswer,
@@ -47,6 +50,13 @@ enum Shape {
     },
     Delete {
         keys: &'static [(&'static str, &'static str)],
+    },
+    /// The rows of another table that the rows with these keys name.
+    DeleteNamed {
+        keys: &'static [(&'static str, &'static str)],
+        from: &'static str,
+        columns: &'static str,
+        named: &'static str,
     },
     Update {
         keys: &'static [(&'static str, &'static str)],
@@ -155,6 +165,11 @@ pub(crate) static FORMS: &[Form] = &[
         },
     },
     Form {
+        op: Op::PutTaskReady,
+        table: "task_ready",
+        shape: Shape::Insert { columns: &[KEY, ("queue", "text"), ("rank", "integer"), ("task_id", "uuid")], tail: "" },
+    },
+    Form {
         op: Op::PutTaskLease,
         table: "task_leases",
         shape: Shape::Insert {
@@ -168,6 +183,16 @@ pub(crate) static FORMS: &[Form] = &[
                 ("lease_until", "timestamptz"),
             ],
             tail: "",
+        },
+    },
+    Form {
+        op: Op::DeleteTaskReady,
+        table: "task_ready",
+        shape: Shape::DeleteNamed {
+            keys: &[KEY, ID],
+            from: "tasks",
+            columns: "tenant_key, queue, rank, task_id",
+            named: "f.tenant_key, f.queue, -f.prio, f.id",
         },
     },
     Form { op: Op::DeleteTask, table: "tasks", shape: Shape::Delete { keys: &[KEY, ID] } },
@@ -307,6 +332,11 @@ impl Form {
                 let keys = keys.iter().zip(holes(1, keys.len())).map(|((name, _), hole)| format!("{name} = {hole}"));
                 format!("delete from {} where {}", self.table, keys.collect::<Vec<_>>().join(" and "))
             }
+            Shape::DeleteNamed { keys, from, columns, named } => {
+                let keys = keys.iter().zip(holes(1, keys.len())).map(|((name, _), hole)| format!("f.{name} = {hole}"));
+                let keys = keys.collect::<Vec<_>>().join(" and ");
+                format!("delete from {} where ({columns}) in (select {named} from {from} f where {keys})", self.table)
+            }
             Shape::Update { keys, sets } => {
                 let assign = sets.iter().zip(holes(keys.len() + 1, sets.len()));
                 let assign = assign.map(|((name, _, how), hole)| format!("{name} = {}", given(name, how, &hole)));
@@ -349,6 +379,17 @@ impl Form {
                     found.join(" and ")
                 )
             }
+            Shape::DeleteNamed { keys, from, columns, named } => {
+                let found = keys.iter().map(|(name, _)| format!("f.{name} = u.{name}")).collect::<Vec<_>>();
+                format!(
+                    "delete from {} t using unnest({}) as u({}) join {from} f on {} where {}",
+                    self.table,
+                    arrays(keys.iter().map(|(_, kind)| *kind)),
+                    names(keys),
+                    found.join(" and "),
+                    pairs(columns, named)
+                )
+            }
             Shape::Update { keys, sets } => {
                 let kinds = keys.iter().map(|(_, kind)| *kind).chain(sets.iter().map(|(_, kind, _)| *kind));
                 let columns = keys.iter().map(|(name, _)| *name).chain(sets.iter().map(|(name, _, _)| *name));
@@ -366,7 +407,37 @@ impl Form {
                 if self.op != Op::UpdateRun {
                     return update;
                 }
-                format!("with changed as ({update} returning 1) {}", expect(1))
+                format!("with changed as ({update} returning 1) {}", expect("cardinality($1::integer[])"))
+            }
+        }
+    }
+
+    /// PostgreSQL's text for a batch with a single row: one value per column. On an idle server most batches are of one
+    /// run, and reading a table out of arrays takes longer than the rest of the statement.
+    fn postgres_one(&self) -> String {
+        let hole = |at: usize, kind: &str| format!("${}::{kind}", at + 1);
+        let bound = |table: &str, keys: &[(&str, &str)]| {
+            let bound =
+                keys.iter().enumerate().map(|(at, (name, kind))| format!("{table}.{name} = {}", hole(at, kind)));
+            bound.collect::<Vec<_>>().join(" and ")
+        };
+        let table = self.table;
+        match &self.shape {
+            Shape::Insert { columns, tail } => {
+                let given = columns.iter().enumerate().map(|(at, (_, kind))| hole(at, kind)).collect::<Vec<_>>();
+                format!("insert into {table} ({}) values ({}) {tail}", names(columns), given.join(", "))
+            }
+            Shape::Delete { keys } => format!("delete from {table} t where {}", bound("t", keys)),
+            Shape::DeleteNamed { keys, from, columns, named } => {
+                let (pairs, keys) = (pairs(columns, named), bound("f", keys));
+                format!("delete from {table} t using {from} f where {keys} and {pairs}")
+            }
+            Shape::Update { keys, sets } => {
+                let assign = sets.iter().enumerate().map(|(at, (name, kind, how))| {
+                    format!("{name} = {}", given(name, how, &hole(keys.len() + at, kind)))
+                });
+                let assign = assign.collect::<Vec<_>>().join(", ");
+                format!("update {table} t set {assign} where {}", bound("t", keys))
             }
         }
     }
@@ -375,23 +446,23 @@ impl Form {
     fn params(&self) -> usize {
         match &self.shape {
             Shape::Insert { columns, .. } => columns.len(),
-            Shape::Delete { keys } => keys.len(),
+            Shape::Delete { keys } | Shape::DeleteNamed { keys, .. } => keys.len(),
             Shape::Update { keys, sets } => keys.len() + sets.len(),
         }
     }
 }
 
-/// Refuses unless every run that was to change did; `$first` is the first column of the change.
-fn expect(first: usize) -> String {
-    format!("select windlass_expect((select count(*) from changed), cardinality(${first}::integer[]), 'runs')")
+/// Refuses unless every run that was to change did.
+fn expect(wanted: &str) -> String {
+    format!("select windlass_expect((select count(*) from changed), {wanted}, 'runs')")
 }
 
 /// Statements whose rows are never one another's within a batch, so that their order means nothing; tasks that are
 /// offered and closed in one batch are looked for by whoever asks.
 pub(crate) fn any_order(op: Op) -> bool {
     use Op::{
-        DeleteActiveStep, DeleteTask, DeleteTaskLease, DeleteTimer, InsertRun, InsertTimer, OpenTask, PutActiveStep,
-        PutRunLabel, PutTaskAnswer, PutTaskLease, UpdateRun,
+        DeleteActiveStep, DeleteTask, DeleteTaskLease, DeleteTaskReady, DeleteTimer, InsertRun, InsertTimer, OpenTask,
+        PutActiveStep, PutRunLabel, PutTaskAnswer, PutTaskLease, PutTaskReady, UpdateRun,
     };
     matches!(
         op,
@@ -401,7 +472,9 @@ pub(crate) fn any_order(op: Op) -> bool {
             | DeleteTimer
             | InsertTimer
             | OpenTask
+            | PutTaskReady
             | PutTaskLease
+            | DeleteTaskReady
             | PutTaskAnswer
             | DeleteTask
             | DeleteTaskLease
@@ -410,17 +483,33 @@ pub(crate) fn any_order(op: Op) -> bool {
     )
 }
 
+/// How the rows of a batch are given to its statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Rows {
+    /// As arrays, one per column.
+    Many,
+    /// Each operation has one row, and its values are given one by one.
+    One,
+}
+
 /// A whole batch as one statement: the fence (its text has three parameters), these operations, and the journal's
 /// rows. One statement is one message each way, one snapshot, and a transaction by itself.
-pub(crate) fn together(fence: &str, ops: impl Iterator<Item = Op>, journal: Option<&str>) -> String {
+pub(crate) fn together(fence: &str, ops: impl Iterator<Item = Op>, journal: Option<&str>, rows: Rows) -> String {
     let mut text = format!("with fence as materialized ({fence})");
     let (mut from, mut given) = ("fence".to_owned(), 3);
     for op in ops {
         let form = &FORMS[op as usize];
-        let own = shift(&form.postgres(Keyed::All), given);
+        let (own, wanted) = match rows {
+            Rows::Many => (form.postgres(Keyed::All), format!("cardinality(${}::integer[])", given + 1)),
+            Rows::One => (form.postgres_one(), "1".to_owned()),
+        };
+        let own = shift(&own, given);
         if op == Op::UpdateRun {
-            let update = own.trim_start_matches("with ").split(" select windlass_expect").next().unwrap_or_default();
-            text.push_str(&format!(", {update}, expected as materialized ({})", expect(given + 1)));
+            let update = own.trim_start_matches("with changed as (").split(" returning 1").next().unwrap_or_default();
+            text.push_str(&format!(
+                ", changed as ({update} returning 1), expected as materialized ({})",
+                expect(&wanted)
+            ));
             from.push_str(", expected");
         } else {
             text.push_str(&format!(", op_{} as ({own})", op as usize));
@@ -453,6 +542,12 @@ pub(crate) enum Keyed {
     Winners,
     /// It does not.
     All,
+}
+
+/// Each of these columns of `t` is what it is named by.
+fn pairs(columns: &str, named: &str) -> String {
+    let pairs = columns.split(", ").zip(named.split(", "));
+    pairs.map(|(column, named)| format!("t.{column} = {named}")).collect::<Vec<_>>().join(" and ")
 }
 
 fn names(columns: &[(&str, &str)]) -> String {
@@ -499,7 +594,12 @@ mod tests {
 
     #[test]
     fn a_batch_as_one_statement() {
-        let text = together("select f($1, $2, $3)", [Op::DeleteTimer, Op::DeleteTask].into_iter(), Some("j($1, $2)"));
+        let text = together(
+            "select f($1, $2, $3)",
+            [Op::DeleteTimer, Op::DeleteTask].into_iter(),
+            Some("j($1, $2)"),
+            Rows::Many,
+        );
         let (timer, task) = (Op::DeleteTimer as usize, Op::DeleteTask as usize);
         let expected = format!(
             "with fence as materialized (select f($1, $2, $3)), \
@@ -510,19 +610,51 @@ mod tests {
              where t.tenant_key = u.tenant_key and t.id = u.id) j($9, $10), fence"
         );
         assert_eq!(text, expected);
-        let text = together("f($1, $2, $3)", [Op::UpdateRun].into_iter(), None);
+        let text = together("f($1, $2, $3)", [Op::UpdateRun].into_iter(), None, Rows::Many);
         assert!(text.contains(", changed as (update runs t set status = coalesce(u.status, t.status)"), "{text}");
         assert!(text.ends_with("cardinality($4::integer[]), 'runs')) select 1 from fence, expected"), "{text}");
     }
 
     #[test]
-    fn texts_of_a_delete() {
+    fn a_batch_of_one_row_as_one_statement() {
+        let ops = [Op::UpdateApproval, Op::DeleteTaskReady, Op::DeleteTaskLease];
+        let text = together("f($1, $2, $3)", ops.into_iter(), Some("j($1)"), Rows::One);
+        let [approval, ready, lease] = ops.map(|op| op as usize);
+        let expected = format!(
+            "with fence as materialized (f($1, $2, $3)), \
+             op_{approval} as (update approvals t set status = $6::text, responses = coalesce($7::jsonb, t.responses), \
+             decided_at = coalesce($8::timestamptz, t.decided_at) where t.tenant_key = $4::integer and t.id = $5::uuid), \
+             op_{ready} as (delete from task_ready t using tasks f where f.tenant_key = $9::integer and f.id = $10::uuid \
+             and t.tenant_key = f.tenant_key and t.queue = f.queue and t.rank = -f.prio and t.task_id = f.id), \
+             op_{lease} as (delete from task_leases t where t.tenant_key = $11::integer and t.task_id = $12::uuid) \
+             j($13), fence"
+        );
+        assert_eq!(text, expected);
+        let text = together("f($1, $2, $3)", [Op::UpdateRun].into_iter(), None, Rows::One);
+        assert!(text.contains(", changed as (update runs t set status = coalesce($6::text, t.status)"), "{text}");
+        assert!(text.ends_with("(select count(*) from changed), 1, 'runs')) select 1 from fence, expected"), "{text}");
+    }
+
+    #[test]
+    fn texts_of_deletes() {
         let form = &FORMS[Op::DeleteInbox as usize];
         assert_eq!(form.sqlite(), "delete from inbox where lane_id = ?1 and id = ?2");
         assert_eq!(
             form.postgres(Keyed::All),
             "delete from inbox t using unnest($1::integer[], $2::uuid[]) as u(lane_id, id) \
              where t.lane_id = u.lane_id and t.id = u.id"
+        );
+        let form = &FORMS[Op::DeleteTaskReady as usize];
+        assert_eq!(
+            form.sqlite(),
+            "delete from task_ready where (tenant_key, queue, rank, task_id) in \
+             (select f.tenant_key, f.queue, -f.prio, f.id from tasks f where f.tenant_key = ?1 and f.id = ?2)"
+        );
+        assert_eq!(
+            form.postgres(Keyed::All),
+            "delete from task_ready t using unnest($1::integer[], $2::uuid[]) as u(tenant_key, id) \
+             join tasks f on f.tenant_key = u.tenant_key and f.id = u.id where t.tenant_key = f.tenant_key \
+             and t.queue = f.queue and t.rank = -f.prio and t.task_id = f.id"
         );
     }
 }

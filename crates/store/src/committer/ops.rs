@@ -1,6 +1,6 @@
 //! What a commit writes beside its journal: each row as an operation ([`Op`]) with its values.
 
-use windlass_engine::status::TaskStatus;
+use windlass_engine::{id::TaskId, status::TaskStatus};
 
 use crate::{
     committer::{
@@ -70,6 +70,9 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
             RowChange::OpenTask(task) => open_task(commit, task, &mut each),
             RowChange::CloseTask(task) => {
                 let id = Value::from(*task);
+                if !is_answered(commit, *task) {
+                    each(lowered(Op::DeleteTaskReady, vec![tenant.clone(), id.clone()]));
+                }
                 each(lowered(Op::DeleteTask, vec![tenant.clone(), id.clone()]));
                 each(lowered(Op::DeleteTaskLease, vec![tenant.clone(), id]));
             }
@@ -203,9 +206,13 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
     }
 }
 
-/// A task, and the claim of who waited for it.
+/// Whether a worker's answer ends the task: one that is held, so that nobody may claim it.
+fn is_answered(commit: &RunCommit, task: TaskId) -> bool {
+    commit.rows.iter().any(|row| matches!(row, RowChange::PutTaskAnswer(answered, _) if *answered == task))
+}
+
+/// A task, and the claim of who waited for it, or its place among those that may be claimed.
 fn open_task(commit: &RunCommit, task: &NewTask, each: &mut impl FnMut(Lowered)) {
-    let status = if task.holder.is_some() { TaskStatus::Claimed } else { TaskStatus::Pending };
     let values = vec![
         commit.tenant.into(),
         task.id.into(),
@@ -216,7 +223,7 @@ fn open_task(commit: &RunCommit, task: &NewTask, each: &mut impl FnMut(Lowered))
         (&task.queue).into(),
         (&task.name).into(),
         task.priority.into(),
-        status.as_str().into(),
+        TaskStatus::Pending.as_str().into(),
         task.payload.clone().into(),
         task.available_at.into(),
         0i64.into(),
@@ -225,16 +232,19 @@ fn open_task(commit: &RunCommit, task: &NewTask, each: &mut impl FnMut(Lowered))
         task.created_at.into(),
     ];
     each(lowered(Op::OpenTask, values));
-    if let Some(holder) = &task.holder {
-        let values = vec![
-            commit.tenant.into(),
-            task.id.into(),
-            commit.run.into(),
-            holder.token.into(),
-            (&*holder.worker).into(),
-            task.lease_ms.into(),
-            Value::Instant(holder.until),
-        ];
-        each(lowered(Op::PutTaskLease, values));
-    }
+    let Some(holder) = &task.holder else {
+        let rank = task.priority.saturating_neg();
+        let values = vec![commit.tenant.into(), (&task.queue).into(), rank.into(), task.id.into()];
+        return each(lowered(Op::PutTaskReady, values));
+    };
+    let values = vec![
+        commit.tenant.into(),
+        task.id.into(),
+        commit.run.into(),
+        holder.token.into(),
+        (&*holder.worker).into(),
+        task.lease_ms.into(),
+        Value::Instant(holder.until),
+    ];
+    each(lowered(Op::PutTaskLease, values));
 }

@@ -22,7 +22,7 @@ use crate::{
         batch::{self, Batch, as_uuid},
         chain::{Chain, Chains},
         commit::{CommitError, Committed, RunChange},
-        forms::{self, FORMS, Keyed, Op},
+        forms::{self, FORMS, Keyed, Op, Rows},
         queue::{Job, Queue},
     },
     crash_point,
@@ -36,6 +36,10 @@ use crate::{
 pub(crate) const FENCE: &str = "select windlass_fence((select count(*) from (select 1 from lanes l \
                      join unnest($1::integer[], $2::bigint[]) as mine(id, epoch) on l.id = mine.id and l.epoch = mine.epoch \
                      where l.node_id = $3 order by l.id for no key update of l) owned), cardinality($1::integer[]))";
+/// The same for one lane, whose id and epoch are given as they are.
+const FENCE_OF_ONE: &str = "select windlass_fence((select count(*) from (select 1 from lanes l \
+                            where l.id = $1::integer and l.epoch = $2::bigint and l.node_id = $3 for no key update) \
+                            owned), 1)";
 const TAKE_KEYS: &str = "insert into idempotency_keys (tenant_key, key_hash, body_hash, run_id) \
                          select * from unnest($1::integer[], $2::bytea[], $3::bytea[], $4::uuid[]) \
                          on conflict (tenant_key, key_hash) do nothing returning run_id";
@@ -111,7 +115,7 @@ struct Writer {
     gains: u64,
     sql: [Vec<String>; 2],
     /// Batches as one statement, by what is in them.
-    together: HashMap<(Vec<Op>, bool), Arc<str>>,
+    together: HashMap<(Vec<Op>, Rows, usize), Arc<str>>,
 }
 
 impl Writer {
@@ -237,18 +241,34 @@ impl Writer {
     /// Sends the batch as one statement.
     async fn fly_together(&mut self, batch: &Batch<'_>) -> Result<(), Crash> {
         let session = self.session.as_ref().ok_or_else(|| Crash::Again(StoreError::Closed))?;
-        let what = (batch.columns.iter().map(|(op, _)| *op).collect(), batch.entries.is_empty());
+        let rows = batch.rows();
+        // Texts differ by the operations, and by how many rows of the journal stand in them.
+        let entries = if rows == Rows::One { batch.entries.len() } else { usize::from(!batch.entries.is_empty()) };
+        let what = (batch.columns.iter().map(|(op, _)| *op).collect(), rows, entries);
         let text = self.together.entry(what).or_insert_with(|| {
-            let journal = (!batch.entries.is_empty()).then(|| batch::journal_sql(Keyed::All));
-            forms::together(FENCE, batch.columns.iter().map(|(op, _)| *op), journal).into()
+            let journal = match rows {
+                Rows::One => batch::journal_sql_of(entries),
+                Rows::Many => batch::journal_sql(Keyed::All).to_owned(),
+            };
+            let fence = if rows == Rows::One { FENCE_OF_ONE } else { FENCE };
+            let ops = batch.columns.iter().map(|(op, _)| *op);
+            forms::together(fence, ops, (entries > 0).then_some(&*journal), rows).into()
         });
         let statement = session.prepare(text).await.map_err(not_sent)?;
         let (lanes, epochs, node) = self.fence(batch);
-        let entries = batch.entries.params();
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&lanes, &epochs, &node];
-        params.extend(batch.columns.iter().flat_map(|(_, columns)| columns).map(|it| it as &(dyn ToSql + Sync)));
-        if !batch.entries.is_empty() {
-            params.extend(entries);
+        let mut params: Vec<&(dyn ToSql + Sync)> = Vec::new();
+        let columns = batch.columns.iter().flat_map(|(_, columns)| columns);
+        match rows {
+            Rows::One => {
+                params.extend([&lanes[0] as &(dyn ToSql + Sync), &epochs[0], &node]);
+                params.extend(columns.map(|column| &column[0] as &(dyn ToSql + Sync)));
+                params.extend((0..entries).flat_map(|at| batch.entries.row(at)));
+            }
+            Rows::Many => {
+                params.extend([&lanes as &(dyn ToSql + Sync), &epochs, &node]);
+                params.extend(columns.map(|column| column as &(dyn ToSql + Sync)));
+                params.extend(batch.entries.params().into_iter().take(entries * batch::JOURNAL.len()));
+            }
         }
         session.client.execute(&statement, &params).await.map(|_| ()).map_err(|error| crash(&error))
     }
