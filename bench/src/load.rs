@@ -1,6 +1,6 @@
 //! A closed loop: so many clients, each of which sends its next request when the last one is answered.
 //!
-//! Invariant: the first fifth of the time, or of the requests, is not counted; a request counts when its answer was
+//! Invariant: the first fifth of the time, or of the requests, is not counted, unless all are to be; a request counts when its answer was
 //! the right one and came within the time.
 
 use std::{
@@ -26,6 +26,8 @@ pub enum Until {
     Elapsed(Duration),
     /// Until so many were counted.
     Counted(u32),
+    /// So many in all, and each of them counts: where they are so few that those of a warm-up would stand out.
+    All(u32),
 }
 
 /// A closed loop.
@@ -154,6 +156,7 @@ impl Shared {
         match self.load.until {
             Until::Elapsed(time) => self.begin.elapsed() >= time,
             Until::Counted(count) => number >= u64::from(count) + u64::from(count) / 4,
+            Until::All(count) => number >= u64::from(count),
         }
     }
 
@@ -166,6 +169,7 @@ impl Shared {
                 let warm = done.iter().filter(counts).map(|it| it.sent).min().unwrap_or(begin);
                 (warm, done.iter().map(|it| it.answered).max().unwrap_or(begin))
             }
+            Until::All(_) => (begin, done.iter().map(|it| it.answered).max().unwrap_or(begin)),
         };
         // By time, the answer decides; by count, the request does, so that exactly so many are counted.
         let by_time = matches!(self.load.until, Until::Elapsed(_));

@@ -40,6 +40,7 @@ impl Progress {
         match self.until {
             Until::Elapsed(time) => eprint!("\r\x1b[K  {}: {seconds} of {} s, {sent} sent", self.what, time.as_secs()),
             Until::Counted(count) => eprint!("\r\x1b[K  {}: {sent} of {}", self.what, count + count / 4),
+            Until::All(count) => eprint!("\r\x1b[K  {}: {sent} of {count}", self.what),
         }
         let _ = std::io::stderr().flush();
     }

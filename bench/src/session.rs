@@ -28,6 +28,7 @@ const FAN_OUT_LARGE_WIDTH: u32 = 100_000;
 /// Lengths of runs that must cost the same a step, the steps of all runs of one length, and clients.
 const ROUNDS: [u32; 4] = [10, 100, 1_000, 10_000];
 const ROUNDS_TOTAL: u32 = 80_000;
+/// Of the longest runs each has one: all have as many at once, to the end, so that batches are as large.
 const ROUNDS_CLIENTS: u32 = 8;
 /// Runs whose tasks are claimed, the tasks of each, and how long it may take until all of them are offered.
 const CLAIMS_RUNS: u32 = 50;
@@ -150,6 +151,7 @@ impl Session<'_> {
             ("p99_ms", figure(measured.latency_ms(0.99))),
             ("of_limit", figure(steps_per_second / self.limit_rows_per_second)),
             ("cpu_s_per_1000_steps", figure(watched.server_cpu_per_1000)),
+            ("postgres_cpu_s_per_1000_steps", figure(watched.postgres_cpu_per_1000)),
             ("postgres_cores", figure(watched.postgres_cores)),
             ("other_cores", figure(watched.other_cores)),
             ("failures", json!(measured.failures)),
@@ -166,7 +168,7 @@ impl Session<'_> {
             let load = Load {
                 request: server.target.request("POST", &long_start_path(&document.name), document::BODY).into(),
                 clients: ROUNDS_CLIENTS,
-                until: Until::Counted(runs),
+                until: Until::All(runs),
                 ..self.load(server, &what, &document)
             };
             let watch = Watch::begin(server)?;
@@ -251,6 +253,7 @@ impl Session<'_> {
             ("claimed_per_s", figure(claims_per_second)),
             ("tasks_per_claim", figure(tasks_per_claim)),
             ("cpu_s_per_1000_tasks", figure(watched.server_cpu_per_1000)),
+            ("postgres_cpu_s_per_1000_tasks", figure(watched.postgres_cpu_per_1000)),
             ("postgres_cores", figure(watched.postgres_cores)),
             ("other_cores", figure(watched.other_cores)),
         ];
@@ -293,6 +296,7 @@ struct Watch {
 /// What a watch saw.
 struct Watched {
     server_cpu_per_1000: f64,
+    postgres_cpu_per_1000: f64,
     postgres_cores: f64,
     /// Cores used by processes that are not ours: above 0.3, the figures beside it are of a busy machine.
     other_cores: f64,
@@ -311,6 +315,7 @@ impl Watch {
         let ours = (server + generator) / cores.seconds + cores.postgres;
         Ok(Watched {
             server_cpu_per_1000: server * 1_000.0 / steps.max(1) as f64,
+            postgres_cpu_per_1000: cores.postgres * cores.seconds * 1_000.0 / steps.max(1) as f64,
             postgres_cores: cores.postgres,
             other_cores: (cores.busy - ours).max(0.0),
         })
