@@ -32,6 +32,8 @@ use crate::{
 const REST_WITHIN: Duration = Duration::from_secs(60);
 /// Files are made once and kept for good.
 const LEVEL: i32 = 19;
+/// What opens the vault of a kept database; it guards nothing.
+const MASTER_KEY: &str = "master.key";
 /// What SQLite keeps a database in; not the lock, nor the reserve.
 const SQLITE_FILES: [&str; 3] = ["windlass.db", "windlass.db-wal", "windlass.db-wal-mark"];
 const POSTGRES_FILE: &str = "database.sql";
@@ -242,6 +244,7 @@ pub async fn make(load: &Load, folder: &Path) -> Result<usize> {
             for name in SQLITE_FILES {
                 keep(folder, name, &fs::read(data.join(name)).with_context(|| name.to_owned())?)?;
             }
+            keep(folder, MASTER_KEY, &fs::read(data.join(MASTER_KEY)).with_context(|| MASTER_KEY.to_owned())?)?;
         }
         (None, postgres) => keep(folder, POSTGRES_FILE, postgres.context("no database")?.dump()?.as_bytes())?,
     }
@@ -260,6 +263,10 @@ pub async fn restore(world: &World, folder: &Path) -> Result<()> {
             fs::create_dir_all(data)?;
             for name in SQLITE_FILES {
                 fs::write(data.join(name), take(folder, name)?)?;
+            }
+            // Those before version 8 had no vault.
+            if let Ok(key) = take(folder, MASTER_KEY) {
+                fs::write(data.join(MASTER_KEY), key)?;
             }
         }
         (None, url) => {

@@ -7,6 +7,7 @@ mod records;
 mod runs;
 mod serve;
 mod tenants;
+mod vault;
 mod verify;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
 pub use tenants::{OfTenant, TenantsCommand, TokensCommand};
+pub use vault::VaultCommand;
 pub use verify::VerifyArgs;
 
 /// What stands below `windlass --help`.
@@ -67,6 +69,13 @@ pub struct Global {
     #[arg(long, global = true, env = "WINDLASS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     #[arg(help_heading = "Where")]
     pub database_url: Option<String>,
+    /// A file with the master key of the vault [default: master.key in the data directory]. Without it,
+    /// `WINDLASS_MASTER_KEY` may hold the key itself
+    #[arg(long, global = true, env = "WINDLASS_MASTER_KEY_FILE", value_name = "FILE", help_heading = "Where")]
+    pub master_key_file: Option<PathBuf>,
+    /// A command of the shell that prints the master key
+    #[arg(long, global = true, env = "WINDLASS_MASTER_KEY_COMMAND", value_name = "COMMAND", help_heading = "Where")]
+    pub master_key_command: Option<String>,
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
@@ -117,6 +126,9 @@ pub enum Command {
     /// Look after the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Look after the vault: its master key, and what is sealed with it
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Judge a database: is it what clients were told, what the outside saw, and what its own journals say?
     Verify(VerifyArgs),
     /// The demo: a small shop, and the order saga against it

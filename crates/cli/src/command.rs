@@ -13,6 +13,7 @@ mod serve;
 mod start;
 mod tasks;
 mod tenants;
+mod vault;
 mod verify;
 mod workflows;
 
@@ -92,6 +93,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Tenants(command) => tenants::run(command, &context).await,
         Command::Tokens(command) => tenants::run_tokens(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,
+        Command::Vault(command) => vault::run(command, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,
         Command::Demo(DemoCommand::Shop(shop)) => {
             shop.run().await.map_err(|error| Failure::new(Exit::Unreachable, "shop", format!("{error:#}")))?;

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use windlass_steps::{
     emit::SigningKeys,
     exec::ExecOptions,
 };
-use windlass_store::{Location, Store, StoreError, StoreOptions};
+use windlass_store::{KeySource, Location, Missing, Store, StoreError, StoreOptions};
 
 use crate::{
     args::Global,
@@ -27,6 +28,9 @@ pub const SERVER: &str = "http://127.0.0.1:7400";
 pub const DATA_DIR: &str = "./windlass-data";
 /// The socket in a data directory by which commands reach the process that holds it.
 pub const SOCKET: &str = "windlass.sock";
+
+/// The environment variable that may hold the master key.
+pub const MASTER_KEY: &str = "WINDLASS_MASTER_KEY";
 
 /// Where a command acts.
 #[derive(Debug, Clone)]
@@ -42,9 +46,18 @@ pub enum Place {
     Database(Database),
 }
 
-/// A database.
+/// A database, and what opens its vault.
 #[derive(Debug, Clone)]
-pub enum Database {
+pub struct Database {
+    /// Where it is.
+    pub at: At,
+    /// Where its master key is.
+    pub master_key: KeySource,
+}
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub enum At {
     /// SQLite in a data directory.
     Directory(PathBuf),
     /// PostgreSQL.
@@ -52,19 +65,26 @@ pub enum Database {
 }
 
 impl Database {
+    /// SQLite in a data directory that keeps its own master key.
+    pub fn directory(directory: &Path) -> Database {
+        let at = At::Directory(directory.to_owned());
+        let master_key = StoreOptions::new(location_of(&at)).master_key;
+        Database { at, master_key }
+    }
+
     /// The socket of the process that holds it, if it can have one.
     pub fn socket(&self) -> Option<PathBuf> {
-        match self {
-            Database::Directory(directory) => Some(socket_of(directory)),
-            Database::Postgres(_) => None,
+        match &self.at {
+            At::Directory(directory) => Some(socket_of(directory)),
+            At::Postgres(_) => None,
         }
     }
 
     /// The database for people: the directory, or the address without its password.
     pub fn describe(&self) -> String {
-        match self {
-            Database::Directory(directory) => format!("SQLite in {}", directory.display()),
-            Database::Postgres(url) => match (url.find("://"), url.rfind('@')) {
+        match &self.at {
+            At::Directory(directory) => format!("SQLite in {}", directory.display()),
+            At::Postgres(url) => match (url.find("://"), url.rfind('@')) {
                 (Some(start), Some(end)) if start < end => {
                     let user = url[start + 3..end].split(':').next().unwrap_or_default();
                     format!("PostgreSQL at {}{user}{}", &url[..start + 3], &url[end..])
@@ -76,9 +96,9 @@ impl Database {
 
     /// The options that name it on a command line; empty for PostgreSQL, whose address has a password in it.
     pub fn options(&self) -> String {
-        match self {
-            Database::Directory(directory) => format!("--data-dir {}", directory.display()),
-            Database::Postgres(_) => "--database-url …".to_owned(),
+        match &self.at {
+            At::Directory(directory) => format!("--data-dir {}", directory.display()),
+            At::Postgres(_) => "--database-url …".to_owned(),
         }
     }
 }
@@ -136,17 +156,37 @@ pub fn of_client(global: &Global, sources: Sources) -> Result<Place, Failure> {
 /// # Errors
 /// Both kinds are named in the same way.
 pub fn of_database(global: &Global, sources: Sources) -> Result<Database, Failure> {
-    let directory = |dir: &PathBuf| Database::Directory(dir.clone());
-    let postgres = |url: &String| Database::Postgres(url.clone());
-    match (&global.data_dir, &global.database_url) {
-        (None, None) => Ok(Database::Directory(DATA_DIR.into())),
-        (Some(dir), None) => Ok(directory(dir)),
-        (None, Some(url)) => Ok(postgres(url)),
+    let directory = |dir: &PathBuf| At::Directory(dir.clone());
+    let postgres = |url: &String| At::Postgres(url.clone());
+    let at = match (&global.data_dir, &global.database_url) {
+        (None, None) => At::Directory(DATA_DIR.into()),
+        (Some(dir), None) => directory(dir),
+        (None, Some(url)) => postgres(url),
         (Some(dir), Some(url)) => match (sources.data_dir == FLAG, sources.database_url == FLAG) {
-            (true, false) => Ok(directory(dir)),
-            (false, true) => Ok(postgres(url)),
-            _ => Err(Failure::refused("name one database: --data-dir (SQLite) or --database-url (PostgreSQL)")),
+            (true, false) => directory(dir),
+            (false, true) => postgres(url),
+            _ => return Err(Failure::refused("name one database: --data-dir (SQLite) or --database-url (PostgreSQL)")),
         },
+    };
+    let master_key = master_key(global, &at)?;
+    Ok(Database { at, master_key })
+}
+
+/// Where the master key is. A key itself is no option of a command, because everybody on a machine sees those.
+fn master_key(global: &Global, at: &At) -> Result<KeySource, Failure> {
+    let text = match std::env::var(MASTER_KEY) {
+        Ok(text) => Some(text),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => Some(String::new()),
+    };
+    match (&global.master_key_file, &global.master_key_command, text) {
+        (Some(path), None, None) => Ok(KeySource::File { path: path.clone(), missing: Missing::Refuse }),
+        (None, Some(command), None) => Ok(KeySource::Command(command.clone())),
+        (None, None, Some(text)) => Ok(KeySource::Text { holder: MASTER_KEY, keys: Arc::new(text.into()) }),
+        (None, None, None) => Ok(StoreOptions::new(location_of(at)).master_key),
+        _ => Err(Failure::refused(format!(
+            "name one place of the master key: --master-key-file, --master-key-command or {MASTER_KEY}"
+        ))),
     }
 }
 
@@ -235,9 +275,13 @@ pub fn step_types(allowed: Allowed) -> Result<StepTypes, Failure> {
 
 /// Where the store finds that database.
 pub fn location(database: &Database) -> Location {
-    match database {
-        Database::Directory(data_dir) => Location::Sqlite { data_dir: data_dir.clone() },
-        Database::Postgres(url) => Location::Postgres { url: url.clone() },
+    location_of(&database.at)
+}
+
+fn location_of(at: &At) -> Location {
+    match at {
+        At::Directory(data_dir) => Location::Sqlite { data_dir: data_dir.clone() },
+        At::Postgres(url) => Location::Postgres { url: url.clone() },
     }
 }
 
@@ -265,7 +309,8 @@ pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chose
 
 /// The bounds of a process on that database.
 pub fn bounds(database: &Database, chosen: &[Chosen]) -> Bounds {
-    let mut bounds = Bounds::new(StoreOptions::new(location(database)));
+    let master_key = database.master_key.clone();
+    let mut bounds = Bounds::new(StoreOptions { master_key, ..StoreOptions::new(location(database)) });
     settings::apply(chosen, &mut bounds);
     bounds
 }
@@ -286,6 +331,7 @@ pub fn of_store(error: StoreError) -> Failure {
         StoreError::Location { .. } => (Exit::Unreachable, "no_database"),
         StoreError::Newer { .. } => (Exit::Refused, "newer_database"),
         StoreError::Older { .. } => (Exit::Refused, "older_database"),
+        StoreError::Locked(_) => (Exit::Refused, "vault_locked"),
         StoreError::Conflict(_) | StoreError::Invalid(_) => (Exit::Refused, "refused"),
         StoreError::Damaged(_) => (Exit::Internal, "damaged"),
     };

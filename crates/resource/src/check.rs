@@ -178,8 +178,12 @@ fn check_column(place: &str, column: &Column, found: &mut Findings) {
     if column.required && column.deprecated.is_some() {
         found.say(place, "what should not be used cannot be required");
     }
-    if column.searchable && (!matches!(column.kind, Kind::Text { .. }) || column.secret || column.internal) {
+    if column.searchable && (!matches!(column.kind, Kind::Text { .. }) || column.is_secret() || column.internal) {
         found.say(place, "only text that is shown can be searched");
+    }
+    let plain = matches!(column.kind, Kind::Text { .. } | Kind::Json { .. } | Kind::Bytes { .. });
+    if column.is_secret() && (!plain || column.default.is_some() || column.internal) {
+        found.say(place, "what is secret is text, JSON or bytes, and has no default");
     }
     match column.kind {
         Kind::Text { chars_min, chars_max, pattern, .. } => {
@@ -240,7 +244,7 @@ fn check_keys(record: &Record, found: &mut Findings) {
                 found.say(&place, format!("there is no column `{name}`"));
                 continue;
             };
-            if column.secret || matches!(column.kind, Kind::Json { .. } | Kind::Bytes { .. }) {
+            if column.is_secret() || matches!(column.kind, Kind::Json { .. } | Kind::Bytes { .. }) {
                 found.say(&place, format!("`{name}` cannot be part of a key"));
             }
             let free = match column.kind {

@@ -26,14 +26,25 @@ pub struct Column {
     pub default: Option<DefaultValue>,
     /// Who may set it.
     pub access: Access,
-    /// Whether it is never shown again once it was given.
-    pub secret: bool,
+    /// Whether it is ever shown again once it was given, and what is kept of it.
+    pub secrecy: Secrecy,
     /// Whether `?q=` looks into it.
     pub searchable: bool,
     /// Whether only the program sees it.
     pub internal: bool,
     /// Why it should not be used any more.
     pub deprecated: Option<&'static str>,
+}
+
+/// Whether a value is ever shown again, and what is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// It is shown, and kept as it is.
+    Shown,
+    /// It is never shown; it is kept sealed by the vault, and the program alone reads it.
+    Sealed,
+    /// It is never shown; its SHA-256 alone is kept, so that it can be compared and not read. For what nobody can guess.
+    Hashed,
 }
 
 /// What a column holds.
@@ -209,7 +220,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
         required: false,
         default: None,
         access: Access::Editable,
-        secret: false,
+        secrecy: Secrecy::Shown,
         searchable: false,
         internal: false,
         deprecated: None,
@@ -371,10 +382,17 @@ impl Column {
         self
     }
 
-    /// It is never shown again: not in answers, not in the audit, not in exports.
+    /// It is never shown again: not in answers, not in the audit, not in exports. The vault seals it.
     #[must_use]
     pub const fn secret(mut self) -> Column {
-        self.secret = true;
+        self.secrecy = Secrecy::Sealed;
+        self
+    }
+
+    /// It is never shown again, and nobody can read it: its hash alone is kept.
+    #[must_use]
+    pub const fn hashed(mut self) -> Column {
+        self.secrecy = Secrecy::Hashed;
         self
     }
 
@@ -407,7 +425,17 @@ impl Column {
 
     /// Whether answers show it.
     pub fn is_shown(&self) -> bool {
-        !self.secret && !self.internal
+        !self.is_secret() && !self.internal
+    }
+
+    /// Whether it is never shown again.
+    pub fn is_secret(&self) -> bool {
+        self.secrecy != Secrecy::Shown
+    }
+
+    /// What its table holds: of a secret, bytes.
+    pub fn stored_kind(&self) -> Kind {
+        if self.is_secret() { Kind::Bytes { bytes_max: u32::MAX } } else { self.kind }
     }
 
     /// Whether lists may be filtered by it.

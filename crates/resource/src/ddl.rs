@@ -76,7 +76,7 @@ pub fn type_name(kind: &Kind, dialect: Dialect) -> &'static str {
 }
 
 fn column_line(column: &Column, dialect: Dialect) -> String {
-    let mut line = format!("{} {}", column.name, type_name(&column.kind, dialect));
+    let mut line = format!("{} {}", column.name, type_name(&column.stored_kind(), dialect));
     if !column.is_nullable() {
         line.push_str(" not null");
     }
@@ -86,7 +86,7 @@ fn column_line(column: &Column, dialect: Dialect) -> String {
         let _ = write!(line, " default {literal}");
     }
     // Both databases then sort text alike, by its bytes.
-    if dialect == Dialect::Postgres && type_name(&column.kind, dialect) == "text" {
+    if dialect == Dialect::Postgres && type_name(&column.stored_kind(), dialect) == "text" {
         line.push_str(" collate \"C\"");
     }
     line
@@ -111,7 +111,7 @@ fn checks(record: &Record, dialect: Dialect) -> Vec<String> {
     let mut lines = Vec::new();
     for column in record.stored() {
         let name = column.name;
-        let conditions = match column.kind {
+        let conditions = match column.stored_kind() {
             Kind::Text { chars_min, chars_max, .. } => between(
                 &format!("length({name})"),
                 &[

@@ -24,8 +24,8 @@ pub mod statement;
 pub mod validate;
 
 pub use column::{
-    Access, Column, DefaultValue, Fold, Kind, OnDelete, Pattern, Shape, boolean, bytes, date, decimal, enumeration, id,
-    integer, json, patterns, reference, state, text, timestamp,
+    Access, Column, DefaultValue, Fold, Kind, OnDelete, Pattern, Secrecy, Shape, boolean, bytes, date, decimal,
+    enumeration, id, integer, json, patterns, reference, state, text, timestamp,
 };
 pub use datum::Datum;
 pub use ddl::Dialect;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Access, Column, Deletion, Dialect, Kind, OnDelete, Ownership, Record, Retention,
+    Access, Column, Deletion, Dialect, Kind, OnDelete, Ownership, Record, Retention, Secrecy,
     ddl::{bounds, type_name},
     openapi, schema,
 };
@@ -90,7 +90,7 @@ fn column_json(column: &Column) -> Json {
     json!({
         "name": column.name, "kind": kind, "doc": column.doc, "null": column.is_nullable(),
         "bounds": bounds(&column.kind), "reference": reference, "access": access(column),
-        "secret": column.secret, "searchable": column.searchable, "deprecated": column.deprecated,
+        "secret": column.is_secret(), "searchable": column.searchable, "deprecated": column.deprecated,
         "sqlite": type_name(&column.kind, Dialect::Sqlite), "postgres": type_name(&column.kind, Dialect::Postgres),
     })
 }
@@ -191,7 +191,11 @@ fn flags(column: &Column) -> String {
     words.extend((column.required && column.access != Access::ReadOnly).then_some("required"));
     words.extend((column.access == Access::WriteOnce).then_some("never changes"));
     words.extend((column.access == Access::ReadOnly).then_some("set by the program"));
-    words.extend(column.secret.then_some("never shown"));
+    words.extend(match column.secrecy {
+        Secrecy::Shown => None,
+        Secrecy::Sealed => Some("sealed, never shown"),
+        Secrecy::Hashed => Some("only its hash is kept, never shown"),
+    });
     words.extend(column.searchable.then_some("searched"));
     words.join(", ")
 }

@@ -1,7 +1,7 @@
 //! Records: what is kept together, who owns it, how it is written and how it ends.
 
 use crate::{
-    Column, Fold, Kind, OnDelete, Transition,
+    Column, Fold, Kind, OnDelete, Secrecy, Transition,
     column::{id, integer, text, timestamp},
 };
 
@@ -276,6 +276,11 @@ impl Record {
     /// Whether a row may change once it is there.
     pub fn changes(&self) -> bool {
         matches!(self.writing, Writing::Full | Writing::Program)
+    }
+
+    /// Its columns that the vault seals.
+    pub fn sealed(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        self.columns.iter().filter(|column| column.secrecy == Secrecy::Sealed)
     }
 
     /// Its references: the column, the table that it leads to, and the rule.

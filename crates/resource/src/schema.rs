@@ -121,7 +121,7 @@ fn label(name: &str) -> String {
 
 fn widget(column: &Column) -> &'static str {
     match column.kind {
-        _ if column.secret => "secret",
+        _ if column.is_secret() => "secret",
         Kind::Text { chars_max, .. } if chars_max > 500 => "text_area",
         Kind::Text { .. } | Kind::Id => "text",
         Kind::Integer { .. } | Kind::Decimal { .. } => "number",
@@ -160,7 +160,7 @@ fn property(column: &Column, side: Side) -> Json {
     if column.deprecated.is_some() {
         schema.insert("deprecated".to_owned(), true.into());
     }
-    if column.secret {
+    if column.is_secret() {
         schema.insert("writeOnly".to_owned(), true.into());
     }
     Json::Object(schema)

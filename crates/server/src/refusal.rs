@@ -54,6 +54,7 @@ impl From<StoreError> for Problem {
                 let detail = format!("the database is damaged: {detail}; `windlass db check` lists all that is");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "database_damaged", detail)
             }
+            StoreError::Locked(detail) => Problem::conflict("vault_locked", detail),
             StoreError::Closed => unavailable("the server is about to stop".into()),
             error => {
                 tracing::error!(%error, "the store refused");

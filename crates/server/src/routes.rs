@@ -9,6 +9,7 @@ mod schema;
 mod start;
 mod stream;
 mod tasks;
+mod vault;
 mod workflows;
 
 use axum::{Router, body::Bytes, middleware};
@@ -127,6 +128,7 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, tasks::complete_task);
     route!(router, tasks::fail_task);
     route!(router, events::publish_event);
+    route!(router, vault::vault_status);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

@@ -56,6 +56,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The vault does not open, or something is asked of it while it is closed: what to do about it.
+    #[error("{0}")]
+    Locked(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -36,6 +36,7 @@ pub mod tasks;
 mod tenants;
 pub mod timers;
 pub mod tokens;
+mod vault;
 pub mod workflows;
 
 pub use approvals::ApprovalRow;
@@ -66,4 +67,5 @@ pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, Ta
 pub use tenants::Tenant;
 pub use timers::Timer;
 pub use tokens::{NewToken, TokenRow};
+pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Vault, VaultStatus};
 pub use workflows::{Draft, FindWorkflows, IfMatch, InFolder, WorkflowRow, WorkflowVersion};

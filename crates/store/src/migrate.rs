@@ -59,6 +59,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0007_ready_tasks.sql"),
         postgres: include_str!("../migrations/postgres/0007_ready_tasks.sql"),
     },
+    Migration {
+        version: 8,
+        name: "vault keys",
+        sqlite: include_str!("../migrations/sqlite/0008_vault_keys.sql"),
+        postgres: include_str!("../migrations/postgres/0008_vault_keys.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -9,6 +9,7 @@ mod audit;
 mod behaviour;
 mod folders;
 mod row;
+mod seal;
 mod sweep;
 mod write;
 

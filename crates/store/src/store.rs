@@ -29,6 +29,7 @@ use crate::{
     migrate::{self, Migrate},
     node::{self, Bury, Hint, Hints, Identity, Keeper, Ownership, Standing},
     partitions, tenants,
+    vault::{KeySource, Missing, Vault},
 };
 
 pub use crate::committer::sqlite::Fatal;
@@ -74,6 +75,8 @@ pub struct StoreOptions {
     pub writers: usize,
     /// The records whose tables it has.
     pub records: &'static [&'static Record],
+    /// Where the master key of the vault is.
+    pub master_key: KeySource,
     /// Values from that many bytes on belong into blobs.
     pub blob_threshold_bytes: usize,
     /// What ends the process when a commit's outcome is open: by default a message and an abort.
@@ -83,8 +86,15 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The defaults for a location.
     pub fn new(location: Location) -> StoreOptions {
+        let master_key = match &location {
+            Location::Sqlite { data_dir } => {
+                KeySource::File { path: data_dir.join("master.key"), missing: Missing::Make }
+            }
+            Location::Postgres { .. } => KeySource::Absent,
+        };
         StoreOptions {
             location,
+            master_key,
             node_name: "windlass".to_owned(),
             lanes: 8,
             migrate: Migrate::Apply,
@@ -124,6 +134,7 @@ pub(crate) struct Inner {
     pub ownership: Arc<Ownership>,
     pub blob_threshold_bytes: usize,
     pub records: &'static [&'static Record],
+    pub vault: Vault,
     identity: Identity,
     queues: Vec<Arc<Queue>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -408,6 +419,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
         records: options.records,
+        vault: Vault::closed(options.master_key.clone()),
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::new(threads),
@@ -420,7 +432,8 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
     let store = Store { inner: Arc::new(inner) };
     let first = async {
         tenants::first(&store).await?;
-        tenants::only_node(&store, &options.node_name).await
+        tenants::only_node(&store, &options.node_name).await?;
+        store.unlock().await
     };
     if let Err(error) = first.await {
         // A damaged page, say: the files are let go of.
@@ -489,6 +502,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
         records: options.records,
+        vault: Vault::closed(options.master_key.clone()),
         identity,
         queues,
         threads: Mutex::new(threads),
@@ -499,7 +513,15 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         lock: Mutex::new(None),
     };
     let store = Store { inner: Arc::new(inner) };
-    tenants::first(&store).await?;
+    let first = async {
+        tenants::first(&store).await?;
+        store.unlock().await
+    };
+    if let Err(error) = first.await {
+        // It gives its lanes back, and its threads end.
+        store.close().await;
+        return Err(error);
+    }
     Ok(store)
 }
 
@@ -520,6 +542,7 @@ async fn visit(
         ownership,
         blob_threshold_bytes: options.blob_threshold_bytes,
         records: options.records,
+        vault: Vault::closed(options.master_key.clone()),
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::default(),
@@ -530,7 +553,15 @@ async fn visit(
         lock: Mutex::new(None),
     };
     let store = Store { inner: Arc::new(inner) };
-    tenants::first(&store).await?;
+    let first = async {
+        tenants::first(&store).await?;
+        store.unlock().await
+    };
+    if let Err(error) = first.await {
+        // It gives its lanes back, and its threads end.
+        store.close().await;
+        return Err(error);
+    }
     Ok(store)
 }
 

@@ -53,6 +53,7 @@ pub static BOOKS: Record = Record::of(&LIBRARY, "books", "book")
         id("twin").doc("Another book of another library."),
         enumeration("language", &["de", "en", "other"]).default(Text("en")).doc("Its language."),
         text("pin").chars(4, 8).secret().doc("Who knows it may take the book."),
+        text("badge").chars(8, 40).hashed().doc("What opens the cupboard that it stands in."),
         reference("shelf_id", "shelves").required().doc("Where it stands."),
         reference("editor_id", "editors").on_delete(OnDelete::SetNull).doc("Who made it."),
         state("status", &["draft", "review", "published", "archived"]).doc("Where it stands in its life."),

@@ -101,7 +101,7 @@ enum Left {
 }
 
 async fn open(folder: &Path) -> Result<Local, Failure> {
-    Local::open(&Place::Directory(folder.to_owned()), Purpose::Serve(Allowed::default())).await
+    Local::open(&Place::directory(folder), Purpose::Serve(Allowed::default())).await
 }
 
 async fn base(parent: &Path, left: Left, runs: u32) -> Result<Base> {
@@ -161,7 +161,8 @@ async fn must(api: &Local, call: Call) -> Result<Value> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    for name in FILES.iter().filter(|name| from.join(name).exists()) {
+    // Without its key the database would not open; nothing is flipped in that.
+    for name in FILES.iter().chain(&["master.key"]).filter(|name| from.join(name).exists()) {
         fs::copy(from.join(name), to.join(name)).with_context(|| (*name).to_owned())?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use windlass_store::{
-    Dialect, Migrate, Store, StoreOptions,
+    Dialect, KeySource, Migrate, Store, StoreOptions,
     admin::{self, Confirm, Progress, Stats, Status, Tally},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     output,
     output::table::Table,
-    place::{self, Database, of_store},
+    place::{self, At, Database, of_store},
 };
 
 /// Problems of a check that are printed one by one.
@@ -53,12 +53,14 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             let bar = Bar::new("copying");
             let tally = with(&database, async |store| store.backup(&to, &mut |it| bar.rows(&it)).await).await?;
             bar.finish();
+            note_of_keys(&database, "the master key is not in it: keep a copy of key", context).await?;
             print_tally(&tally, &format!("written to {}", to.display()), context)
         }
         DbCommand::Restore { from } => {
             let bar = Bar::new("reading");
             let tally = admin::restore(&from, options(&database), &mut |it| bar.rows(&it)).await.map_err(of_store)?;
             bar.finish();
+            note_of_keys(&database, NEEDS_KEY, context).await?;
             print_tally(&tally, &format!("read into {}", database.describe()), context)
         }
         DbCommand::Move(to) => {
@@ -68,6 +70,7 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             let copied = admin::copy_database(options(&database), options(&to), &mut |it| bar.rows(&it)).await;
             let tally = copied.map_err(of_store)?;
             bar.finish();
+            note_of_keys(&to, NEEDS_KEY, context).await?;
             print_tally(&tally, &format!("copied to {}", to.describe()), context)
         }
         DbCommand::Schema { mermaid: true, .. } => {
@@ -83,30 +86,45 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
     }
 }
 
+/// What is said of a database whose master key did not come with it.
+const NEEDS_KEY: &str = "secrets in it open with the master key of the source alone: give servers of this database key";
+
+/// Says with which master key the vault of a database opens, if it was ever used.
+async fn note_of_keys(database: &Database, what: &str, context: &Context) -> Result<(), Failure> {
+    let keys = with(database, async |store| store.vault_status().await).await?.accepted;
+    let Some(newest) = keys.last() else { return Ok(()) };
+    if !context.json() {
+        output::note(format!("{what} {} (master.key of a data directory, or where it was put instead)", newest.id));
+    }
+    Ok(())
+}
+
 /// A command of this kind owns no runs, and changes no table unless that is what it is for.
-fn options(database: &Database) -> StoreOptions {
-    StoreOptions { lanes: 0, ..StoreOptions::new(place::location(database)) }
+/// Nor does it open the vault: a database is looked after also by who has no key to it.
+pub(super) fn options(database: &Database) -> StoreOptions {
+    StoreOptions { lanes: 0, master_key: KeySource::Unasked, ..StoreOptions::new(place::location(database)) }
 }
 
 fn target(place: DbPlace) -> Database {
-    match (place.to_data_dir, place.to_database_url) {
-        (Some(directory), _) => Database::Directory(directory),
-        (None, url) => Database::Postgres(url.unwrap_or_default()),
-    }
+    let at = match (place.to_data_dir, place.to_database_url) {
+        (Some(directory), _) => At::Directory(directory),
+        (None, url) => At::Postgres(url.unwrap_or_default()),
+    };
+    Database { at, master_key: KeySource::Unasked }
 }
 
 /// Whether there is a database of ours in the directory; a PostgreSQL says so itself.
 fn exists(database: &Database) -> bool {
-    match database {
-        Database::Directory(directory) => directory.join("windlass.db").exists(),
-        Database::Postgres(_) => false,
+    match &database.at {
+        At::Directory(directory) => directory.join("windlass.db").exists(),
+        At::Postgres(_) => false,
     }
 }
 
 /// Looking at a database must not make one.
 fn needs(database: &Database) -> Result<(), Failure> {
-    match database {
-        Database::Directory(directory) if !exists(database) => {
+    match &database.at {
+        At::Directory(directory) if !exists(database) => {
             let message = format!("there is no database in {}: `windlass db init` makes one", directory.display());
             Err(Failure::new(Exit::NotFound, "no_database", message))
         }
@@ -159,8 +177,8 @@ async fn check(database: &Database, context: &Context) -> Outcome {
 }
 
 fn schema(dialect: Option<&str>, database: &Database, context: &Context) -> Outcome {
-    let dialect = match (dialect, database) {
-        (Some("postgres"), _) | (None, Database::Postgres(_)) => Dialect::Postgres,
+    let dialect = match (dialect, &database.at) {
+        (Some("postgres"), _) | (None, At::Postgres(_)) => Dialect::Postgres,
         _ => Dialect::Sqlite,
     };
     if context.json() {

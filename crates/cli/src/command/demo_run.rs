@@ -18,7 +18,7 @@ use crate::{
     follow::{Ended, Follow, Show},
     input::WorkflowFile,
     output,
-    place::{Allowed, Database},
+    place::{Allowed, At, Database},
     serving::{Server, Serving, StopSignals},
 };
 
@@ -66,9 +66,9 @@ struct Shop {
 
 /// The ledger stands beside the data, so that both are kept or thrown away together.
 fn ledger_of(database: &Database) -> PathBuf {
-    match database {
-        Database::Directory(directory) => directory.join("shop-ledger.jsonl"),
-        Database::Postgres(_) => "shop-ledger.jsonl".into(),
+    match &database.at {
+        At::Directory(directory) => directory.join("shop-ledger.jsonl"),
+        At::Postgres(_) => "shop-ledger.jsonl".into(),
     }
 }
 

@@ -90,15 +90,30 @@ fn a_database_is_made_looked_at_copied_and_emptied() {
     assert!(at("data", &["stats"]).expect(0).stdout.contains("workflows"));
     assert!(at("data", &["check"]).expect(0).stdout.contains("sound: 1 runs"));
     assert!(at("data", &["schema"]).expect(0).stdout.contains(" runs ("));
-    at("data", &["backup", "copy.windlass"]).expect(0);
-    at("restored", &["restore", "copy.windlass"]).expect(0);
-    at("restored", &["move", "--to-data-dir", "moved"]).expect(0);
-    let runs = folder.run(&["runs", "list", "--data-dir", "moved", "--json"]).expect(0).json();
+    let status = folder.run(&["vault", "status", "--data-dir", "data", "--json"]).expect(0).json();
+    let key = status["accepted"][0]["id"].as_str().unwrap();
+    // No copy holds the master key, and each says which one it needs.
+    assert!(at("data", &["backup", "copy.windlass"]).expect(0).stderr.contains(key));
+    assert!(at("restored", &["restore", "copy.windlass"]).expect(0).stderr.contains(key));
+    assert!(at("restored", &["move", "--to-data-dir", "moved"]).expect(0).stderr.contains(key));
+    let list = ["runs", "list", "--data-dir", "moved", "--json"];
+    let refused = folder.run(&list).expect(2).json();
+    assert_eq!(refused["error"]["code"], "vault_locked");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains(key) && message.contains("To recover"), "{message}");
+    let runs = folder.run(&[&list[..], &["--master-key-file", "data/master.key"]].concat()).expect(0).json();
     assert_eq!(runs["items"][0]["workflow"], "waits");
     at("data", &["reset"]).expect(2);
     at("data", &["reset", "--yes"]).expect(0);
     at("data", &["status"]).expect(4);
     at("moved", &["check"]).expect(0);
+    // Whoever lost the key for good gives up what it sealed, and nothing else.
+    folder.run(&["vault", "forget", "--data-dir", "moved"]).expect(2);
+    folder.run(&["vault", "forget", "--yes", "--data-dir", "moved"]).expect(0);
+    assert_eq!(folder.run(&list).expect(0).json(), runs);
+    assert!(folder.path().join("moved/master.key").exists());
+    let key = folder.run(&["vault", "new-key"]).expect(0).stdout;
+    assert!(key.starts_with("wmk_") && key.trim().len() == 47, "{key}");
 }
 
 #[test]

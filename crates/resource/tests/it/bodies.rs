@@ -62,14 +62,14 @@ fn new_ones() {
     check_new(
         json!({ "titel": 1, "a/b": 1 }),
         &[
-            "/a~1b is no field of `book`; there are title, slug, summary, copies, barcode, price, weight, lendable, due_at, bought_on, labels, authors, chapters, extra, cover, twin, language, pin, shelf_id, editor_id, isbn10",
+            "/a~1b is no field of `book`; there are title, slug, summary, copies, barcode, price, weight, lendable, due_at, bought_on, labels, authors, chapters, extra, cover, twin, language, pin, badge, shelf_id, editor_id, isbn10",
             "/titel is no field of `book`; did you mean `title`?",
         ],
     );
     check_new(
         json!({ "search_text": "x" }),
         &[
-            "/search_text is no field of `book`; there are title, slug, summary, copies, barcode, price, weight, lendable, due_at, bought_on, labels, authors, chapters, extra, cover, twin, language, pin, shelf_id, editor_id, isbn10",
+            "/search_text is no field of `book`; there are title, slug, summary, copies, barcode, price, weight, lendable, due_at, bought_on, labels, authors, chapters, extra, cover, twin, language, pin, badge, shelf_id, editor_id, isbn10",
         ],
     );
 }

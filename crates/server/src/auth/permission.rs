@@ -47,6 +47,8 @@ permissions! {
     EventsPublish = "events.publish";
     /// See the audit.
     AuditRead = "audit.read";
+    /// See secrets and credentials without their values, and how it stands with the vault.
+    VaultRead = "vault.read";
     /// See step types and schemas.
     SchemaRead = "schema.read";
     /// See the server's figures.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
 use crate::{
-    LaneId, SCHEMA_VERSION, Store, StoreError, StoreOptions, Value,
+    KeySource, LaneId, SCHEMA_VERSION, Store, StoreError, StoreOptions, Value,
     admin::portable::{CHUNKS_WAITING, Chunk, Chunks, Kind, Portable, Tally},
     database::{Database, Dialect, Statement},
     partitions,
@@ -38,7 +38,7 @@ pub async fn copy_database(
     to: StoreOptions,
     progress: OnProgress<'_>,
 ) -> Result<Tally, StoreError> {
-    let source = Store::open(StoreOptions { lanes: 0, ..from }).await?;
+    let source = Store::open(StoreOptions { lanes: 0, master_key: KeySource::Unasked, ..from }).await?;
     let copied = async {
         let chunks = source.export().await?;
         import(to, chunks, progress).await
@@ -172,7 +172,7 @@ fn read_chunk(line: &Json) -> Result<Chunk, StoreError> {
 
 /// Fills an empty database. It is closed at the end, whatever happened: it has to be opened anew to be used.
 async fn import(to: StoreOptions, chunks: Chunks, progress: OnProgress<'_>) -> Result<Tally, StoreError> {
-    let target = Store::open(StoreOptions { lanes: 0, ..to }).await?;
+    let target = Store::open(StoreOptions { lanes: 0, master_key: KeySource::Unasked, ..to }).await?;
     let filled = fill(&target, chunks, progress).await;
     target.close().await;
     filled

@@ -11,20 +11,23 @@ mod stats;
 mod validate;
 pub mod verify;
 
+pub use crate::vault::forget_vault;
 pub use check::{CheckReport, check};
 pub use copy::{OnProgress, Progress, copy_database, restore};
 pub use portable::Tally;
 pub use stats::{NodeRow, Stats, Status, TableStats};
 
 use crate::{
-    Location, Migrate, Store, StoreError, StoreOptions,
+    KeySource, Location, Migrate, Store, StoreError, StoreOptions,
     database::{Dialect, postgres::Address, sqlite::Files},
     store,
 };
 
 /// Makes a database, or brings an older one to this program's version: `db init` and `db migrate`.
 pub async fn migrate(options: StoreOptions) -> Result<Status, StoreError> {
-    let store = Store::open(StoreOptions { lanes: 0, migrate: Migrate::Apply, ..options }).await?;
+    let store =
+        Store::open(StoreOptions { lanes: 0, master_key: KeySource::Unasked, migrate: Migrate::Apply, ..options })
+            .await?;
     let status = store.status().await;
     store.close().await;
     status

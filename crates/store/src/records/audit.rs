@@ -38,7 +38,7 @@ pub(super) fn changes(record: &Record, old: Option<&[Datum]>, new: Option<&[Datu
 }
 
 fn told(column: &Column, value: &Datum) -> Json {
-    if column.secret {
+    if column.is_secret() {
         return Json::from("***");
     }
     let shown = column.kind.show(value);

@@ -42,7 +42,7 @@ pub(super) fn values(params: Vec<Datum>) -> Vec<Value> {
 /// A row of [`Record::stored`].
 pub(super) fn read(record: &Record, row: &Row) -> Result<Vec<Datum>, StoreError> {
     let columns = record.stored();
-    columns.iter().enumerate().map(|(at, column)| datum(&column.kind, row, at)).collect()
+    columns.iter().enumerate().map(|(at, column)| datum(&column.stored_kind(), row, at)).collect()
 }
 
 fn datum(kind: &Kind, row: &Row, at: usize) -> Result<Datum, StoreError> {

@@ -9,7 +9,11 @@ use windlass_resource::{
     statement::{Lock, Statement, Writer},
 };
 
-use super::{By, RecordError, RecordView, Target, audit, behaviour, row, view};
+use super::{
+    By, RecordError, RecordView, Target, audit, behaviour, row,
+    seal::{self, KEYS_REPLACED, Seal},
+    view,
+};
 use crate::{
     StoreError,
     database::{Row, Tx},
@@ -20,6 +24,7 @@ use crate::{
 pub(super) type Named = Vec<(&'static str, Datum)>;
 
 /// What is written.
+#[derive(Clone)]
 pub(super) enum Change {
     Create(Named),
     Update(Target, Named),
@@ -29,12 +34,15 @@ pub(super) enum Change {
 }
 
 /// Everything that a write looks at.
+#[derive(Clone)]
 pub(super) struct Write {
     pub writer: Writer,
     pub record: &'static Record,
     pub records: &'static [&'static Record],
     pub by: By,
     pub now: Timestamp,
+    /// Seals what is secret; there where something is.
+    pub seal: Option<Seal>,
 }
 
 impl Store {
@@ -44,17 +52,52 @@ impl Store {
         by: By,
         change: Change,
     ) -> Result<RecordView, RecordError> {
-        let write = Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now() };
+        let seal = if change.has_sealed(record) { Some(Seal::of(self, (tenant, record)).await?) } else { None };
+        let write = Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now(), seal };
+        // Twice where its key was replaced between that and this.
+        match self.try_write(write.clone(), change.clone()).await? {
+            Some(written) => written,
+            None => {
+                let seal = Some(Seal::renewed(self, (tenant, record)).await?);
+                let again = self.try_write(Write { seal, ..write }, change).await?;
+                again.unwrap_or_else(|| Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into()))
+            }
+        }
+    }
+
+    /// `None` when the key that seals was replaced meanwhile: nothing was written.
+    async fn try_write(
+        &self,
+        write: Write,
+        change: Change,
+    ) -> Result<Option<Result<RecordView, RecordError>>, RecordError> {
+        let record = write.record;
         let written = self.database().transact(move |tx| {
             Box::pin(async move {
+                if let Some(seal) = &write.seal
+                    && !seal.holds(tx).await?
+                {
+                    return Ok(None);
+                }
                 match write.carry_out(tx, change).await {
                     Err(RecordError::Store(error)) => Err(error),
                     // Nothing was changed before it was refused: there is nothing to take back.
-                    other => Ok(other),
+                    other => Ok(Some(other)),
                 }
             })
         });
-        written.await.unwrap_or_else(|error| Err(raced(record, error)))
+        written.await.or_else(|error| Ok(Some(Err(raced(record, error)))))
+    }
+}
+
+impl Change {
+    /// Whether it gives a value that is to be sealed.
+    fn has_sealed(&self, record: &Record) -> bool {
+        let (Change::Create(values) | Change::Update(_, values) | Change::Transition(_, _, values)) = self else {
+            return false;
+        };
+        let given = |name: &str| values.iter().any(|(other, value)| *other == name && !value.is_null());
+        record.sealed().any(|column| given(column.name))
     }
 }
 
@@ -104,7 +147,7 @@ impl Write {
         self.look(tx, (id, &new), &values).await?;
         let named: Named =
             self.record.stored().iter().zip(&new).map(|(column, value)| (column.name, value.clone())).collect();
-        change(tx, self.writer.insert(self.record, &named)).await?;
+        change(tx, self.writer.insert(self.record, &self.kept(id, named)?)).await?;
         self.note(tx, "create", (None, Some(&new))).await?;
         Ok(view(self.record, &new))
     }
@@ -244,7 +287,7 @@ impl Write {
             sets.push(("search_text", row::get(self.record, &new, "search_text").clone()));
         }
         let at = row::revision(self.record, old).unwrap_or(0);
-        change(tx, self.writer.update(self.record, (id, at), &sets)).await?;
+        change(tx, self.writer.update(self.record, (id, at), &self.kept(id, sets.clone())?)).await?;
         self.put(&mut new, &sets);
         self.put(&mut new, &[("revision", Datum::Int(at.saturating_add(1)))]);
         self.note(tx, action, (Some(old), Some(&new))).await?;
@@ -313,6 +356,15 @@ impl Write {
             tx.execute(statement.sql, row::values(statement.params)).await?;
         }
         Ok(())
+    }
+
+    /// Values as the table keeps them: what is secret sealed, or its hash.
+    fn kept(&self, id: Uuid, mut values: Named) -> Result<Named, StoreError> {
+        for (name, value) in &mut values {
+            let Some(column) = self.record.column(name).filter(|column| column.is_secret()) else { continue };
+            seal::keep(column, id, (self.seal.as_ref(), value))?;
+        }
+        Ok(values)
     }
 
     fn put(&self, row: &mut [Datum], values: &[(&'static str, Datum)]) {

@@ -100,7 +100,7 @@ async fn a_backup_restores_into_either_database(fixture: Fixture) {
     let targets =
         [Location::Sqlite { data_dir: dir.path().join("copy") }, Location::Postgres { url: server.url.clone() }];
     for location in &targets {
-        let options = StoreOptions::new(location.clone());
+        let options = StoreOptions { master_key: fixture.master_key(), ..StoreOptions::new(location.clone()) };
         assert_eq!(admin::restore(&file, options.clone(), &mut |_| ()).await.expect("a restore"), written);
         let again = admin::restore(&file, options.clone(), &mut |_| ()).await;
         assert!(matches!(again, Err(StoreError::Conflict(_))), "a used target");
@@ -113,6 +113,7 @@ async fn a_backup_restores_into_either_database(fixture: Fixture) {
         copy.close().await;
     }
     let back = StoreOptions::new(Location::Sqlite { data_dir: dir.path().join("back") });
+    let back = StoreOptions { master_key: fixture.master_key(), ..back };
     let from = StoreOptions::new(targets[1].clone());
     let moved = admin::copy_database(from, back.clone(), &mut |_| ()).await.expect("a move");
     assert_eq!(moved.rows(), written.rows() + 2);

@@ -40,7 +40,7 @@ async fn killed(dir: &Path) -> (PathBuf, RunId) {
     let last = started(&store).await;
     let copy = dir.join("copy");
     fs::create_dir(&copy).expect("a directory");
-    for name in ["windlass.db", "windlass.db-wal", "windlass.db-wal-mark"] {
+    for name in ["master.key", "windlass.db", "windlass.db-wal", "windlass.db-wal-mark"] {
         fs::copy(dir.join("live").join(name), copy.join(name)).expect("a file");
     }
     store.close().await;
@@ -68,7 +68,7 @@ async fn nothing_stays_behind_after_a_clean_stop() {
     let mut left: Vec<_> =
         fs::read_dir(dir.path()).expect("a directory").map(|it| it.expect("a file").file_name()).collect();
     left.sort();
-    assert_eq!(left, ["lock", "reserve", "windlass.db", "windlass.db-wal-mark"]);
+    assert_eq!(left, ["lock", "master.key", "reserve", "windlass.db", "windlass.db-wal-mark"]);
 }
 
 /// Whatever page it is: what is read is what was written, or an error that names a page.

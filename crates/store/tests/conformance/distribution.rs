@@ -11,6 +11,7 @@ const INFRASTRUCTURE: &[(&str, &str)] = &[
     ("settings", "of the whole database"),
     ("nodes", "servers, which work for all tenants"),
     ("lanes", "a lane holds runs of all tenants: owning and fencing hang on it"),
+    ("vault_master_keys", "the installation's, which seal those of tenants"),
     ("tenants", "the tenants themselves, a reference table"),
 ];
 

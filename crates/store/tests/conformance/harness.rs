@@ -8,8 +8,8 @@ use windlass_engine::{
     status::RunStatus,
 };
 use windlass_store::{
-    CommitError, Committed, IdempotencyKey, JournalRow, Location, NewRun, RunChange, RunCommit, RunMode, RunUpdate,
-    Store, StoreOptions,
+    CommitError, Committed, IdempotencyKey, JournalRow, KeySource, Location, MasterKey, Missing, NewRun, RunChange,
+    RunCommit, RunMode, RunUpdate, Store, StoreOptions,
 };
 
 /// The tenant of the tests.
@@ -38,12 +38,22 @@ impl Fixture {
     pub async fn postgres() -> Fixture {
         let server = windlass_testkit::postgres().await;
         let options = StoreOptions::new(Location::Postgres { url: server.url.clone() });
+        let keys = Arc::new(MasterKey::generate().expect("random bits").to_text());
+        let options = StoreOptions { master_key: KeySource::Text { holder: "the test", keys }, ..options };
         Fixture::open(options, Home::Server(server)).await
     }
 
     async fn open(options: StoreOptions, home: Home) -> Fixture {
         let store = Store::open(options.clone()).await.expect("the store opens");
         Fixture { store, options, _home: home }
+    }
+
+    /// The master key, for a copy of the database elsewhere.
+    pub fn master_key(&self) -> KeySource {
+        match self.options.master_key.clone() {
+            KeySource::File { path, .. } => KeySource::File { path, missing: Missing::Refuse },
+            other => other,
+        }
     }
 
     /// Closes the store and opens it again.

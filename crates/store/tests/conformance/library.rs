@@ -624,6 +624,7 @@ async fn rows_survive_a_backup(fixture: Fixture) {
         windlass_store::Location::Postgres { url: server.url.clone() },
     ] {
         let options = windlass_store::StoreOptions::new(location);
+        let options = windlass_store::StoreOptions { master_key: fixture.master_key(), ..options };
         windlass_store::admin::restore(&file, options.clone(), &mut |_| ()).await.unwrap();
         let copy = Store::open(options).await.unwrap();
         for record in store.records() {

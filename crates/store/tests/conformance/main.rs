@@ -14,3 +14,4 @@ mod sqlite;
 mod state_values;
 mod tasks;
 mod tls;
+mod vault;

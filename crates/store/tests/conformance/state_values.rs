@@ -126,7 +126,8 @@ async fn a_lock_that_is_held_too_long_may_be_asked_for_again() {
     let fixture = Fixture::postgres().await;
     let Location::Postgres { url } = &fixture.options.location else { panic!("no PostgreSQL") };
     let url = format!("{url}?options=-c%20lock_timeout%3D100ms");
-    let hasty = StoreOptions { lanes: 0, ..StoreOptions::new(Location::Postgres { url }) };
+    let options = StoreOptions::new(Location::Postgres { url });
+    let hasty = StoreOptions { lanes: 0, master_key: fixture.master_key(), ..options };
     let hasty = Store::open(hasty).await.expect("a second store");
     increment(&fixture.store, "k", "first").await.expect("a change");
     let (holding, held) = tokio::sync::oneshot::channel();
