@@ -112,7 +112,7 @@ fn a_database_is_made_looked_at_copied_and_emptied() {
     folder.run(&["vault", "forget", "--yes", "--data-dir", "moved"]).expect(0);
     assert_eq!(folder.run(&list).expect(0).json(), runs);
     assert!(folder.path().join("moved/master.key").exists());
-    let key = folder.run(&["vault", "new-key"]).expect(0).stdout;
+    let key = folder.run(&["vault", "new-key"]).expect(0).stdout.clone();
     assert!(key.starts_with("wmk_") && key.trim().len() == 47, "{key}");
 }
 
