@@ -84,7 +84,7 @@ impl Tenants {
     /// The program does not make them, or the server does not start.
     pub async fn make(world: &Arc<World>) -> Result<Tenants> {
         world.command_line(&["db", "init"])?;
-        world.command_line(&["tenants", "add", "quiet"])?;
+        world.command_line(&["tenants", "create", "--slug", "quiet", "--name", "quiet"])?;
         let made = world.command_line(&["tokens", "add", "load", "--tenant", "quiet", "--scope", "*"])?;
         let token = made["token"].as_str().context("no token was made")?.to_owned();
         world.start(0)?;

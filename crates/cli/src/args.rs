@@ -6,7 +6,7 @@ mod db;
 mod records;
 mod runs;
 mod serve;
-mod tenants;
+mod tokens;
 mod vault;
 mod verify;
 
@@ -18,7 +18,7 @@ pub use db::{DbCommand, DbPlace};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
-pub use tenants::{OfTenant, TenantsCommand, TokensCommand};
+pub use tokens::{OfTenant, TokensCommand};
 pub use vault::VaultCommand;
 pub use verify::VerifyArgs;
 
@@ -117,9 +117,6 @@ pub enum Command {
     /// Look at the work that waits for outside workers
     #[command(subcommand)]
     Tasks(TasksCommand),
-    /// Look at tenants and make them
-    #[command(subcommand)]
-    Tenants(TenantsCommand),
     /// Look at API tokens, make and revoke them
     #[command(subcommand)]
     Tokens(TokensCommand),

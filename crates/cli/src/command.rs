@@ -12,7 +12,7 @@ mod runs;
 mod serve;
 mod start;
 mod tasks;
-mod tenants;
+mod tokens;
 mod vault;
 mod verify;
 mod workflows;
@@ -90,8 +90,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Workflows(command) => workflows::run(command, &context).await,
         Command::Approvals(command) => approvals::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
-        Command::Tenants(command) => tenants::run(command, &context).await,
-        Command::Tokens(command) => tenants::run_tokens(command, &context).await,
+        Command::Tokens(command) => tokens::run(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,
         Command::Vault(command) => vault::run(command, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Access, Column, Datum, Deletion, Effect, Guard, Index, Kind, OnDelete, Ownership, Record, Unique, Writing,
-    ddl::CORE_TABLES, validate,
+    Access, Column, Datum, Deletion, Effect, Guard, Index, Kind, OnDelete, Operation, Ownership, Record, Unique,
+    Writing, ddl::CORE_TABLES, validate,
 };
 
 /// Characters of the longest name of a table or column: names of constraints have two of them and stay under
@@ -111,6 +111,9 @@ fn check_record(record: &Record, found: &mut Findings) {
     if record.columns.is_empty() {
         found.say(name, "it has no columns");
     }
+    if record.column(record.key).is_none_or(Column::is_nullable) {
+        found.say(name, format!("`{}` is no key", record.key));
+    }
     let standard: BTreeSet<&str> = ["tenant_key", "id", "search_text", "revision", "created_at", "created_by"]
         .into_iter()
         .chain(["updated_at", "updated_by", "deleted_at"])
@@ -126,7 +129,7 @@ fn check_record(record: &Record, found: &mut Findings) {
             found.say(&place, "there are two columns of this name");
         }
         check_column(&place, column, found);
-        let by_callers = !matches!(record.writing, Writing::Program | Writing::Log);
+        let by_callers = !matches!(record.writing, Writing::Program | Writing::Log) && !column.generated;
         if column.required && column.access == Access::ReadOnly && by_callers {
             found.say(&place, "nobody could give what is required and set by the program alone");
         }
@@ -364,8 +367,20 @@ fn check_references(record: &Record, (records, at): (&[&Record], usize), found: 
                 if target.is_some_and(|target| target > at) {
                     found.say(&place, format!("`{to}` must be declared before"));
                 }
-                if other.ownership != record.ownership {
-                    found.say(&place, "both sides must be a tenant's, or both the installation's");
+                match (record.ownership, other.ownership) {
+                    (Ownership::Global, Ownership::Tenant) => {
+                        found.say(&place, "what is the installation's cannot refer to what is a tenant's");
+                    }
+                    // Whoever deletes it would see that another tenant has to do with it.
+                    (Ownership::Tenant, Ownership::Global)
+                        if other.operations().iter().any(|it| matches!(it, Operation::Delete)) =>
+                    {
+                        found.say(
+                            &place,
+                            "what tenants refer to, being the installation's, cannot be deleted by callers",
+                        );
+                    }
+                    _ => {}
                 }
                 let hidden = other.deletion == Deletion::Soft && on_delete == OnDelete::Cascade;
                 if hidden && record.deletion == Deletion::Soft {

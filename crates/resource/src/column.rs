@@ -32,6 +32,8 @@ pub struct Column {
     pub searchable: bool,
     /// Whether only the program sees it.
     pub internal: bool,
+    /// Whether the record's behaviour fills it in when a row is made.
+    pub generated: bool,
     /// Why it should not be used any more.
     pub deprecated: Option<&'static str>,
 }
@@ -223,6 +225,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
         secrecy: Secrecy::Shown,
         searchable: false,
         internal: false,
+        generated: false,
         deprecated: None,
     }
 }
@@ -407,6 +410,15 @@ impl Column {
     #[must_use]
     pub const fn internal(mut self) -> Column {
         self.internal = true;
+        self.access = Access::ReadOnly;
+        self
+    }
+
+    /// It always has a value, which the record's behaviour gives it when the row is made.
+    #[must_use]
+    pub const fn generated(mut self) -> Column {
+        self.generated = true;
+        self.required = true;
         self.access = Access::ReadOnly;
         self
     }

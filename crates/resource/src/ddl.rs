@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 
-use crate::{Column, Datum, Deletion, Effect, Kind, OnDelete, Ownership, Record, Shape, Unique, datum::show_decimal};
+use crate::{
+    Column, Datum, Deletion, Effect, Kind, OnDelete, Ownership, Record, Shape, Unique, datum::show_decimal, records,
+};
 
 /// Tables that are not declared as records, and what a reference to them names.
 pub const CORE_TABLES: &[&str] = &["workflows", "runs", "api_tokens", "approvals", "tasks"];
@@ -35,8 +37,8 @@ pub fn create_table(record: &Record, dialect: Dialect) -> String {
     if record.ownership == Ownership::Tenant {
         lines.push("tenant_key integer not null references tenants (key)".to_owned());
     }
-    lines.extend(record.stored().iter().map(|column| column_line(column, dialect)));
-    lines.push(format!("primary key ({})", keyed(record, "id")));
+    lines.extend(record.stored().iter().map(|column| column_line(record, column, dialect)));
+    lines.push(format!("primary key ({})", keyed(record, record.key)));
     lines.extend(checks(record, dialect));
     for (column, to, on_delete) in record.references() {
         lines.push(foreign_key(record, column, (to, on_delete)));
@@ -75,8 +77,11 @@ pub fn type_name(kind: &Kind, dialect: Dialect) -> &'static str {
     }
 }
 
-fn column_line(column: &Column, dialect: Dialect) -> String {
-    let mut line = format!("{} {}", column.name, type_name(&column.stored_kind(), dialect));
+fn column_line(record: &Record, column: &Column, dialect: Dialect) -> String {
+    let kind = type_name(&column.stored_kind(), dialect);
+    // What the core counts by has 32 bits in every table of it.
+    let kind = if column.name == record.key && kind == "bigint" { "integer" } else { kind };
+    let mut line = format!("{} {kind}", column.name);
     if !column.is_nullable() {
         line.push_str(" not null");
     }
@@ -185,8 +190,10 @@ fn foreign_key(record: &Record, column: &Column, (to, on_delete): (&str, OnDelet
         OnDelete::Cascade => "cascade",
         OnDelete::Restrict | OnDelete::SetNull => "restrict",
     };
-    let columns = keyed(record, column.name);
-    let target = keyed(record, "id");
+    // What is the installation's has no tenant in its key.
+    let owner = records::find(to).filter(|target| target.ownership == Ownership::Global).unwrap_or(record);
+    let columns = keyed(owner, column.name);
+    let target = keyed(owner, "id");
     format!(
         "constraint {}_{}_fkey foreign key ({columns}) references {to} ({target}) on delete {rule}",
         record.name, column.name
@@ -197,6 +204,9 @@ fn foreign_key(record: &Record, column: &Column, (to, on_delete): (&str, OnDelet
 fn indexes(record: &Record, dialect: Dialect) -> Vec<(String, (&'static str, String))> {
     let live = if record.deletion == Deletion::Soft { " where deleted_at is null" } else { "" };
     let mut all = Vec::new();
+    if record.key != "id" {
+        all.push((format!("{}_id_key", record.name), ("unique index ", format!("({})", keyed(record, "id")))));
+    }
     for Unique(columns) in record.unique {
         let last = columns.len().saturating_sub(1);
         let part = |(at, name): (usize, &&str)| {

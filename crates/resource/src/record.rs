@@ -35,8 +35,12 @@ pub struct Record {
     pub unique: &'static [Unique],
     /// By what it is looked for often. References and unique columns have their indexes anyway.
     pub indexes: &'static [Index],
+    /// The primary key of its table among what one owner has: `id`, unless the core counts its rows by another column.
+    pub key: &'static str,
     /// Whose its rows are.
     pub ownership: Ownership,
+    /// Whether who may do what depends on it: each change of it is told to every server.
+    pub access: bool,
     /// Who writes it.
     pub writing: Writing,
     /// What deleting a row means.
@@ -143,7 +147,9 @@ impl Record {
             columns: &[],
             unique: &[],
             indexes: &[],
+            key: "id",
             ownership: Ownership::Tenant,
+            access: false,
             writing: Writing::Full,
             deletion: Deletion::Hard,
             retention: Retention::Kept,
@@ -184,6 +190,20 @@ impl Record {
     #[must_use]
     pub const fn global(mut self) -> Record {
         self.ownership = Ownership::Global;
+        self
+    }
+
+    /// The primary key of its table, which the core made, is this column; its id is unique beside it.
+    #[must_use]
+    pub const fn keyed(mut self, column: &'static str) -> Record {
+        self.key = column;
+        self
+    }
+
+    /// Who may do what depends on it.
+    #[must_use]
+    pub const fn grants_access(mut self) -> Record {
+        self.access = true;
         self
     }
 

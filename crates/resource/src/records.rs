@@ -3,12 +3,14 @@
 //! `docs/records.md` shows how to declare one; `docs/schema.md` is written from these.
 
 pub mod audit;
+pub mod tenants;
 pub mod workflows;
 
 use crate::Record;
 
 /// Every record, each after those that it refers to.
 pub static ALL: &[&Record] = &[
+    &tenants::TENANTS,
     &workflows::FOLDERS,
     &workflows::WORKFLOW_PLACES,
     &workflows::TAGS,

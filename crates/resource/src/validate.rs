@@ -72,7 +72,9 @@ fn create_with(record: &Record, body: &Json, may: impl Fn(&Column) -> bool) -> R
                 Ok(datum) => values.push((column, datum)),
                 Err(message) => errors.push(FieldError::of(column.name, message)),
             },
-            None if column.required && may(column) => errors.push(FieldError::of(column.name, "is needed")),
+            None if column.required && !column.generated && may(column) => {
+                errors.push(FieldError::of(column.name, "is needed"))
+            }
             // A descriptor whose default does not fit is found by the check of descriptors.
             None => values.push((column, column.default_datum().unwrap_or(Datum::Null))),
         }

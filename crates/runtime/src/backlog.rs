@@ -19,7 +19,7 @@ use windlass_engine::{
     Event,
     id::{RunId, TenantKey},
 };
-use windlass_store::{CLAIM_RUNS_MAX, Hint, LaneId, Position, Share};
+use windlass_store::{CLAIM_RUNS_MAX, Hint, LaneId, Position, Share, TenantRules};
 
 use crate::{core::Core, error::RuntimeError, loader, metrics::add, settings::Settings, turner::Deliver};
 
@@ -86,6 +86,38 @@ impl Drop for Seat {
     }
 }
 
+/// The bounds of tenants: the settings, and what the rules of a tenant say beside.
+pub(crate) struct Bounds<'a> {
+    settings: &'a Settings,
+    rules: Arc<HashMap<TenantKey, TenantRules>>,
+}
+
+impl Bounds<'_> {
+    fn active_max(&self, tenant: TenantKey) -> usize {
+        let most = self.settings.runs_active_per_tenant_max;
+        match self.rules.get(&tenant) {
+            Some(rules) if rules.suspended => 0,
+            Some(rules) => rules.runs_active_max.map_or(most, |max| max.min(most)),
+            None => most,
+        }
+    }
+
+    fn queued_max(&self, tenant: TenantKey) -> (u64, &'static str) {
+        let most = self.settings.runs_queued_per_tenant_max;
+        match self.rules.get(&tenant).and_then(|rules| rules.runs_queued_max) {
+            Some(quota) if quota < most => (quota, "its quota `max_queued_runs`"),
+            _ => (most, "setting `runs_queued_per_tenant_max`"),
+        }
+    }
+}
+
+impl Core {
+    /// The bounds of tenants as they are now.
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        Bounds { settings: &self.settings, rules: self.store.all_rules() }
+    }
+}
+
 impl Backlog {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,14 +129,15 @@ impl Backlog {
     }
 
     /// A seat for a run that begins now; none when it has to wait.
-    pub(crate) fn take(self: &Arc<Backlog>, tenant: TenantKey, settings: &Settings) -> Option<Seat> {
+    pub(crate) fn take(self: &Arc<Backlog>, tenant: TenantKey, bounds: &Bounds<'_>) -> Option<Seat> {
+        let settings = bounds.settings;
         let mut state = self.state();
         if state.active >= settings.runs_active_max {
             state.pressed = true;
         }
         let pressed = state.pressed;
         let of = state.tenants.entry(tenant).or_default();
-        if of.active >= settings.runs_active_per_tenant_max {
+        if of.active >= bounds.active_max(tenant) {
             of.pressed = true;
         }
         if pressed || of.pressed {
@@ -134,13 +167,15 @@ impl Backlog {
     ///
     /// # Errors
     /// It does not: which bound is passed, and its setting.
-    pub(crate) fn admits(&self, tenant: TenantKey, settings: &Settings) -> Result<(), RuntimeError> {
+    pub(crate) fn admits(&self, tenant: TenantKey, bounds: &Bounds<'_>) -> Result<(), RuntimeError> {
+        let settings = bounds.settings;
         let state = self.state();
         let of = state.tenants.get(&tenant).map_or(0, |tenant| tenant.queued);
-        if of >= settings.runs_queued_per_tenant_max {
+        let (most, name) = bounds.queued_max(tenant);
+        if of >= most {
             let detail = format!(
-                "{of} runs of this tenant wait for their turn, the most it may have (setting \
-                 `runs_queued_per_tenant_max`): start it again when some of them have begun"
+                "{of} runs of this tenant wait for their turn, the most it may have ({name}): start it again when some \
+                 of them have begun"
             );
             return Err(RuntimeError::Limit { code: "too_many_queued", detail });
         }
@@ -179,11 +214,12 @@ impl Backlog {
 
     /// Shares the free seats among the tenants that wait, `waiting` being all of them in the order of their turns, and
     /// takes the seats.
-    fn share(self: &Arc<Backlog>, waiting: &[TenantKey], settings: &Settings) -> Vec<(TenantKey, Vec<Seat>)> {
+    fn share(self: &Arc<Backlog>, waiting: &[TenantKey], bounds: &Bounds<'_>) -> Vec<(TenantKey, Vec<Seat>)> {
+        let settings = bounds.settings;
         let mut state = self.state();
         let room_of = |state: &State, tenant: &TenantKey| {
             let active = state.tenants.get(tenant).map_or(0, |tenant| tenant.active);
-            settings.runs_active_per_tenant_max.saturating_sub(active)
+            bounds.active_max(*tenant).saturating_sub(active)
         };
         let may: Vec<(TenantKey, usize)> =
             waiting.iter().map(|it| (*it, room_of(&state, it))).filter(|(_, room)| *room > 0).collect();
@@ -303,7 +339,7 @@ pub(crate) async fn tick(core: &Arc<Core>, turns: &mut Turns) -> Result<(), Runt
             return Ok(());
         }
         let waiting = turns.waiting(core).await?;
-        let mut seats = core.backlog.share(&waiting, &core.settings);
+        let mut seats = core.backlog.share(&waiting, &core.bounds());
         // Where all get something, the one that comes first gets what is over: each is first in its turn.
         let served = if seats.len() == waiting.len() { seats.first() } else { seats.last() };
         let Some((served, _)) = served else { return Ok(()) };
@@ -391,6 +427,10 @@ mod tests {
         Settings { runs_active_max: active, runs_active_per_tenant_max: per_tenant, ..Settings::default() }
     }
 
+    fn of(settings: &Settings) -> Bounds<'_> {
+        Bounds { settings, rules: Arc::default() }
+    }
+
     const A: TenantKey = TenantKey(1);
     const B: TenantKey = TenantKey(2);
     const C: TenantKey = TenantKey(3);
@@ -412,29 +452,29 @@ mod tests {
     #[test]
     fn nobody_passes_those_who_wait() {
         let (backlog, settings) = (Arc::new(Backlog::default()), settings(2, 2));
-        let seats = [backlog.take(A, &settings).unwrap(), backlog.take(B, &settings).unwrap()];
-        assert!(backlog.take(B, &settings).is_none());
+        let seats = [backlog.take(A, &of(&settings)).unwrap(), backlog.take(B, &of(&settings)).unwrap()];
+        assert!(backlog.take(B, &of(&settings)).is_none());
         drop(seats);
         // A seat is free, but somebody waits for it.
-        assert!(backlog.take(A, &settings).is_none());
-        let taken = backlog.share(&[B], &settings);
+        assert!(backlog.take(A, &of(&settings)).is_none());
+        let taken = backlog.share(&[B], &of(&settings));
         assert_eq!(taken.iter().map(|(tenant, seats)| (*tenant, seats.len())).collect::<Vec<_>>(), [(B, 2)]);
         drop(taken);
-        assert!(backlog.share(&[], &settings).is_empty());
-        assert!(backlog.take(A, &settings).is_some());
+        assert!(backlog.share(&[], &of(&settings)).is_empty());
+        assert!(backlog.take(A, &of(&settings)).is_some());
     }
 
     #[test]
     fn a_tenant_at_its_bound_holds_up_nobody_else() {
         let (backlog, settings) = (Arc::new(Backlog::default()), settings(3, 1));
-        let seat = backlog.take(A, &settings).unwrap();
-        assert!(backlog.take(A, &settings).is_none());
-        let _other = backlog.take(B, &settings).unwrap();
-        assert!(backlog.share(&[A], &settings).is_empty());
-        let _third = backlog.take(C, &settings).unwrap();
+        let seat = backlog.take(A, &of(&settings)).unwrap();
+        assert!(backlog.take(A, &of(&settings)).is_none());
+        let _other = backlog.take(B, &of(&settings)).unwrap();
+        assert!(backlog.share(&[A], &of(&settings)).is_empty());
+        let _third = backlog.take(C, &of(&settings)).unwrap();
         drop(seat);
-        assert!(backlog.take(A, &settings).is_none(), "its first run waits");
-        assert_eq!(backlog.share(&[A], &settings).len(), 1);
+        assert!(backlog.take(A, &of(&settings)).is_none(), "its first run waits");
+        assert_eq!(backlog.share(&[A], &of(&settings)).len(), 1);
     }
 
     #[test]
@@ -443,17 +483,40 @@ mod tests {
         let settings = Settings { runs_queued_max: 3, runs_queued_per_tenant_max: 2, ..Settings::default() };
         backlog.queued(A);
         backlog.queued(A);
-        let refused = backlog.admits(A, &settings).unwrap_err();
+        let refused = backlog.admits(A, &of(&settings)).unwrap_err();
         assert_eq!(refused.code(), "too_many_queued");
         assert!(refused.to_string().contains("`runs_queued_per_tenant_max`"), "{refused}");
-        backlog.admits(B, &settings).unwrap();
+        backlog.admits(B, &of(&settings)).unwrap();
         backlog.queued(B);
-        let refused = backlog.admits(B, &settings).unwrap_err();
+        let refused = backlog.admits(B, &of(&settings)).unwrap_err();
         assert_eq!(refused.code(), "unavailable");
         assert!(refused.to_string().contains("`runs_queued_max`"), "{refused}");
         backlog.claimed(A);
-        backlog.admits(B, &settings).unwrap();
+        backlog.admits(B, &of(&settings)).unwrap();
         backlog.counted(&BTreeMap::from([(A, 2)]));
-        assert!(backlog.admits(A, &settings).is_err());
+        assert!(backlog.admits(A, &of(&settings)).is_err());
+    }
+
+    #[test]
+    fn a_quota_narrows_the_settings_and_a_suspended_tenant_has_no_seat() {
+        let (backlog, settings) = (Arc::new(Backlog::default()), settings(9, 2));
+        let rules = |suspended, active, queued| TenantRules {
+            suspended,
+            runs_active_max: active,
+            runs_queued_max: queued,
+            ..TenantRules::default()
+        };
+        let all = [(A, rules(false, Some(1), Some(1))), (B, rules(true, None, None)), (C, rules(false, Some(5), None))];
+        let bounds = Bounds { settings: &settings, rules: Arc::new(HashMap::from(all)) };
+        let _one = backlog.take(A, &bounds).unwrap();
+        assert!(backlog.take(A, &bounds).is_none(), "its quota is one");
+        assert!(backlog.take(B, &bounds).is_none(), "it is suspended");
+        let _two = [backlog.take(C, &bounds).unwrap(), backlog.take(C, &bounds).unwrap()];
+        assert!(backlog.take(C, &bounds).is_none(), "a quota is never more than the setting");
+        assert!(backlog.share(&[A, B, C], &bounds).is_empty());
+        backlog.queued(A);
+        let refused = backlog.admits(A, &bounds).unwrap_err().to_string();
+        assert!(refused.contains("`max_queued_runs`"), "{refused}");
+        backlog.admits(B, &bounds).unwrap();
     }
 }

@@ -67,6 +67,7 @@ impl WaitsFor {
 
 /// Places for attempts.
 pub(crate) struct Places {
+    closed: CancellationToken,
     node: Arc<Semaphore>,
     tenants: Table<TenantKey>,
     workflows: Table<(TenantKey, Arc<str>)>,
@@ -77,6 +78,7 @@ pub(crate) struct Places {
 impl Places {
     pub(crate) fn new(settings: &Settings) -> Places {
         Places {
+            closed: CancellationToken::new(),
             node: Arc::new(Semaphore::new(settings.attempts_max)),
             tenants: Table::new(settings.attempts_per_tenant_max),
             workflows: Table::new(settings.attempts_per_workflow_max),
@@ -88,6 +90,7 @@ impl Places {
     /// Nothing begins any more.
     pub(crate) fn close(&self) {
         self.node.close();
+        self.closed.cancel();
     }
 
     /// Takes a place in each; `None` once nothing begins any more. The narrowest is taken first: whoever waits for
@@ -156,8 +159,7 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
             order.waits_for.set(Some("rate"));
             core.places.rates.wait(core, (order.tenant, name), *rate).await;
         }
-        order.waits_for.set(Some("place"));
-        let places = core.places.take(order).await?;
+        let places = place(core, order).await?;
         // A node that may have lost its lanes starts no effects. The store is gone when nobody can say any more.
         while !core.store.lease_holds() {
             let mut standing = core.store.standing();
@@ -197,6 +199,26 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
         }
     };
     Some((started_at, result))
+}
+
+/// A place for the attempt, once its tenant may do anything; `None` once nothing begins any more.
+async fn place(core: &Core, order: &Order) -> Option<[OwnedSemaphorePermit; 3]> {
+    let mut changes = core.store.access_changes();
+    loop {
+        while core.store.rules_of(order.tenant).suspended {
+            order.waits_for.set(Some("tenant"));
+            tokio::select! {
+                () = core.places.closed.cancelled() => return None,
+                changed = changes.changed() => changed.ok()?,
+            }
+        }
+        order.waits_for.set(Some("place"));
+        let places = core.places.take(order).await?;
+        // It may have been suspended while it waited.
+        if !core.store.rules_of(order.tenant).suspended {
+            return Some(places);
+        }
+    }
 }
 
 fn context(core: &Arc<Core>, order: &Order) -> StepContext {

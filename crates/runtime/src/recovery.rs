@@ -49,6 +49,11 @@ pub(crate) async fn run(core: Arc<Core>, mut recovery: Recovery) {
     let mut hints = core.store.hints();
     let mut standing = core.store.standing();
     loop {
+        if core.store.is_shared()
+            && let Err(error) = core.store.look_at_access().await
+        {
+            tracing::warn!(%error, "what other servers changed of tenants is not seen; the next look is soon");
+        }
         if let Err(error) = tick(&core, &mut recovery).await {
             tracing::warn!(%error, "looking at the database failed; the next look is soon");
         }

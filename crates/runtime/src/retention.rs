@@ -59,7 +59,8 @@ async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError
     while core.store.sweep_records(tenant).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
-    if let Some(days) = core.settings.events_days {
+    let days = [core.settings.events_days, core.store.rules_of(tenant).retention_days].into_iter().flatten().min();
+    if let Some(days) = days {
         let before = core.now().micros() - i64::from(days) * 86_400_000_000;
         while core.store.expire_events(tenant, windlass_definition::Timestamp::from_micros(before)).await? > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -85,9 +86,10 @@ async fn keep(core: &Core, tenant: TenantKey, workflow: &str) -> Result<Retain, 
         Err(_) => None,
     };
     let says = plan.map(|plan| plan.plan.retain).unwrap_or_default();
+    let days = [says.days.or(defaults.days), core.store.rules_of(tenant).retention_days].into_iter().flatten().min();
     Ok(Retain {
         runs: says.runs.or(defaults.runs).map(|runs| i64::try_from(runs).unwrap_or(i64::MAX)),
-        age: says.days.or(defaults.days).map(|days| DAY * days),
+        age: days.map(|days| DAY * days),
         bytes: defaults.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
     })
 }

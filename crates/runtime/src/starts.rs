@@ -280,10 +280,10 @@ fn seat(core: &Core, new: &mut NewStart) -> Result<(Birth, Option<Seat>), Runtim
     if new.when_busy == WhenBusy::Begin {
         return Ok((Birth::default(), Some(core.backlog.force(tenant))));
     }
-    if let Some(seat) = core.backlog.take(tenant, &core.settings) {
+    if let Some(seat) = core.backlog.take(tenant, &core.bounds()) {
         return Ok((Birth::default(), Some(seat)));
     }
-    core.backlog.admits(tenant, &core.settings)?;
+    core.backlog.admits(tenant, &core.bounds())?;
     new.start.queued = true;
     Ok((Birth { backlog: true, ..Birth::default() }, None))
 }

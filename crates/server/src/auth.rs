@@ -71,6 +71,10 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
 /// Lets the caller in, once it has the permission and there is room.
 async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
     let identity = app.gate().identify(bearer(parts)?).await?;
+    if app.store().rules_of(identity.tenant).suspended {
+        let detail = "the tenant is suspended: its requests are refused and its runs hold until somebody resumes it";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", detail));
+    }
     if !identity.may(permission) {
         return Err(forbidden(permission));
     }

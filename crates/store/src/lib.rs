@@ -7,6 +7,7 @@
 //! Invariants: nobody is told before it is on disk; every function for what a tenant owns takes the tenant; SQL stands
 //! only in this crate.
 
+mod access;
 pub mod admin;
 pub mod approvals;
 mod backlog;
@@ -64,7 +65,7 @@ pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
 pub use store::{Adopted, Fatal, Location, Store, StoreOptions};
 pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};
-pub use tenants::Tenant;
+pub use tenants::{Tenant, TenantRules};
 pub use timers::Timer;
 pub use tokens::{NewToken, TokenRow};
 pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Vault, VaultStatus};

@@ -65,6 +65,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0008_vault_keys.sql"),
         postgres: include_str!("../migrations/postgres/0008_vault_keys.sql"),
     },
+    Migration {
+        version: 9,
+        name: "tenants",
+        sqlite: include_str!("../migrations/sqlite/0009_tenants.sql"),
+        postgres: include_str!("../migrations/postgres/0009_tenants.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.
@@ -128,6 +134,8 @@ pub(crate) fn sqlite(connection: &mut Connection, migrate: Migrate) -> Result<us
         .map_err(refused)?;
     let applied = if there.is_some() { sqlite_applied(connection)? } else { Vec::new() };
     let pending = pending(&applied, Dialect::Sqlite, migrate)?;
+    // A table that is made anew takes the old one's name: what refers to it must not look meanwhile.
+    connection.pragma_update(None, "foreign_keys", false).map_err(refused)?;
     for migration in pending {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
         let transaction = transaction.map_err(refused)?;
@@ -137,6 +145,7 @@ pub(crate) fn sqlite(connection: &mut Connection, migrate: Migrate) -> Result<us
         transaction.execute(&RECORD.replace('$', "?"), rusqlite::params_from_iter(row)).map_err(refused)?;
         transaction.commit().map_err(refused)?;
     }
+    connection.pragma_update(None, "foreign_keys", true).map_err(refused)?;
     Ok(pending.len())
 }
 

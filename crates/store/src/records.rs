@@ -11,6 +11,7 @@ mod folders;
 mod row;
 mod seal;
 mod sweep;
+mod tenants;
 mod write;
 
 use serde_json::Value as Json;

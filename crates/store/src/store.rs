@@ -15,6 +15,7 @@ use windlass_resource::{Record, records};
 
 use crate::{
     StoreError,
+    access::Access,
     clock::Clock,
     committer::{
         self,
@@ -129,6 +130,7 @@ pub struct Store {
 }
 
 pub(crate) struct Inner {
+    pub(crate) access: Access,
     pub database: Database,
     pub clock: Arc<Clock>,
     pub ownership: Arc<Ownership>,
@@ -414,6 +416,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
     let (outgoing, _) = mpsc::channel(node::HINTS_MAX);
     let (_, answering_since) = watch::channel(Instant::now());
     let inner = Inner {
+        access: Access::default(),
         database: Database::Sqlite(sqlite),
         clock,
         ownership,
@@ -432,6 +435,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
     let store = Store { inner: Arc::new(inner) };
     let first = async {
         tenants::first(&store).await?;
+        store.look_at_access().await?;
         tenants::only_node(&store, &options.node_name).await?;
         store.unlock().await
     };
@@ -497,6 +501,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         outgoing: outgoing_receiver,
     })?);
     let inner = Inner {
+        access: Access::default(),
         database: Database::Postgres(Postgres::new(address)),
         clock,
         ownership,
@@ -515,6 +520,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     let store = Store { inner: Arc::new(inner) };
     let first = async {
         tenants::first(&store).await?;
+        store.look_at_access().await?;
         store.unlock().await
     };
     if let Err(error) = first.await {
@@ -537,6 +543,7 @@ async fn visit(
     let (outgoing, _) = mpsc::channel(1);
     let (_, answering_since) = watch::channel(Instant::now());
     let inner = Inner {
+        access: Access::default(),
         database: Database::Postgres(Postgres::new(address)),
         clock,
         ownership,
@@ -555,6 +562,7 @@ async fn visit(
     let store = Store { inner: Arc::new(inner) };
     let first = async {
         tenants::first(&store).await?;
+        store.look_at_access().await?;
         store.unlock().await
     };
     if let Err(error) = first.await {

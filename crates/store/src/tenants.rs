@@ -1,12 +1,15 @@
 //! Tenants: the one that every installation has, and their short keys. On SQLite also the one node and its lane.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
+use windlass_resource::records::tenants::TENANTS;
 
 use crate::{
-    StoreError,
-    database::{Statement, Value},
+    By, RecordError, StoreError,
+    database::{Row, Statement, Value},
     store::Store,
 };
 
@@ -25,53 +28,86 @@ pub struct Tenant {
     pub created_at: Timestamp,
 }
 
+const COLUMNS: &str = "key, id, slug, name, created_at";
+const INSERT: &str = "insert into tenants (key, id, slug, name, search_text, revision, created_at, created_by, updated_at, \
+                      updated_by) values ($1, $2, $3, $4, $5, 1, $6, 'system', $6, 'system')";
+
+/// What a tenant may use beyond, or short of, what the settings say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantRules {
+    /// Nothing is done for it.
+    pub suspended: bool,
+    /// Runs that are open and do not wait, on each node.
+    pub runs_active_max: Option<usize>,
+    /// Runs that are queued.
+    pub runs_queued_max: Option<u64>,
+    /// Days that finished runs and events are kept.
+    pub retention_days: Option<u32>,
+}
+
+fn tenant(row: &Row) -> Result<Tenant, StoreError> {
+    Ok(Tenant {
+        key: row.tenant(0)?,
+        id: row.uuid(1)?,
+        slug: row.string(2)?,
+        name: row.string(3)?,
+        created_at: row.time(4)?,
+    })
+}
+
+fn insert(store: &Store, (key, slug, name): (TenantKey, &str, &str), more: &str) -> Statement {
+    let search = format!("{slug}\n{}", name.to_lowercase());
+    let params = vec![key.into(), Uuid::now_v7().into(), slug.into(), name.into(), search.into(), store.now().into()];
+    Statement::new(format!("{INSERT}{more}"), params)
+}
+
 impl Store {
     /// Adds a tenant under a key that no other has.
     ///
     /// # Errors
     /// The key or the slug is taken.
     pub async fn add_tenant(&self, key: TenantKey, slug: &str) -> Result<(), StoreError> {
-        let sql = "insert into tenants (key, id, slug, name, created_at) values ($1, $2, $3, $3, $4)";
-        let params = vec![key.into(), Uuid::now_v7().into(), slug.into(), self.now().into()];
-        self.database().execute(sql, params).await.map(|_| ())
+        self.database().write(vec![insert(self, (key, slug, slug), "")]).await.map(|_| ())
     }
 
     /// Makes a tenant under the next key.
     ///
     /// # Errors
-    /// The slug is taken.
-    pub async fn create_tenant(&self, slug: &str, name: &str) -> Result<Tenant, StoreError> {
-        let last = self.tenants().await?.last().map_or(TenantKey::DEFAULT, |tenant| tenant.key);
-        let tenant = Tenant {
-            key: TenantKey(last.0.saturating_add(1)),
-            id: Uuid::now_v7(),
-            slug: slug.to_owned(),
-            name: name.to_owned(),
-            created_at: self.now(),
-        };
-        let sql = "insert into tenants (key, id, slug, name, created_at) values ($1, $2, $3, $4, $5) \
-                   on conflict do nothing";
-        let params = vec![tenant.key.into(), tenant.id.into(), slug.into(), name.into(), tenant.created_at.into()];
-        // Where somebody else made another one in this moment, the key is taken: it is asked for again.
-        match self.database().execute(sql, params).await?.count {
-            0 => Err(StoreError::conflict(format!("there is a tenant `{slug}` already, or one was made just now"))),
-            _ => Ok(tenant),
-        }
+    /// The slug is taken, or none.
+    pub async fn create_tenant(&self, slug: &str, name: &str) -> Result<Tenant, RecordError> {
+        let body = serde_json::json!({ "slug": slug, "name": name });
+        self.create_record(TenantKey::DEFAULT, &TENANTS, &body, By::system()).await?;
+        self.tenant_by_slug(slug).await?.ok_or(RecordError::NotFound { noun: TENANTS.noun })
     }
 
     /// All tenants.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        let rows = self.database().query("select key, id, slug, name, created_at from tenants order by key", vec![]);
-        let tenant = |row: &crate::Row| {
-            Ok(Tenant {
-                key: row.tenant(0)?,
-                id: row.uuid(1)?,
-                slug: row.string(2)?,
-                name: row.string(3)?,
-                created_at: row.time(4)?,
-            })
+        let rows = self.database().query(format!("select {COLUMNS} from tenants order by key"), vec![]).await?;
+        rows.iter().map(tenant).collect()
+    }
+
+    /// The tenant of that slug.
+    pub async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
+        let sql = format!("select {COLUMNS} from tenants where slug = $1");
+        self.database().query_opt(sql, vec![slug.into()]).await?.as_ref().map(tenant).transpose()
+    }
+
+    /// The rules of those tenants that have any.
+    pub(crate) async fn tenant_rules(&self) -> Result<HashMap<TenantKey, TenantRules>, StoreError> {
+        let sql = "select key, status, max_concurrent_runs, max_queued_runs, data_retention_days from tenants \
+                   where status <> 'active' or max_concurrent_runs is not null or max_queued_runs is not null \
+                   or data_retention_days is not null";
+        let rules = |row: &Row| {
+            let number = |column| row.opt(column, Row::int);
+            let rules = TenantRules {
+                suspended: row.text(1)? == "suspended",
+                runs_active_max: number(2)?.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),
+                runs_queued_max: number(3)?.map(i64::unsigned_abs),
+                retention_days: number(4)?.map(|it| u32::try_from(it).unwrap_or(u32::MAX)),
+            };
+            Ok((row.tenant(0)?, rules))
         };
-        rows.await?.iter().map(tenant).collect()
+        self.database().query(sql, vec![]).await?.iter().map(rules).collect()
     }
 }
 
@@ -81,12 +117,10 @@ pub(crate) async fn first(store: &Store) -> Result<(), StoreError> {
     if there.is_some() {
         return Ok(());
     }
-    let tenant = "insert into tenants (key, id, slug, name, created_at) values ($1, $2, 'default', 'Default', $3) \
-                  on conflict (key) do nothing";
+    let tenant = insert(store, (TenantKey::DEFAULT, "default", "Default"), " on conflict (key) do nothing");
     let setting = "insert into settings (name, value) values ('database_id', $1) on conflict (name) do nothing";
-    let params = vec![TenantKey::DEFAULT.into(), Uuid::now_v7().into(), store.now().into()];
     let id = vec![Value::from(Uuid::now_v7().to_string())];
-    store.database().write(vec![Statement::new(tenant, params), Statement::new(setting, id)]).await.map(|_| ())
+    store.database().write(vec![tenant, Statement::new(setting, id)]).await.map(|_| ())
 }
 
 /// SQLite's one node: the row says who has, or last had, the database.

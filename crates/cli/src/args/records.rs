@@ -25,7 +25,10 @@ pub fn augment(mut command: Command) -> Command {
             let empty = Command::new(area.name).about(about).subcommand_required(true).arg_required_else_help(true);
             command = command.subcommand(empty);
         }
-        command = command.mut_subcommand(area.name, |area| area.subcommand(noun_command(record)));
+        command = command.mut_subcommand(area.name, |area| match is_the_area(record) {
+            true => area.subcommands(verb_commands(record)),
+            false => area.subcommand(noun_command(record)),
+        });
     }
     command
 }
@@ -34,10 +37,21 @@ pub fn augment(mut command: Command) -> Command {
 pub fn call_of(matches: &ArgMatches) -> Option<RecordCall> {
     let (area, matches) = matches.subcommand()?;
     let (noun, matches) = matches.subcommand()?;
+    let of_area = |record: &&&'static Record| record.area.name == area;
+    let operation = |record: &Record, verb: &str| record.operations().into_iter().find(|it| kebab(it.verb()) == verb);
+    if let Some(record) = records::ALL.iter().filter(of_area).find(|record| is_the_area(record))
+        && let Some(operation) = operation(record, noun)
+    {
+        return Some(RecordCall { record, operation, matches: matches.clone() });
+    }
     let (verb, matches) = matches.subcommand()?;
-    let record = records::ALL.iter().find(|record| record.area.name == area && record.slug() == noun)?;
-    let operation = record.operations().into_iter().find(|operation| kebab(operation.verb()) == verb)?;
-    Some(RecordCall { record, operation, matches: matches.clone() })
+    let record = records::ALL.iter().filter(of_area).find(|record| record.slug() == noun)?;
+    Some(RecordCall { record, operation: operation(record, verb)?, matches: matches.clone() })
+}
+
+/// Whether the record is what its area is called after: its verbs stand in the area's own command then.
+fn is_the_area(record: &Record) -> bool {
+    record.slug() == record.area.name
 }
 
 fn noun_command(record: &'static Record) -> Command {
@@ -46,7 +60,11 @@ fn noun_command(record: &'static Record) -> Command {
         .about(first.trim_end_matches('.').to_owned())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(record.operations().into_iter().map(|operation| verb_command(record, operation)))
+        .subcommands(verb_commands(record))
+}
+
+fn verb_commands(record: &'static Record) -> impl Iterator<Item = Command> {
+    record.operations().into_iter().map(move |operation| verb_command(record, operation))
 }
 
 fn verb_command(record: &'static Record, operation: Operation) -> Command {

@@ -121,15 +121,17 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
     let folder = Folder::new();
     let on = ["--data-dir", "data", "--json"];
     let run = |arguments: &[&str]| folder.run(&[arguments, &on].concat());
-    run(&["tenants", "list"]).expect(4);
     run(&["db", "init"]).expect(0);
-    run(&["tenants", "add", "Not a slug"]).expect(2);
-    let tenant = run(&["tenants", "add", "acme", "--name", "Acme Ltd"]).expect(0).json();
-    assert_eq!((&tenant["slug"], &tenant["name"]), (&json!("acme"), &json!("Acme Ltd")));
-    run(&["tenants", "add", "acme"]).expect(2);
+    run(&["tenants", "create", "--slug", "Not a slug", "--name", "x"]).expect(2);
+    let tenant = run(&["tenants", "create", "--slug", "acme", "--name", "Acme Ltd"]).expect(0).json();
+    assert_eq!((&tenant["slug"], &tenant["name"], &tenant["key"]), (&json!("acme"), &json!("Acme Ltd"), &json!(2)));
+    run(&["tenants", "create", "--slug", "acme", "--name", "Other"]).expect(2);
+    let tenant =
+        run(&["tenants", "suspend", tenant["id"].as_str().unwrap(), "--suspended-reason", "unpaid"]).expect(0).json();
+    assert_eq!((&tenant["status"], &tenant["suspended_reason"]), (&json!("suspended"), &json!("unpaid")));
     let list = run(&["tenants", "list"]).expect(0).json();
     let slugs: Vec<&str> = list["items"].as_array().unwrap().iter().map(|it| it["slug"].as_str().unwrap()).collect();
-    assert_eq!(slugs, ["default", "acme"]);
+    assert_eq!(slugs, ["acme", "default"], "the newest first");
 
     run(&["tokens", "add", "ci", "--tenant", "nobody"]).expect(4);
     run(&["tokens", "add", "ci", "--tenant", "acme", "--scope", "runs.fly"]).expect(2);

@@ -104,7 +104,7 @@ fn a_wrong_one_is_found_with_everything_at_once() {
         Wrong.nowhere_id: there is no table `nowhere`
         hidden: the permission `wrong` must be `area.verb`
         refers: the permission `wrong` must be `area.verb`
-        refers.hidden_id: both sides must be a tenant's, or both the installation's
+        refers.hidden_id: what tenants refer to, being the installation's, cannot be deleted by callers
         refers.hidden_id: what is hidden when it is deleted cannot go with what is hidden
         refers.later_id: `wrong_later` must be declared before
         wrong_later: the permission `wrong` must be `area.verb`

@@ -9,7 +9,7 @@ use std::{
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_store::Store;
 
-use super::unauthorized;
+use super::{Permission, TenantsRead, TenantsWrite, unauthorized};
 use crate::{
     problem::Problem,
     token::{self, CHOSEN_TOKEN_CHARS_MIN, TOKEN_CHARS_MAX, TokenHash},
@@ -21,6 +21,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const REMEMBERED_MAX: usize = 10_000;
 /// The scope that holds every permission.
 const EVERYTHING: &str = "*";
+/// What is about the whole installation.
+const SYSTEM: &[&str] = &[TenantsRead::NAME, TenantsWrite::NAME];
 /// The name of the first administrator's token.
 const FIRST_NAME: &str = "admin";
 
@@ -46,8 +48,11 @@ impl Identity {
         Identity { tenant: TenantKey::DEFAULT, by: Principal::System, scopes: Scopes::Everything }
     }
 
-    /// Whether it has that permission.
+    /// Whether it has that permission. What is about the whole installation is only for its first tenant.
     pub fn may(&self, permission: &str) -> bool {
+        if self.tenant != TenantKey::DEFAULT && SYSTEM.contains(&permission) {
+            return false;
+        }
         match &self.scopes {
             Scopes::Everything => true,
             Scopes::These(scopes) => scopes.iter().any(|scope| scope == permission),

@@ -49,6 +49,10 @@ permissions! {
     AuditRead = "audit.read";
     /// See secrets and credentials without their values, and how it stands with the vault.
     VaultRead = "vault.read";
+    /// See the tenants of the installation.
+    TenantsRead = "tenants.read";
+    /// Make and change tenants.
+    TenantsWrite = "tenants.write";
     /// See step types and schemas.
     SchemaRead = "schema.read";
     /// See the server's figures.

@@ -74,6 +74,10 @@ impl Api {
         self
     }
 
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Makes a tenant; gives a token that may do everything in it.
     pub async fn tenant(&self, slug: &str) -> String {
         let tenant = self.store.create_tenant(slug, slug).await.unwrap();

@@ -37,7 +37,7 @@ on_every_database! {
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;
     people: an_approval_is_decided, a_task_is_worked, an_event_wakes_a_run;
-    records: workflows_are_put_into_folders_and_tagged, records_have_etags_and_problems, transitions_are_verbs,
+    records: a_suspended_tenant_is_refused_and_its_runs_hold, quotas_narrow_what_a_tenant_starts, workflows_are_put_into_folders_and_tagged, records_have_etags_and_problems, transitions_are_verbs,
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;

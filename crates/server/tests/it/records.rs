@@ -42,6 +42,81 @@ async fn workflow(api: &Api, name: &str) -> Value {
     api.put(name, &DOCUMENT.replace("order", name)).await.expect(201)
 }
 
+const SLOW: &str = "name: slow\nsteps:\n  - id: a\n    type: bench\n    with: { sleep_ms: 600000 }\n";
+const HOLDS: &str = "name: holds\nsteps:\n  - id: a\n    type: bench\n";
+
+pub async fn a_suspended_tenant_is_refused_and_its_runs_hold(api: Api) {
+    let token = api.tenant("acme").await;
+    let tenants = api.get("/tenants?slug=acme").await.expect(200);
+    let acme = format!("/tenants/{}", tenants["items"][0]["id"].as_str().unwrap());
+    let theirs = |method, path: &str| api.bare(method, &format!("/api/v1{path}")).bearer_auth(&token);
+    // What is about the whole installation is for its first tenant, whatever a token of another says.
+    send(theirs(Method::GET, "/tenants")).await.problem(403, "forbidden");
+    send(theirs(Method::POST, &format!("{acme}/suspend"))).await.problem(403, "forbidden");
+    let put = theirs(Method::PUT, "/workflows/holds").header("content-type", "application/yaml").body(HOLDS);
+    send(put).await.expect(201);
+    send(theirs(Method::POST, "/workflows/holds/publish")).await.expect(200);
+    let start = async || send(theirs(Method::POST, "/workflows/holds/runs").json(&json!({}))).await;
+    api.post(&format!("{acme}/suspend"), json!({ "suspended_reason": "unpaid" })).await.expect(200);
+    let refused = start().await.problem(403, "tenant_suspended");
+    assert!(refused["detail"].as_str().unwrap().contains("suspended"), "{refused}");
+    send(theirs(Method::GET, "/runs")).await.problem(403, "tenant_suspended");
+    let again = api.post(&format!("{acme}/suspend"), json!({})).await.problem(409, "transition_not_allowed");
+    assert!(again["detail"].as_str().unwrap().contains("allowed are resume"), "{again}");
+    // What was accepted before it was suspended begins no step until it is resumed.
+    let tenant = api.store.tenant_by_slug("acme").await.unwrap().unwrap().key;
+    let target = windlass_runtime::Target::Published { name: "holds".into(), version: None };
+    let request = windlass_runtime::StartRequest {
+        tenant,
+        target,
+        input: serde_json::from_str("{}").unwrap(),
+        mode: windlass_engine::start::Mode::Production,
+        by: windlass_engine::start::Principal::System,
+        idempotency_key: None,
+        key: None,
+        labels: std::collections::BTreeMap::default(),
+        priority: 0,
+    };
+    let run = api.runtime().start(request).await.unwrap().run;
+    assert!(!api.runtime().run(tenant, run).await.unwrap().status.is_final());
+    api.post(&format!("{acme}/resume"), json!({})).await.expect(200);
+    let path = format!("/runs/{run}");
+    loop {
+        if send(theirs(Method::GET, &path)).await.expect(200)["status"] == "completed" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    // The first tenant looks after the others: it is never suspended itself.
+    let first = api.get("/tenants?slug=default").await.expect(200)["items"][0]["id"].clone();
+    let refused = api.post(&format!("/tenants/{}/suspend", first.as_str().unwrap()), json!({})).await;
+    refused.problem(422, "invalid_input");
+    let entries = api.get("/audit-entries?record=tenants&action=suspend").await.expect(200);
+    assert_eq!(entries["items"].as_array().unwrap().len(), 1, "{entries}");
+}
+
+pub async fn quotas_narrow_what_a_tenant_starts(api: Api) {
+    let token = api.tenant("small").await;
+    let found = api.get("/tenants?slug=small").await.expect(200)["items"][0].clone();
+    let path = format!("/tenants/{}", found["id"].as_str().unwrap());
+    let change = async |body: Value| send(api.request(Method::PATCH, &path).json(&body)).await;
+    for wrong in [json!({ "max_concurrent_runs": 0 }), json!({ "data_retention_days": -1 }), json!({ "slug": "other" })]
+    {
+        change(wrong).await.problem(422, "invalid_input");
+    }
+    change(json!({ "max_concurrent_runs": 1, "max_queued_runs": 1 })).await.expect(200);
+    let theirs = |method, path: &str| api.bare(method, &format!("/api/v1{path}")).bearer_auth(&token);
+    let put = theirs(Method::PUT, "/workflows/slow").header("content-type", "application/yaml").body(SLOW);
+    send(put).await.expect(201);
+    send(theirs(Method::POST, "/workflows/slow/publish")).await.expect(200);
+    let start = async || send(theirs(Method::POST, "/workflows/slow/runs").json(&json!({}))).await;
+    let first = start().await.expect(202);
+    assert_eq!(start().await.expect(202)["status"], "queued");
+    let refused = start().await.problem(429, "too_many_queued");
+    assert!(refused["detail"].as_str().unwrap().contains("max_queued_runs"), "{refused}");
+    send(theirs(Method::POST, &format!("/runs/{}/cancel", first["id"].as_str().unwrap()))).await.expect(200);
+}
+
 pub async fn workflows_are_put_into_folders_and_tagged(api: Api) {
     let (order, refund, other) =
         (workflow(&api, "order").await, workflow(&api, "refund").await, workflow(&api, "other").await);

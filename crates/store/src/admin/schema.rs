@@ -61,6 +61,15 @@ impl Schema {
         }
     }
 
+    /// The table goes, and one that was made to take its place has it.
+    fn replace(&mut self, name: &str) {
+        let new = self.tables.iter().position(|table| table.name == format!("{name}_new"));
+        let new = new.map(|at| Table { name: name.to_owned(), ..self.tables.remove(at) });
+        if let Some(at) = self.tables.iter().position(|table| table.name == name) {
+            self.tables.splice(at..=at, new);
+        }
+    }
+
     /// A table by its name.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == name)
@@ -109,6 +118,8 @@ fn read(sql: &str) -> Schema {
                 let table = schema.tables.iter_mut().find(|table| table.name == *name);
                 table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
             }
+            // SQLite makes a table anew where it cannot change it: `<name>_new` takes the old one's place and name.
+            (None, ["drop", "table", name]) => schema.replace(name),
             (None, ["create", "index", name, ..] | ["create", "unique", "index", name, ..]) => {
                 schema.indexes.push((*name).to_owned());
             }

@@ -69,13 +69,14 @@ impl Store {
     /// SQLite keeps the statement that made a table: a changed check shows there.
     async fn compare_statements(&self, differences: &mut Vec<String>) -> Result<(), StoreError> {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let all = words(&super::schema::text(Dialect::Sqlite));
+        // A table that was made anew has its name from another one.
+        let all = words(&super::schema::text(Dialect::Sqlite)).replace("_new (", " (");
         let sql = "select name, sql from sqlite_schema where type = 'table' and sql is not null";
         for row in self.database().query(sql, vec![]).await? {
             let name = row.string(0)?;
             let ours = Schema::declared(Dialect::Sqlite).table(&name).is_some();
             let about_it = |difference: &String| difference.contains(&format!("{name}."));
-            let mut made_by = words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1));
+            let mut made_by = words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1).replace('"', ""));
             // It writes columns that were added later into the statement.
             for later in all.split(&format!("alter table {name} add column ")).skip(1) {
                 let column = later.split(';').next().unwrap_or_default();

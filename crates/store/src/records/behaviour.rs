@@ -5,19 +5,41 @@ use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{Datum, FieldError, Record};
 
-use super::{folders::Folders, row, write::Write};
+use super::{folders::Folders, row, tenants::Tenants, write::Write};
 use crate::{StoreError, database::Tx};
 
 /// The rules of one record that a descriptor cannot say.
+///
+/// On SQLite all of it runs on the writer thread: it waits for nothing but its own statements.
 pub(super) trait Behaviour: Send + Sync {
+    /// Fills in what is generated, when a row is made.
+    fn fill<'a>(&'a self, tx: &'a mut Tx, row: &'a mut FreshRow<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = (tx, row);
+        Box::pin(async { Ok(()) })
+    }
+
     /// Looks at a row before it is written. What it says against it is told to the caller, and nothing is written.
-    ///
-    /// On SQLite this runs on the writer thread: it waits for nothing but its own statements.
     fn before_write<'a>(
         &'a self,
         tx: &'a mut Tx,
         row: &'a NewRow<'a>,
     ) -> BoxFuture<'a, Result<Vec<FieldError>, StoreError>>;
+}
+
+/// A row that is about to be made, before it is looked at.
+pub(super) struct FreshRow<'a> {
+    pub write: &'a Write,
+    pub values: &'a mut Vec<Datum>,
+}
+
+impl FreshRow<'_> {
+    /// Sets a column that nobody has set.
+    pub(super) fn fill(&mut self, name: &str, value: Datum) {
+        let place = self.write.record.position(name).and_then(|at| self.values.get_mut(at));
+        if let Some(place) = place.filter(|place| place.is_null()) {
+            *place = value;
+        }
+    }
 }
 
 /// A row that is about to be written.
@@ -43,6 +65,7 @@ impl NewRow<'_> {
 pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
     match record.name {
         "folders" => Some(&Folders),
+        "tenants" => Some(&Tenants),
         _ => None,
     }
 }

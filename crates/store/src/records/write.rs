@@ -15,7 +15,7 @@ use super::{
     view,
 };
 use crate::{
-    StoreError,
+    StoreError, access,
     database::{Row, Tx},
     store::Store,
 };
@@ -55,14 +55,21 @@ impl Store {
         let seal = if change.has_sealed(record) { Some(Seal::of(self, (tenant, record)).await?) } else { None };
         let write = Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now(), seal };
         // Twice where its key was replaced between that and this.
-        match self.try_write(write.clone(), change.clone()).await? {
+        let written = match self.try_write(write.clone(), change.clone()).await? {
             Some(written) => written,
             None => {
                 let seal = Some(Seal::renewed(self, (tenant, record)).await?);
                 let again = self.try_write(Write { seal, ..write }, change).await?;
                 again.unwrap_or_else(|| Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into()))
             }
+        };
+        if record.access && written.is_ok() {
+            // It is done, whatever becomes of this look: the next one finds it.
+            if let Err(error) = self.look_at_access().await {
+                tracing::warn!(%error, "who may do what has changed, and is read again later");
+            }
         }
+        written
     }
 
     /// `None` when the key that seals was replaced meanwhile: nothing was written.
@@ -143,6 +150,9 @@ impl Write {
         self.put(&mut new, &[("id", Datum::Uuid(id)), ("revision", Datum::Int(1))]);
         self.put(&mut new, &self.signed(["created_at", "created_by"]));
         self.put(&mut new, &self.signed(["updated_at", "updated_by"]));
+        if let Some(behaviour) = behaviour::of(self.record) {
+            behaviour.fill(tx, &mut behaviour::FreshRow { write: self, values: &mut new }).await?;
+        }
         self.index(&mut new);
         self.look(tx, (id, &new), &values).await?;
         let named: Named =
@@ -404,6 +414,9 @@ impl Write {
     ) -> Result<(), StoreError> {
         let changes: Json = audit::changes(self.record, old, new);
         let id = new.or(old).map(|row| row::get(self.record, row, "id").clone()).unwrap_or(Datum::Null);
+        if self.record.access {
+            access::count(tx).await?;
+        }
         audit::note(tx, self, (action, id), changes).await
     }
 }

@@ -123,7 +123,7 @@ async fn referred(store: &Store, tenant: TenantKey, to: &str) -> Uuid {
 }
 
 /// What the live database knows of the tables of records, in any order.
-async fn live_schema(store: &Store, records: &[&'static Record]) -> BTreeSet<String> {
+async fn live_schema(store: &Store, records: &[&Record]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for record in records {
         let queries: &[&str] = match Dialect::from(store.database().dialect()) {
@@ -173,12 +173,22 @@ async fn declared_and_migrated_tables_are_the_same(fixture: Fixture) {
     assert!(records.len() >= 5);
     let migrated = live_schema(store, records).await;
     assert!(migrated.len() > 60, "{migrated:#?}");
-    for record in records.iter().rev() {
+    let dialect = store.database().dialect().into();
+    // Everything refers to what the core counts by: it stays, and is compared with one made anew beside it.
+    let (kept, made): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.key != "id");
+    for record in made.iter().rev() {
         store.database().execute(format!("drop table {}", record.name), vec![]).await.unwrap();
     }
-    assert!(live_schema(store, records).await.is_empty());
-    run_all(store, &ddl::create_tables(records, store.database().dialect().into())).await;
-    let declared = live_schema(store, records).await;
+    assert!(live_schema(store, &made).await.is_empty());
+    run_all(store, &ddl::create_tables(&made, dialect)).await;
+    let mut declared = live_schema(store, &made).await;
+    for record in kept {
+        let copy = Record { name: Box::leak(format!("{}_copy", record.name).into_boxed_str()), ..*record };
+        run_all(store, &ddl::create_tables(&[&copy], dialect)).await;
+        let copied = live_schema(store, &[&copy]).await;
+        declared.extend(copied.iter().map(|line| line.replace(copy.name, record.name)));
+        store.database().execute(format!("drop table {}", copy.name), vec![]).await.unwrap();
+    }
     let differ: Vec<&String> = migrated.symmetric_difference(&declared).collect();
     assert!(differ.is_empty(), "a migration is missing, or does something else: {differ:#?}");
     assert_eq!(store.validate().await.unwrap(), Vec::<String>::new());

@@ -1,22 +1,6 @@
-//! `windlass tenants …` and `windlass tokens …`: who uses a server.
+//! `windlass tokens …`: by what programs use a server.
 
 use clap::{Args, Subcommand};
-
-/// `windlass tenants …`: the database is the one of `--data-dir` or `--database-url`, else `./windlass-data`.
-#[derive(Debug, Subcommand)]
-pub enum TenantsCommand {
-    /// List the tenants
-    List,
-    /// Make a tenant; on PostgreSQL while servers run
-    Add {
-        /// Its name in commands: lower-case letters, digits and `-`
-        #[arg(value_parser = slug)]
-        slug: String,
-        /// Its name for people; the slug when left out
-        #[arg(long)]
-        name: Option<String>,
-    },
-}
 
 /// `windlass tokens …`: the database is the one of `--data-dir` or `--database-url`, else `./windlass-data`.
 #[derive(Debug, Subcommand)]
@@ -53,16 +37,4 @@ pub struct OfTenant {
     /// The slug of the tenant
     #[arg(long, default_value = "default", value_name = "SLUG")]
     pub tenant: String,
-}
-
-/// Characters of a slug.
-const SLUG_CHARS_MAX: usize = 63;
-
-fn slug(text: &str) -> Result<String, String> {
-    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let inner = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if inner && edge(text.bytes().next()) && edge(text.bytes().last()) && text.len() <= SLUG_CHARS_MAX {
-        return Ok(text.to_owned());
-    }
-    Err(format!("a slug has 1 to {SLUG_CHARS_MAX} lower-case letters, digits and `-`, and no `-` at its ends"))
 }

@@ -1,4 +1,4 @@
-//! `windlass tenants …` and `windlass tokens …`: who uses a server, straight on its database.
+//! `windlass tokens …`: by what programs use a server, straight on its database.
 
 use serde_json::json;
 use windlass_definition::Timestamp;
@@ -11,7 +11,7 @@ use windlass_store::{NewToken, Store};
 
 use super::{Context, db::look_at};
 use crate::{
-    args::{OfTenant, TenantsCommand, TokensCommand},
+    args::{OfTenant, TokensCommand},
     exit::{Exit, Failure, Outcome},
     output,
     output::table::Table,
@@ -21,50 +21,11 @@ use crate::{
 /// The scope that holds every permission.
 const EVERYTHING: &str = "*";
 
-/// Carries out `windlass tenants …`.
-///
-/// # Errors
-/// The database cannot be opened, or refuses.
-pub async fn run(command: TenantsCommand, context: &Context) -> Outcome {
-    let store = look_at(&context.database()?).await?;
-    let outcome = match command {
-        TenantsCommand::List => list(&store, context).await,
-        TenantsCommand::Add { slug, name } => add(&store, (&slug, name.as_deref()), context).await,
-    };
-    store.close().await;
-    outcome
-}
-
-async fn list(store: &Store, context: &Context) -> Outcome {
-    let tenants = store.tenants().await.map_err(of_store)?;
-    if context.json() {
-        let items = tenants.iter().map(|it| json!({ "slug": it.slug, "name": it.name, "id": it.id }));
-        output::json(&json!({ "items": items.collect::<Vec<_>>() }))?;
-        return Ok(Exit::Done);
-    }
-    let mut table = Table::new(&["TENANT", "NAME", "MADE"]);
-    for tenant in tenants {
-        table.row(vec![tenant.slug, tenant.name, tenant.created_at.to_string()]);
-    }
-    table.print("no tenants")?;
-    Ok(Exit::Done)
-}
-
-async fn add(store: &Store, (slug, name): (&str, Option<&str>), context: &Context) -> Outcome {
-    let tenant = store.create_tenant(slug, name.unwrap_or(slug)).await.map_err(of_store)?;
-    if context.json() {
-        output::json(&json!({ "slug": tenant.slug, "name": tenant.name, "id": tenant.id }))?;
-    } else {
-        output::line(format!("made tenant {slug}; give it a token: windlass tokens add NAME --tenant {slug}"))?;
-    }
-    Ok(Exit::Done)
-}
-
 /// Carries out `windlass tokens …`.
 ///
 /// # Errors
 /// There is no such tenant, permission or token; the database cannot be opened, or refuses.
-pub async fn run_tokens(command: TokensCommand, context: &Context) -> Outcome {
+pub async fn run(command: TokensCommand, context: &Context) -> Outcome {
     let store = look_at(&context.database()?).await?;
     let outcome = match command {
         TokensCommand::List(of) => list_tokens(&store, &of, context).await,
