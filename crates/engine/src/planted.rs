@@ -137,6 +137,10 @@ bugs! {
     LetterThrownAway = "letter-thrown-away",
     /// A letter that was refused goes before what it was refused for is on disk.
     RefusedThrownAway = "refused-thrown-away",
+    /// What asked for a child that was cancelled before it began is left, though its parent was told of its end.
+    UnbornAskedForStill = "unborn-asked-for-still",
+    /// The cancel of a child that has not begun is thrown away before the child is.
+    UnbornInTwoCommits = "unborn-in-two-commits",
     /// The row of a letter stays when it is taken.
     LetterStays = "letter-stays",
     /// A waiting run has no timer row.

@@ -36,6 +36,7 @@ const LEAST_PER_THOUSAND: &[(&str, u64)] = &[
     ("commits_unknown", 500),
     ("commits_unknown_landed", 100),
     ("commits_refused", 200),
+    ("commits_refused_alone", 300),
     ("commits_fenced", 20),
     ("lanes_adopted", 300),
     ("starts_duplicate", 50),
@@ -75,7 +76,7 @@ struct Options {
     /// Plants each bug in turn and says at which seed it was found.
     #[arg(long)]
     mutants: bool,
-    /// Plants this bug only.
+    /// Plants this bug only; with --seed, it is played with it.
     #[arg(long)]
     mutant: Option<String>,
 }
@@ -120,6 +121,8 @@ fn spawn<'scope>(threads: &'scope std::thread::Scope<'scope, '_>, work: impl FnO
 fn one(options: &Options, seed: u64) -> bool {
     let types = workflows::step_types();
     let mut all = true;
+    #[cfg(feature = "mutants")]
+    planted::choose(Bug::ALL.iter().copied().find(|bug| options.mutant.as_deref() == Some(bug.name())));
     for scene in options.scenes(seed) {
         match scene.play(seed, &types, Telling::Loud) {
             Ok(played) => {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Record,
+    Entry, Record,
     event::UndoChoice,
     run::UndoStatus,
     start::{Mode, Origin},
@@ -57,8 +57,8 @@ fn time_for_finally_was_over(history: &History) -> bool {
     if status == Some(RunStatus::TimedOut) || history.has_type("restart") {
         return true;
     }
-    let forward_until =
-        history.entries.iter().find(|it| matches!(it.record, Record::Compensating { .. } | Record::Finished(_)));
+    let ends = |it: &&Entry| matches!(it.record, Record::Compensating { .. } | Record::Finished(_));
+    let forward_until = history.entries.iter().find(ends).or(history.entries.last());
     match (history.cancelled_at(), forward_until) {
         (Some(cancelled), Some(end)) => end.at >= cancelled.after(limit),
         _ => false,

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use windlass_definition::Timestamp;
 use windlass_engine::{
-    Entry, Record,
+    Entry, Event, Record,
     audit::{self, Violation, violated},
+    event::ChildResult,
     id::RunId,
     status::RunStatus,
 };
@@ -14,12 +15,13 @@ use super::{
     Action, Mode, Sim,
     node::{Fail, Work},
     people::Wants,
-    store::{self, Row},
+    store::{self, Change, Letter, LetterRow, Row, Written},
 };
 
 /// Rounds without anything new after which a seed that has not come to rest never will.
 const QUIET_ROUNDS_MAX: u32 = 20;
-const ROUNDS_MAX: u32 = 2_000;
+/// Undos that fail ten times, at a minute's distance, and start others that do so too, need more than 2,000.
+const ROUNDS_MAX: u32 = 20_000;
 /// One round: longer than a batch and a look take.
 const ROUND: Duration = Duration::from_secs(4);
 
@@ -110,8 +112,16 @@ impl Sim {
     }
 
     /// Counts what is written.
-    pub(super) fn note_written(&mut self, rows: &[Row]) {
-        for row in rows {
+    pub(super) fn note_written(&mut self, written: &Written) {
+        for change in &written.commit.rows {
+            if let Change::PutLetter(row) = change
+                && matches!(row.letter, Letter::Event(Event::Cancel { .. }))
+                && !self.store.runs.contains_key(&row.run)
+            {
+                self.cancelled_unborn.insert(row.run);
+            }
+        }
+        for row in &written.rows {
             self.hash = store::mix(self.hash, row.checksum);
             let counts = &mut self.counts;
             counts.entries += 1;
@@ -168,6 +178,7 @@ impl Sim {
         }
         self.check_starts()?;
         self.check_signals()?;
+        self.check_children()?;
         self.check_rows()?;
         if self.mode == Mode::Liveness { self.check_rest() } else { Ok(()) }
     }
@@ -213,6 +224,40 @@ impl Sim {
             if taken > 1 || (taken == 0 && !waits && !over && !full) {
                 let detail = format!("run {run}, {}: signal {key} was taken {taken} times", row.status);
                 return violated("a signal that was accepted counts once", detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a parent was told of a child is how that child ended, and was told after it: one that was cancelled before
+    /// it began never begins. A cancel that was there first is not forgotten by a child that begins all the same.
+    fn check_children(&self) -> Result<(), Violation> {
+        for (parent, told) in self.store.runs.iter().flat_map(|(run, row)| row.journal.iter().map(move |it| (run, it)))
+        {
+            let Record::Child { child: Some(child), result } = &told.entry.record else { continue };
+            let status = match result {
+                ChildResult::Completed(_) => RunStatus::Completed,
+                ChildResult::Failed(Some(status), _) => *status,
+                ChildResult::Failed(None, _) => continue,
+            };
+            let ended = match self.store.runs.get(child) {
+                None => status == RunStatus::Cancelled,
+                Some(row) => {
+                    row.status == status && row.journal.last().is_some_and(|last| last.entry.at <= told.entry.at)
+                }
+            };
+            if !ended {
+                let detail = format!("run {parent} was told of its child {child}: {:?}", told.entry);
+                return violated("a cancelled child never begins", detail);
+            }
+        }
+        for run in &self.cancelled_unborn {
+            let Some(row) = self.store.runs.get(run).filter(|row| !row.status.is_final()) else { continue };
+            let taken = row.journal.iter().any(|row| matches!(row.entry.record, Record::Cancelled { .. }));
+            let waits = |it: &LetterRow| it.run == *run && matches!(it.letter, Letter::Event(Event::Cancel { .. }));
+            let over = row.status == RunStatus::Compensating;
+            if !taken && !over && !self.store.inbox.values().any(waits) {
+                return violated("a cancelled child never begins", format!("run {run} knows of no cancel"));
             }
         }
         Ok(())

@@ -21,6 +21,9 @@ use super::{
     store::{self, Batch, Birth, Change, ChildOrder, Commit, Letter, LetterRow, Row, TaskRow, Written},
 };
 
+/// Batches of which one commit is refused by itself, in percent.
+const REFUSED_ALONE_PERCENT: usize = 20;
+
 /// A transition on its way to the disk, and what follows when it is there.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -258,7 +261,7 @@ impl Sim {
             written.push(Written { commit: job.commit.clone(), rows });
         }
         let id = self.number();
-        let flight = Flight { id, jobs, batch: Batch { node, lane, epoch, written } };
+        let flight = Flight { id, jobs, batch: Batch { node, lane, epoch, written, bad: None } };
         let batch = flight.batch.clone();
         let Some(owned) = self.process(machine).and_then(|process| process.lanes.get_mut(&lane)) else { return };
         owned.flights.push_back(flight);
@@ -284,7 +287,7 @@ impl Sim {
     }
 
     /// What becomes of a batch on its way, and of the answer to it.
-    fn fly(&mut self, machine: usize, id: u64, batch: Batch) {
+    fn fly(&mut self, machine: usize, id: u64, mut batch: Batch) {
         let lane = batch.lane;
         let fate = if self.faults { self.random.weighted(&[150, 3, 6, 4, 3, 3]) } else { 0 };
         let slow = if self.random.percent(3) { 2_500 } else { 12 };
@@ -307,6 +310,8 @@ impl Sim {
             self.counts.commits_unknown += 1;
             self.counts.commits_unknown_landed += u64::from(arrives.is_some());
         }
+        batch.bad = self.bad_one(&batch).filter(|_| fate == 0);
+        self.counts.commits_refused_alone += u64::from(batch.bad.is_some());
         self.counts.commits_refused += u64::from(matches!(answer, Answer::Again | Answer::Busy));
         if let Some(arrives) = arrives {
             self.flying.insert(id, batch);
@@ -315,6 +320,14 @@ impl Sim {
         let life = self.machines[machine].life;
         let work = Work::Answered { lane, flight: id, answer };
         self.at(answered, Action::Within { machine, life, work });
+    }
+
+    /// Which commit of a batch cannot be written while the others can, if any: one that needs room.
+    fn bad_one(&mut self, batch: &Batch) -> Option<usize> {
+        if !self.faults || !self.in_a_crowd(REFUSED_ALONE_PERCENT) {
+            return None;
+        }
+        batch.written.iter().position(|written| !written.rows.is_empty())
     }
 
     pub(super) fn answered(&mut self, machine: usize, lane: usize, (flight, answer): (u64, Answer)) {
@@ -404,30 +417,36 @@ impl Sim {
         let Some(flight) = owned.flights.front() else { return };
         let id = flight.id;
         let starts = flight.batch.written.iter().any(|it| it.commit.birth.as_ref().is_some_and(|it| it.key.is_some()));
-        let witness = flight.batch.written.iter().find_map(|it| Some((it.commit.run, it.rows.last()?.clone())));
+        let written = flight.batch.written.clone();
         if self.flying.contains_key(&id) && !planted(Bug::WitnessTooSoon) {
             match self.random.percent(50) {
                 true => self.arrive(id),
                 false => drop(self.flying.remove(&id)),
             }
         }
+        let witness = written.iter().find_map(|it| self.bears_witness(it));
         if witness.is_none() && !starts {
             // Rows alone leave nothing to look for; writing them twice changes nothing, so nobody does.
             return self.fail_flight(machine, lane, (id, CommitError::Unknown));
         }
         let landed = self.landed.remove(&id);
-        let there = match (&witness, starts) {
-            // The keys say whether a batch of keyed starts is there; nothing of it can be there twice.
-            (_, true) | (None, false) => landed.as_ref().is_some_and(Result::is_ok),
-            (Some((run, row)), false) => {
-                let found = self.store.runs.get(run).and_then(|it| it.journal.get(row.entry.seq as usize - 1));
-                found.is_some_and(|found| found.checksum == row.checksum)
-            }
-        };
+        // The keys say whether a batch of keyed starts is there; nothing of it can be there twice.
+        let there = witness.filter(|_| !starts).unwrap_or_else(|| landed.as_ref().is_some_and(Result::is_ok));
         match landed {
             Some(Err(fenced)) => self.conclude(machine, lane, (id, Some(Err(fenced)))),
             Some(Ok(outcomes)) if there => self.conclude(machine, lane, (id, Some(Ok(outcomes)))),
             _ => self.resend(machine, lane),
+        }
+    }
+
+    /// Whether the last row of a commit is there; none for a commit that leaves no row, or that the committer leaves out
+    /// because it does not follow what is there.
+    fn bears_witness(&self, written: &Written) -> Option<bool> {
+        let (first, last) = (written.rows.first()?, written.rows.last()?);
+        let journal = self.store.runs.get(&written.commit.run).map_or(&[][..], |row| &row.journal);
+        match journal.get(last.entry.seq as usize - 1) {
+            Some(found) => (found.checksum == last.checksum).then_some(true),
+            None => (first.entry.seq <= journal.len() as i64 + 1).then_some(false),
         }
     }
 

@@ -120,10 +120,8 @@ impl Sim {
             for lane in &lanes {
                 self.lane_is_gone(machine, *lane);
             }
-            self.lose(machine, &lanes);
-            if let Some(process) = self.process(machine) {
-                process.known_lanes.clear();
-            }
+            let known = self.process(machine).map(|process| std::mem::take(&mut process.known_lanes));
+            self.lose(machine, &known.unwrap_or(lanes));
             self.register(machine);
         }
         self.adopt(machine);
@@ -147,6 +145,14 @@ impl Sim {
         self.finished_tasks(machine, &lanes);
         self.admit(machine, &lanes);
         self.sweep(machine);
+    }
+
+    /// Letters and answers that somebody else has left.
+    pub(super) fn hinted(&mut self, machine: usize) {
+        let Some(process) = self.process(machine) else { return };
+        let lanes: Vec<usize> = process.lanes.keys().copied().collect();
+        self.open_inbox(machine, &lanes);
+        self.finished_tasks(machine, &lanes);
     }
 
     /// Takes the lanes of nodes whose lease is over.

@@ -23,7 +23,12 @@ mod node;
 mod people;
 mod store;
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use windlass_definition::{Plan, Timestamp, source::Format, step_type::StepTypes};
@@ -46,6 +51,8 @@ use store::{Batch, Fenced, Outcome, Store};
 const LEASE: Duration = Duration::from_secs(10);
 /// Steps of a document at most: several runs share the time of one seed.
 const STEPS_MAX: u32 = 12;
+/// Scenes that are crowded, in percent.
+const CROWDED_PERCENT: usize = 25;
 /// Things that happen in one seed at most; a seed that needs more does not come to rest.
 const HAPPENINGS_MAX: u64 = 200_000;
 /// Journal entries of all runs of a seed at most.
@@ -84,8 +91,10 @@ pub struct Counts {
     pub commits_unknown: u64,
     /// Of those, how many had landed.
     pub commits_unknown_landed: u64,
-    /// Commits that were refused before they were written.
+    /// Batches that were refused before they were written.
     pub commits_refused: u64,
+    /// Commits that were refused by themselves.
+    pub commits_refused_alone: u64,
     /// Commits that the fence refused.
     pub commits_fenced: u64,
     /// Lanes that went to another node.
@@ -94,6 +103,8 @@ pub struct Counts {
     pub starts_duplicate: u64,
     /// Letters that were found in the inbox rather than told.
     pub letters_found: u64,
+    /// Letters and answers that were refused because of something that was not on disk yet.
+    pub letters_refused_ahead: u64,
     /// Attempts that were lost with their process.
     pub attempts_lost: u64,
     /// Attempts that another one followed.
@@ -193,6 +204,9 @@ struct Machine {
 /// Everything.
 struct Sim {
     random: Random,
+    /// Of crowded scenes: commits are refused by themselves while the rest of their batch is written, nodes are given
+    /// hints, and clients send things twice at once. Numbers of their own: the other scenes are what they are without.
+    crowd: Option<Random>,
     mode: Mode,
     store: Store,
     machines: Vec<Machine>,
@@ -205,6 +219,8 @@ struct Sim {
     requests: Vec<Request>,
     /// What was sent with which key and answered with a yes: run and signal.
     told_yes: Vec<(RunId, Arc<str>)>,
+    /// Children that were not there when the cancel for them was written.
+    cancelled_unborn: BTreeSet<RunId>,
     /// How often an attempt that may happen at most once was begun.
     begun: BTreeMap<(Arc<str>, u32), u32>,
     /// Whether things still go wrong.
@@ -223,6 +239,8 @@ struct Sim {
 impl Sim {
     fn new(seed: u64, mode: Mode, types: &StepTypes, telling: Telling) -> Sim {
         let mut random = Random::new(seed ^ 0x0051_u64.rotate_left(32));
+        let mut crowd = Random::new(seed ^ 0x0052_u64.rotate_left(32));
+        let crowd = crowd.percent(CROWDED_PERCENT).then_some(crowd);
         let mut documents = String::new();
         let mut plans = Vec::new();
         // The last two are started by the others, as `other` and `back`.
@@ -240,6 +258,7 @@ impl Sim {
         let store = Store { now: Timestamp::from_micros(1_790_000_000_000_000), ..Store::default() };
         Sim {
             random,
+            crowd,
             mode,
             store,
             machines,
@@ -249,6 +268,7 @@ impl Sim {
             plans,
             requests: Vec::new(),
             told_yes: Vec::new(),
+            cancelled_unborn: BTreeSet::new(),
             begun: BTreeMap::new(),
             faults: true,
             numbers: 0,
@@ -342,7 +362,7 @@ impl Sim {
         if let Ok(outcomes) = &result {
             for (written, outcome) in batch.written.iter().zip(outcomes) {
                 if *outcome == Outcome::Done {
-                    self.note_written(&written.rows);
+                    self.note_written(written);
                 }
             }
         }
@@ -406,6 +426,11 @@ impl Sim {
     fn at(&mut self, time: Timestamp, action: Action) {
         let number = self.number();
         self.future.insert((time.max(self.store.now), number), action);
+    }
+
+    /// Whether something happens that does in so many of a hundred cases, in a crowded scene.
+    fn in_a_crowd(&mut self, percent: usize) -> bool {
+        self.crowd.as_mut().is_some_and(|crowd| crowd.percent(percent))
     }
 
     /// Something within a process, after up to so many milliseconds.

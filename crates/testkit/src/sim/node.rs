@@ -49,6 +49,8 @@ pub(super) enum Work {
     Look,
     /// Finds what is there of its lanes.
     Scan,
+    /// Finds what a hint may be about.
+    Hinted,
     /// Renews its lease.
     Renew,
     /// What became of the batch of a lane.
@@ -269,6 +271,7 @@ impl Sim {
             Work::Told(message) => self.told(machine, message),
             Work::Look => self.look(machine),
             Work::Scan => self.scan(machine),
+            Work::Hinted => self.hinted(machine),
             Work::Renew => self.renew(machine),
             Work::Answered { lane, flight, answer } => self.answered(machine, lane, (flight, answer)),
             Work::Witness(lane) => self.witness(machine, lane),
@@ -372,6 +375,11 @@ impl Sim {
         let error = Error::new(Class::Cancelled, "cancelled", "the run was cancelled before it began");
         let result = ChildResult::Failed(Some(RunStatus::Cancelled), error);
         let event = Event::ChildEnded { path: parent.path.clone(), child: Some(start.run), result };
+        // Each planted bug leaves what asked for the child, so that it begins; the second one takes the cancel away.
+        let source = if planted(Bug::UnbornAskedForStill) { Source::Direct } else { source };
+        if planted(Bug::UnbornInTwoCommits) {
+            self.submit_rows(machine, start.run, lane, std::mem::take(&mut also));
+        }
         let deliver = Deliver { source, also, ..Deliver::new(parent.run, event) };
         self.told(machine, Message::Deliver(Box::new(deliver)));
     }
@@ -427,6 +435,9 @@ impl Sim {
     fn throw_away(&mut self, machine: usize, run: RunId, rows: Vec<Change>) {
         let Some(live) = self.live(machine, run) else { return };
         let lane = live.lane;
+        let ahead = !live.pending.is_empty() && !rows.is_empty();
+        self.counts.letters_refused_ahead += u64::from(ahead);
+        let Some(live) = self.live(machine, run) else { return };
         match live.pending.back_mut() {
             Some(last) if !planted(Bug::RefusedThrownAway) => last.discards.extend(rows),
             _ if rows.is_empty() => {}

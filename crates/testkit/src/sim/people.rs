@@ -16,13 +16,17 @@ use windlass_engine::{
 };
 
 use super::{
-    Action, Sim,
+    Action, Machine, Sim,
     node::{Deliver, Fail, Message, Source, StartRun, Taken, Work},
     store::{Letter, LetterRow},
 };
 
 /// Times that somebody asks for the same thing.
 const TRIES_MAX: u32 = 40;
+/// Signals that are sent twice at once in a crowd, in percent.
+const SENT_TWICE_PERCENT: usize = 50;
+/// Hints that come, in percent.
+const HINTS_PERCENT: usize = 70;
 /// Roots of a seed at most.
 const STARTS_MAX: usize = 5;
 
@@ -203,6 +207,7 @@ impl Sim {
                 };
                 let (letter, at) = (Letter::Event(event.clone()), self.store.now);
                 self.store.put_letter(LetterRow { id, lane, run: *run, name, letter, at });
+                self.hint(lane);
                 Ok(*run)
             }
             (told, _) => told.map(|(run, _)| run),
@@ -269,6 +274,17 @@ impl Sim {
         self.counts.tasks += 1;
         if let Some(row) = self.store.tasks.get_mut(&task) {
             row.answer = Some(result);
+            let lane = row.lane;
+            self.hint(lane);
+        }
+    }
+
+    /// Whoever owns the lane hears that something is there for it, if the hint comes.
+    fn hint(&mut self, lane: usize) {
+        let owns = |machine: &Machine| machine.process.as_ref().is_some_and(|it| it.lanes.contains_key(&lane));
+        let Some(machine) = self.machines.iter().position(owns) else { return };
+        if self.in_a_crowd(HINTS_PERCENT) {
+            self.soon(machine, 5, Work::Hinted);
         }
     }
 
@@ -296,6 +312,9 @@ impl Sim {
         let (payload, key) = (Value::from(self.counter), Some(format!("k{}", self.counter).into()));
         let event = Event::Signal { name: name.into(), payload, key };
         self.want(Wants::Event { run, event: event.clone() }, 0);
+        if self.in_a_crowd(SENT_TWICE_PERCENT) {
+            self.want(Wants::Event { run, event: event.clone() }, 0);
+        }
         if self.random.percent(15) {
             self.want(Wants::Event { run, event }, 400);
         }
@@ -321,6 +340,7 @@ impl Sim {
             let event = Event::CloudEvent { path, key: format!("world {id}").into(), event: event.clone() };
             let letter = Letter::Event(event);
             self.store.put_letter(LetterRow { id: number, lane, run, name, letter, at: now });
+            self.hint(lane);
         }
     }
 

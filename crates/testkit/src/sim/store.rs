@@ -181,6 +181,8 @@ pub(super) struct Batch {
     pub lane: usize,
     pub epoch: u32,
     pub written: Vec<Written>,
+    /// The commit that cannot be written while the others can: a page that it needs is damaged, or it finds no room.
+    pub bad: Option<usize>,
 }
 
 /// What became of one commit of a batch that was taken.
@@ -192,7 +194,7 @@ pub(super) enum Outcome {
         run: RunId,
         same_body: bool,
     },
-    /// It does not follow what is there: the state that made it was given up.
+    /// It cannot be written, or does not follow what is there: the state that made it was given up.
     Refused,
 }
 
@@ -212,7 +214,8 @@ impl Store {
             self.fenced += 1;
             return Err(Fenced);
         }
-        Ok(batch.written.iter().map(|written| self.one(written)).collect())
+        let one = |(at, written)| if batch.bad == Some(at) { Outcome::Refused } else { self.one(written) };
+        Ok(batch.written.iter().enumerate().map(one).collect())
     }
 
     fn refuse(&mut self, what: String) {

@@ -130,12 +130,18 @@ impl Sim {
     }
 
     pub(super) fn withdraw(&mut self, machine: usize, run: RunId, (task, path, attempt): (TaskId, Arc<str>, u32)) {
-        if self.store.tasks.get(&task).is_some_and(|row| !row.claimed && row.answer.is_none()) {
-            self.store.tasks.remove(&task);
-            let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
-            let result = Err(Failure::certain(error));
+        let Some(row) = self.store.tasks.get_mut(&task).filter(|row| !row.claimed && row.answer.is_none()) else {
+            return;
+        };
+        let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
+        let result = Err(Failure::certain(error));
+        // Its row says so as well, until the run has taken it.
+        row.answer = Some(result.clone());
+        let lane = row.lane;
+        if self.take_in_hand(machine, (0, Some(task))) {
             let event = Event::StepEnded { path, attempt, started_at: self.store.now, result };
-            self.told(machine, Message::Deliver(Box::new(Deliver::new(run, event))));
+            let deliver = Deliver { source: Source::Task(task, lane), ..Deliver::new(run, event) };
+            self.told(machine, Message::Deliver(Box::new(deliver)));
         }
     }
 
