@@ -173,6 +173,8 @@ pub(crate) struct LiveRun {
     pub(crate) last_at: Timestamp,
     /// While it is active.
     pub(crate) seat: Option<Seat>,
+    /// Let go of as soon as nothing of it is on its way to the disk.
+    pub(crate) held: Vec<oneshot::Sender<()>>,
     /// It leaves memory as soon as it is on disk and has not begun: any node may take it then.
     pub(crate) fleeting: bool,
 }

@@ -142,6 +142,13 @@ impl Runtime {
         Ok(Document { plan: compiled.plan, canonical })
     }
 
+    /// Ends when nothing of a run is on its way to the disk here: what it waits for then is not this server.
+    pub async fn rests(&self, run: RunId) {
+        let (held, let_go) = oneshot::channel();
+        self.core.send(run, Message::Rests { run, held });
+        let _ = let_go.await;
+    }
+
     /// Waits until a run has ended or answered, for at most that long, and shows it as it is then.
     ///
     /// # Errors

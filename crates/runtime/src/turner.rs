@@ -65,6 +65,8 @@ pub(crate) enum Message {
     Claimed { tenant: TenantKey, loaded: Box<Loaded> },
     /// Tell me when the run has ended or answered.
     Watch { run: RunId, reply: oneshot::Sender<Arc<RunView>> },
+    /// Let go of this when nothing of the run is on its way to the disk.
+    Rests { run: RunId, held: oneshot::Sender<()> },
     /// Somebody does not wait for the run any more.
     Unwatch { run: RunId },
     /// How is the run now, if it is in memory?
@@ -90,6 +92,7 @@ impl Message {
             Message::Acked
             | Message::Loaded { .. }
             | Message::Watch { .. }
+            | Message::Rests { .. }
             | Message::Unwatch { .. }
             | Message::Look { .. }
             | Message::Adopt { .. }
@@ -303,6 +306,7 @@ impl Turner {
             }
             Message::Claimed { loaded, .. } => self.claimed(*loaded),
             Message::Watch { run, reply } => self.watch(run, reply),
+            Message::Rests { run, held } => self.hold_until_it_rests(run, held),
             Message::Unwatch { run } => self.unwatch(run),
             Message::Look { tenant, run, reply } => {
                 let live = self.runs.get(&run).filter(|live| live.tenant() == tenant);
@@ -376,6 +380,7 @@ impl Turner {
             visible: std::collections::HashSet::new(),
             responses: HashMap::new(),
             snapshot_seq: 0,
+            held: Vec::new(),
             idle_since: None,
             response: None,
             last_at: now,

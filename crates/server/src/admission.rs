@@ -30,9 +30,6 @@ use crate::{
 
 /// Places of one tenant for each core. Enough to fill the batches of a disk; more would only wait inside.
 const PER_CORE: usize = 256;
-/// Where a flow's queue was not empty for as long as a request may wait, load is not a burst: a request of it waits
-/// for this part of the time only.
-const STANDING_SHARE: u32 = 4;
 /// When a client that was refused may ask again, in seconds.
 const RETRY_AFTER: &str = "1";
 
@@ -102,8 +99,6 @@ struct State {
     tenants: HashMap<TenantKey, Tenant>,
     queue: FairQueue<Flow, Waiter>,
     waiting: usize,
-    /// Since when each flow's queue has not been empty, and how many wait in it.
-    flows: HashMap<Flow, (Instant, usize)>,
 }
 
 #[derive(Debug)]
@@ -163,7 +158,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.door.state();
-        state.waits_no_more(self.flow);
+        state.waits_no_more(self.flow.0);
         // Whoever left before its turn does not stay in the queue, however long nothing moves.
         state.queue.purge(&self.flow, |waiter| waiter.turn.is_closed());
     }
@@ -206,7 +201,7 @@ impl Door {
     /// 429 when the tenant has more requests than it may, 503 when all tenants together have. Nothing was done.
     pub async fn enter(self: &Arc<Door>, tenant: TenantKey, class: Class) -> Result<Pass, Problem> {
         let flow = (tenant, class);
-        let (turn, patience) = {
+        let turn = {
             let mut state = self.state();
             if state.queue.is_empty() && state.has_room(&self.limits, tenant) {
                 state.comes(tenant);
@@ -217,19 +212,20 @@ impl Door {
             }
             let (turn, its_turn) = oneshot::channel();
             state.queue.push(flow, Waiter { tenant, turn });
-            (its_turn, state.waits(flow, self.limits.request_wait))
+            state.waits(tenant);
+            its_turn
         };
         let since = Instant::now();
         let waiting = Waiting { door: self, flow };
         // Those who wait may be of tenants that have no room.
         self.let_in();
-        let came = tokio::time::timeout(patience, turn).await;
+        let came = tokio::time::timeout(self.limits.request_wait, turn).await;
         drop(waiting);
         self.metrics.waited(since.elapsed());
         match came {
             Ok(Ok(pass)) => Ok(pass),
             // Nobody drops the sender of somebody who waits.
-            Ok(Err(_)) | Err(_) => Err(self.too_slow(tenant, patience)),
+            Ok(Err(_)) | Err(_) => Err(self.too_slow(tenant)),
         }
     }
 
@@ -254,10 +250,10 @@ impl Door {
         Ok(())
     }
 
-    fn too_slow(&self, tenant: TenantKey, patience: Duration) -> Problem {
+    fn too_slow(&self, tenant: TenantKey) -> Problem {
         let limits = &self.limits;
         let inside = self.state().tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
-        let waited = patience.as_millis();
+        let waited = limits.request_wait.as_millis();
         if inside >= limits.requests_per_tenant_max {
             let detail = format!(
                 "this request waited {waited} ms for its turn while {inside} others of this tenant were worked on, the \
@@ -312,25 +308,14 @@ impl State {
         self.change(tenant, |tenant| tenant.inside -= 1);
     }
 
-    /// Counts one more that waits; how long it may.
-    fn waits(&mut self, flow: Flow, wait: Duration) -> Duration {
+    fn waits(&mut self, tenant: TenantKey) {
         self.waiting += 1;
-        self.tenants.entry(flow.0).or_default().waiting += 1;
-        let now = Instant::now();
-        let (since, count) = self.flows.entry(flow).or_insert((now, 0));
-        *count += 1;
-        if now.duration_since(*since) > wait { wait / STANDING_SHARE } else { wait }
+        self.tenants.entry(tenant).or_default().waiting += 1;
     }
 
-    fn waits_no_more(&mut self, flow: Flow) {
+    fn waits_no_more(&mut self, tenant: TenantKey) {
         self.waiting -= 1;
-        self.change(flow.0, |tenant| tenant.waiting -= 1);
-        if let Some((_, count)) = self.flows.get_mut(&flow) {
-            *count -= 1;
-            if *count == 0 {
-                self.flows.remove(&flow);
-            }
-        }
+        self.change(tenant, |tenant| tenant.waiting -= 1);
     }
 
     fn change(&mut self, key: TenantKey, change: impl FnOnce(&mut Tenant)) {

@@ -29,6 +29,9 @@ use crate::{
 const BEST_CONNECTIONS: usize = 256;
 /// How many times as many requests are due then.
 const TIMES: f64 = 10.0;
+/// How long a request waits at the door: less than usual, so that fewer connections than a machine has files are too
+/// many.
+const REQUEST_WAIT: Duration = Duration::from_millis(250);
 /// Under overload the noisy tenant has a connection for each run of so much time.
 const CONNECTIONS_FOR: Duration = Duration::from_millis(500);
 const CONNECTIONS_MAX: usize = 4_000;
@@ -54,7 +57,8 @@ async fn overload(plan: Plan) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let limit = Limit::make();
     let wrapper = limit.as_ref().map_or_else(Vec::new, Limit::wrapper);
-    let world = Arc::new(World::prepare(&plan, Setup { wrapper, ..Setup::default() }).await?);
+    let environment = vec![("WINDLASS_SET".to_owned(), format!("request_wait_ms={}", REQUEST_WAIT.as_millis()))];
+    let world = Arc::new(World::prepare(&plan, Setup { wrapper, environment, ..Setup::default() }).await?);
     let tenants = Tenants::make(&world).await?;
     let length = Duration::from_secs(plan.count.into());
     let shorter = length.min(BEST_FOR_MAX);

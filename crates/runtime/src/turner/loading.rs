@@ -135,6 +135,7 @@ impl Turner {
             visible,
             responses: HashMap::new(),
             snapshot_seq,
+            held: Vec::new(),
             idle_since: None,
             response: None,
             last_at,

@@ -33,6 +33,7 @@ impl Turner {
         if !live.pending.is_empty() {
             return;
         }
+        live.held.clear();
         let status = live.run.status();
         if status.is_final() {
             let Some(live) = self.remove(run) else { return };
@@ -81,6 +82,14 @@ impl Turner {
         let watchers = self.watchers.entry(run).or_default();
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(reply);
+    }
+
+    pub(super) fn hold_until_it_rests(&mut self, run: RunId, held: oneshot::Sender<()>) {
+        if let Some(live) = self.runs.get_mut(&run)
+            && !live.pending.is_empty()
+        {
+            live.held.push(held);
+        }
     }
 
     pub(super) fn unwatch(&mut self, run: RunId) {

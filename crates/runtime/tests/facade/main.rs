@@ -29,7 +29,8 @@ on_every_database! {
     runs: a_run_completes, what_does_not_exist_or_match_is_refused, a_panic_is_a_failure, retries_follow_failures,
         undo_runs_in_reverse, a_fan_out_is_bounded, signals_come_before_and_after_the_wait, cancel_stops_what_runs,
         pause_holds_and_resume_goes_on, large_values_come_back, one_key_starts_one_run,
-        a_thousand_signals_count_once_each, timers_fire_in_time, drain_lets_attempts_end;
+        a_thousand_signals_count_once_each, timers_fire_in_time,
+        a_run_rests_when_it_waits_for_others, drain_lets_attempts_end;
     waits: workers_do_tasks, a_failed_task_fails_its_step, a_lost_lease_returns_the_task, who_waits_gets_the_next_task,
         a_worker_that_went_away_loses_no_task, cancel_takes_tasks_back, people_decide, of_many_decisions_one_counts,
         events_come_before_and_after_the_wait, full_places_queue, full_places_reject,

@@ -295,3 +295,20 @@ steps:
     assert_eq!(harness.ledger.begun().values().copied().collect::<Vec<_>>(), [1, 1]);
     let _ = settings();
 }
+
+pub async fn a_run_rests_when_it_waits_for_others(harness: Harness) {
+    let text = "
+name: rests
+steps:
+  - { id: each, type: foreach, items: 'range(2000)', do: [{ id: t, type: transform, with: { value: '${{ index }}' } }] }
+  - { id: wait, type: wait, with: { signal: go } }
+";
+    let name = harness.publish(text).await;
+    let run = harness.start(&name, "{}").await;
+    harness.runtime.rests(run).await;
+    let view = harness.runtime.run(TENANT, run).await.unwrap();
+    assert_eq!(view.status, RunStatus::Waiting, "all that this server could do is on disk");
+    // Whoever waits for it again, or for no run at all, waits no longer.
+    harness.runtime.rests(run).await;
+    harness.runtime.rests(RunId::new(uuid::Uuid::nil())).await;
+}

@@ -26,8 +26,8 @@ use crate::{
 pub const WAIT_MAX: Duration = Duration::from_secs(300);
 /// How long a request that waits is still waited for once the server is to stop.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
-/// How long a run that was started keeps the place of the request that waits for it. A run that is over sooner was work
-/// of this server all along; one that takes longer waits for something itself.
+/// How long a run that was started keeps the place of the request that waits for it. After that it keeps it as long as
+/// this server works on it: a full server takes longer for each, and would let in ever more if that freed places.
 const PLACE_KEPT: Duration = Duration::from_millis(100);
 /// Labels of a run that a start may give.
 const LABELS_MAX: usize = 64;
@@ -115,7 +115,10 @@ async fn start_and_wait(
     if let Ok(view) = tokio::time::timeout(PLACE_KEPT, &mut end).await {
         return Ok((started, view?));
     }
-    caller.leave();
+    tokio::select! {
+        view = &mut end => return Ok((started, view?)),
+        () = app.runtime().rests(started.run) => caller.leave(),
+    }
     Ok((started, end.await?))
 }
 
