@@ -26,19 +26,12 @@ impl Step for SharedState {
         Box::pin(async move {
             let with: State = step_types::read_with(&input).map_err(StepFailure::nothing_sent)?;
             let address = address(context, &with, &input)?;
-            if with.op == StateOperation::Get {
-                let current = context.store.state_value(&address).await.map_err(|err| unavailable(&err))?;
-                return decide(current, &with, &input).map(|it| it.output).map_err(StepFailure::nothing_sent);
-            }
-            let change = StateChange { address, run: context.run, step_key: context.key.to_string() };
             let mut pause = PAUSE_MIN;
             // A database that is away, or another's lock, is no failure of the step: under its key it happens once.
             loop {
-                let (change, with, input) = (change.clone(), with.clone(), input.clone());
-                let changed = context.store.change_state(change, move |current| decide(current, &with, &input)).await;
-                match changed {
+                match ask(context, &address, (&with, &input)).await {
                     Err(StoreError::Unavailable(why)) => tracing::debug!(key = %context.key, why, "asking again"),
-                    changed => return changed.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent),
+                    asked => return asked.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
@@ -50,6 +43,21 @@ impl Step for SharedState {
             }
         })
     }
+}
+
+/// Reads or changes the value; what the operation refuses is in the inner result.
+async fn ask(
+    context: &StepContext,
+    address: &StateAddress,
+    (with, input): (&State, &Value),
+) -> Result<Result<Value, Error>, StoreError> {
+    if with.op == StateOperation::Get {
+        let current = context.store.state_value(address).await?;
+        return Ok(decide(current, with, input).map(|it| it.output));
+    }
+    let change = StateChange { address: address.clone(), run: context.run, step_key: context.key.to_string() };
+    let (with, input) = (with.clone(), input.clone());
+    context.store.change_state(change, move |current| decide(current, &with, &input)).await
 }
 
 fn address(context: &StepContext, with: &State, input: &Value) -> Result<StateAddress, StepFailure> {
