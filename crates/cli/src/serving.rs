@@ -23,6 +23,7 @@ use windlass_server::{
 use crate::{
     client::Local,
     exit::{Exit, Failure},
+    idle,
     place::{self, Allowed, Database, Purpose},
     settings::Chosen,
 };
@@ -92,6 +93,8 @@ impl Server {
         let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), limits);
         let bounds = Bounds { grace, ..Bounds::default() };
         let router = windlass_server::router(&app);
+        // All is built that the start needed, and nobody has been answered yet.
+        idle::give_back();
         let mut loops = vec![tokio::spawn(listen::serve(listener, router, bounds, stop.clone()))];
         let socket = open_socket(&database);
         let socket = socket.map(|(listener, socket)| {

@@ -9,7 +9,7 @@ use super::Context;
 use crate::{
     args::{LogFormat, ServeArgs},
     exit::{Exit, Failure, Outcome},
-    idle, output,
+    output,
     place::{self, Allowed},
     serving::{Server, Serving, StopSignals},
 };
@@ -55,7 +55,6 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             output::line("         the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
         }
     }
-    idle::give_back();
     signals.next().await;
     end_at_the_latest(grace + STOP_MAX);
     output::note("stopping: open requests and running steps may end; ask again to stop at once");
