@@ -2,6 +2,7 @@
 
 pub mod ackcheck;
 pub mod bitflip;
+pub mod canary;
 pub mod clockskew;
 pub mod crash;
 pub mod crashpoints;

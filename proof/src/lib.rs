@@ -85,6 +85,7 @@ pub static CHECKS: &[Check] = &[
     checks::hostile::CHECK,
     checks::idor::CHECK,
     checks::schemathesis::CHECK,
+    checks::canary::CHECK,
     checks::upgrade::CHECK,
     checks::upgrade::MAKE,
     checks::scaleout::CHECK,

@@ -25,6 +25,8 @@ use crate::{
 
 /// The administrator's token of every server.
 pub const TOKEN: &str = "a-token-for-proofs";
+/// What opens the vaults of databases on PostgreSQL.
+const MASTER_KEY: &str = "7777777777777777777777777777777777777777777777777777777777777777";
 /// How long a server may take to stop in peace.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// How long `windlass verify` may take.
@@ -223,9 +225,17 @@ impl World {
         };
         quietly(&mut command, &self.log(server))?;
         command.env("WINDLASS_BOOTSTRAP_TOKEN", TOKEN).env("WINDLASS_LOG", "info");
+        self.with_master_key(&mut command);
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
+    }
+
+    /// A data directory makes its own master key; servers of PostgreSQL are given theirs.
+    fn with_master_key(&self, command: &mut Command) {
+        if let Place::Postgres(_) = &self.place {
+            command.env("WINDLASS_MASTER_KEY", MASTER_KEY);
+        }
     }
 
     /// The options that name the database.
@@ -248,6 +258,7 @@ impl World {
         self.of_database(&mut command);
         let (said, log) = (self.folder.join("command.json"), self.folder.join("command.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);
+        self.with_master_key(&mut command);
         let status = Program::start(&mut command)?.finish(STOP_WITHIN)?;
         if !status.success() {
             bail!("{arguments:?}: {status}: {}", fs::read_to_string(&log).unwrap_or_default());
@@ -394,6 +405,7 @@ impl World {
         self.of_database(&mut command);
         let (said, log) = (self.folder.join("verify.json"), self.folder.join("verify.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);
+        self.with_master_key(&mut command);
         let status = Program::start(&mut command)?.finish(VERIFY_WITHIN)?;
         let read = || -> Result<Value> { Ok(serde_json::from_str(&fs::read_to_string(&said)?)?) };
         let verdict =

@@ -52,6 +52,8 @@ short! {
     idor_postgres: "idor" "postgres";
     schemathesis_sqlite: "schemathesis" "sqlite";
     schemathesis_postgres: "schemathesis" "postgres";
+    canary_sqlite: "canary" "sqlite";
+    canary_postgres: "canary" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";
     upgrade_postgres: "upgrade" "postgres";
     upgrade_dump_sqlite: "upgrade-dump" "sqlite";

@@ -49,6 +49,17 @@ impl WorkflowFile {
     }
 }
 
+/// Reads the text in `@file`, or on standard input.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn text(source: &str) -> Result<String, Failure> {
+    match source.strip_prefix('@') {
+        Some(file) => read_file(&PathBuf::from(file)),
+        None => read_stdin(),
+    }
+}
+
 /// Reads `JSON`, `@file` or `-`, and gives it back as it was written, once it is known to be JSON.
 ///
 /// # Errors

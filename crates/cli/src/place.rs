@@ -8,7 +8,7 @@ use std::{
 
 use clap::{ArgMatches, parser::ValueSource};
 use windlass_definition::{step_type::StepTypes, step_types::built_in};
-use windlass_runtime::{Runtime, step::Catalogue};
+use windlass_runtime::{Runtime, redact::Known, step::Catalogue};
 use windlass_steps::{
     egress::{EgressOptions, address::PrivateNetwork},
     emit::SigningKeys,
@@ -199,6 +199,8 @@ pub struct Allowed {
     pub exec: bool,
     /// Send webhooks, signed with these keys.
     pub webhook_keys: SigningKeys,
+    /// Where secret values are noted that steps use, so that the log leaves them out.
+    pub known: Known,
 }
 
 impl Allowed {
@@ -215,6 +217,7 @@ impl Allowed {
             private_network: on("WINDLASS_ALLOW_PRIVATE_NETWORK"),
             exec: on("WINDLASS_ALLOW_EXEC"),
             webhook_keys: webhook_keys(file.as_deref())?,
+            known: Known::default(),
         })
     }
 }
@@ -262,7 +265,9 @@ pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
         webhook_keys: allowed.webhook_keys,
         ..windlass_steps::Options::default()
     };
-    windlass_steps::catalogue(options).map_err(|error| Failure::internal(format!("cannot set up steps: {error}")))
+    let catalogue = windlass_steps::catalogue(options);
+    let catalogue = catalogue.map_err(|error| Failure::internal(format!("cannot set up steps: {error}")))?;
+    Ok(catalogue.with_known(allowed.known))
 }
 
 /// The step types that documents may use.

@@ -12,6 +12,7 @@ use crate::{
     value::{DEPTH_MAX, Key, Map},
 };
 
+mod secret;
 mod text;
 
 pub use text::contains_expression;
@@ -38,6 +39,12 @@ pub enum Piece {
     Literal(Arc<str>),
     /// Its value is inserted.
     Expression(Expression),
+}
+
+impl Piece {
+    fn uses_secrets(&self) -> bool {
+        matches!(self, Piece::Expression(expression) if expression.uses_secrets())
+    }
 }
 
 /// What is wrong with an expression in a template.
@@ -185,6 +192,11 @@ impl Template {
                 }
             }
         }
+    }
+
+    /// Calls back with every expression in it and the JSON pointer of its text.
+    pub(crate) fn each_expression<'a>(&'a self, found: &mut dyn FnMut(&str, &'a Expression)) {
+        self.visit(&mut String::new(), found);
     }
 
     /// The expressions in it, in order.

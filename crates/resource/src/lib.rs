@@ -10,6 +10,7 @@
 
 pub mod check;
 mod column;
+pub mod credential;
 mod cursor;
 mod datum;
 pub mod ddl;

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod tenants;
+pub mod vault;
 pub mod workflows;
 
 use crate::Record;
@@ -15,6 +16,8 @@ pub static ALL: &[&Record] = &[
     &workflows::WORKFLOW_PLACES,
     &workflows::TAGS,
     &workflows::WORKFLOW_TAGS,
+    &vault::SECRETS,
+    &vault::CREDENTIALS,
     &audit::AUDIT_ENTRIES,
 ];
 

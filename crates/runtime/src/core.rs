@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     newest::Newest,
     plans::Plans,
+    redact::Known,
     settings::Settings,
     slots::Slots,
     step::Catalogue,
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) catalogue: Catalogue,
     pub(crate) step_types: Arc<StepTypes>,
     pub(crate) settings: Settings,
+    /// Secret values that steps have used.
+    pub(crate) known: Known,
     pub(crate) metrics: Metrics,
     pub(crate) watchers: Watchers,
     pub(crate) plans: Plans,
@@ -68,6 +71,7 @@ impl Core {
         let step_types = Arc::new(catalogue.step_types(windlass_definition::step_types::built_in()));
         let (wheels, receivers) = (0..settings.turner_count()).map(|_| Wheel::new()).unzip();
         let core = Core {
+            known: catalogue.known.clone(),
             metrics: Metrics::default(),
             watchers: Watchers::new(settings.live_events),
             plans: Plans::new(Arc::clone(&step_types)),

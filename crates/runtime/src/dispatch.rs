@@ -13,7 +13,7 @@ use std::{
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use windlass_definition::{Class, Error, Value};
+use windlass_definition::{Class, Error, Value, plan::Plan};
 use windlass_engine::{
     Event,
     effect::RunStep,
@@ -44,6 +44,7 @@ pub(crate) struct Order {
     pub(crate) tenant: TenantKey,
     pub(crate) run: RunId,
     pub(crate) workflow: Arc<str>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) step: RunStep,
     pub(crate) stop: CancellationToken,
     pub(crate) waits_for: WaitsFor,
@@ -189,13 +190,20 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
     );
     let context = context(core, order);
     // The code is not used again after a panic: each attempt has a context of its own.
-    let result = AssertUnwindSafe(code.run(&context, order.step.with.clone())).catch_unwind().await;
+    let work = async {
+        let with = crate::secrets::reveal(core, order).await?;
+        code.run(&context, with).await
+    };
+    let result = AssertUnwindSafe(work).catch_unwind().await;
     drop(held);
+    let known = core.known.of_tenant(order.tenant);
     let result = match result {
-        Ok(result) => result.map_err(failure),
+        Ok(result) => crate::secrets::cleaned(known, result).map_err(failure),
         Err(panic) => {
             add(&core.metrics.attempts_panicked, 1);
-            Err(Failure { error: panicked(&order.step.type_name, panic.as_ref()), unknown: true })
+            let error = panicked(&order.step.type_name, panic.as_ref());
+            let error = known.map_or_else(|| error.clone(), |known| known.error(error.clone()));
+            Err(Failure { error, unknown: true })
         }
     };
     Some((started_at, result))

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use windlass_engine::id::TenantKey;
-use windlass_store::{Retain, RunFilter};
+use windlass_store::{Retain, RunFilter, Store};
 
 use crate::{core::Core, error::RuntimeError, metrics::add, newest};
 
@@ -23,7 +23,18 @@ pub(crate) async fn run(core: Arc<Core>) {
         if let Err(error) = tick(&core).await {
             tracing::warn!(%error, "history was not swept to the end; the next sweep goes on");
         }
+        if let Err(error) = keep_vault(&core.store).await {
+            tracing::warn!(%error, "the vault was not looked after; the next sweep goes on");
+        }
     }
+}
+
+/// Finds keys that were added, and seals rows anew until none waits for it.
+pub(crate) async fn keep_vault(store: &Store) -> Result<(), RuntimeError> {
+    while store.keep_vault().await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// One sweep over all workflows of all tenants.

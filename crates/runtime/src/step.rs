@@ -12,7 +12,9 @@ use windlass_store::Store;
 
 use crate::{
     error::RuntimeError,
+    redact::Known,
     request::{EventRequest, PublishedEvent},
+    secrets::Credentials,
 };
 
 /// A boxed future, as the step seam returns it.
@@ -106,12 +108,27 @@ impl StepFailure {
 #[derive(Clone, Default)]
 pub struct Catalogue {
     steps: HashMap<&'static str, Arc<dyn Step>>,
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    pub(crate) known: Known,
 }
 
 impl Catalogue {
     /// These step types; the last of one name wins.
     pub fn new(steps: Vec<Arc<dyn Step>>) -> Catalogue {
-        Catalogue { steps: steps.into_iter().map(|step| (step.describe().name, step)).collect() }
+        let steps = steps.into_iter().map(|step| (step.describe().name, step)).collect();
+        Catalogue { steps, ..Catalogue::default() }
+    }
+
+    /// The same, noting the secret values that steps use there: whoever has it too, such as a log, can leave them out.
+    #[must_use]
+    pub fn with_known(self, known: Known) -> Catalogue {
+        Catalogue { known, ..self }
+    }
+
+    /// The same, with what makes credentials ready for steps.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Arc<dyn Credentials>) -> Catalogue {
+        Catalogue { credentials: Some(credentials), ..self }
     }
 
     /// The step type of that name.

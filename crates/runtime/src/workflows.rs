@@ -2,12 +2,13 @@
 
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
-use windlass_store::{Draft, FindWorkflows, IfMatch, StoreError, WorkflowRow};
+use windlass_store::{Draft, FindWorkflows, IfMatch, Rotate, Rotation, StoreError, WorkflowRow};
 
 use crate::{
     error::RuntimeError,
     request::WorkflowFilter,
     runtime::Runtime,
+    secrets::{CredentialTest, Verdict},
     views::{Page, VersionView, WorkflowView},
 };
 
@@ -72,6 +73,46 @@ impl Runtime {
         }
     }
 
+    /// Whether a document refers to secrets; one that does not compile refers to none.
+    pub fn uses_secrets(&self, source: &str, format: Format) -> bool {
+        source.contains("secrets") && self.check(source, format).is_ok_and(|compiled| compiled.uses_secrets())
+    }
+
+    /// Goes as far with a rotation of the vault's keys as it can go now; rows are sealed anew in the background.
+    ///
+    /// # Errors
+    /// There is no new key to go on with, the vault is closed, or the database does not answer.
+    pub async fn rotate_vault(&self, what: Rotate) -> Result<Rotation, RuntimeError> {
+        let rotation = self.core.store.rotate_vault(what).await?;
+        let store = self.core.store.clone();
+        self.core.spawn(async move {
+            if let Err(error) = crate::retention::keep_vault(&store).await {
+                tracing::warn!(%error, "rows are not all sealed anew; the next sweep goes on");
+            }
+        });
+        Ok(rotation)
+    }
+
+    /// Tries a credential, and says what was seen.
+    ///
+    /// # Errors
+    /// There is no such credential, the vault is closed, or the database does not answer.
+    pub async fn test_credential(&self, tenant: TenantKey, id: uuid::Uuid) -> Result<CredentialTest, RuntimeError> {
+        let credential = self.core.store.credential(tenant, id).await?;
+        let credential = credential.ok_or_else(|| RuntimeError::not_found("credential", id.to_string()))?;
+        let Some(credentials) = &self.core.catalogue.credentials else {
+            let detail = "this server tries no credentials".to_owned();
+            return Ok(CredentialTest { verdict: Verdict::Unknown, detail });
+        };
+        let mut test = credentials.test(&self.core.store, tenant, &credential).await;
+        let texts = crate::secrets::secret_texts(&credential);
+        self.core.known.learn(tenant, texts.iter().map(String::as_str));
+        if let Some(clean) = self.core.known.of_tenant(tenant).and_then(|known| known.text(&test.detail)) {
+            test.detail = clean;
+        }
+        Ok(test)
+    }
+
     fn check(&self, source: &str, format: Format) -> Result<Compiled, RuntimeError> {
         windlass_definition::compile(source, format, &self.core.step_types)
             .map_err(|diagnostics| RuntimeError::Document { diagnostics })
@@ -92,16 +133,19 @@ impl Runtime {
                  out to publish it, and start runs over the API or the command line",
             ));
         }
-        if compiled.uses_secrets() {
-            let names: Vec<&str> = compiled.secrets.iter().map(|name| &**name).collect();
-            return Err(RuntimeError::conflict(
-                "secrets_not_supported",
-                format!(
-                    "the document refers to secrets ({}), which this version of Windlass checks but cannot keep yet: \
-                     take them out to publish it",
-                    names.join(", ")
-                ),
-            ));
+        let names: Vec<_> = compiled.secrets.iter().cloned().collect();
+        if !names.is_empty() {
+            let missing = self.core.store.missing_secrets(tenant, name, &names).await?;
+            if !missing.is_empty() {
+                return Err(RuntimeError::conflict(
+                    "secrets_missing",
+                    format!(
+                        "the document refers to secrets that are not there, or belong to a folder that the workflow is not \
+                         in: {}. Make them with `windlass vault secrets create` or `windlass vault credentials create`",
+                        missing.join(", ")
+                    ),
+                ));
+            }
         }
         let canonical = windlass_definition::print::print_json(&compiled.document);
         self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;

@@ -129,6 +129,8 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, tasks::fail_task);
     route!(router, events::publish_event);
     route!(router, vault::vault_status);
+    route!(router, vault::rotate_vault);
+    route!(router, vault::test_credential);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

@@ -6,6 +6,7 @@ use windlass_runtime::step::{Catalogue, Step};
 
 use crate::{
     bench::Bench,
+    credentials::Ready,
     egress::{Egress, EgressError, EgressOptions},
     emit::{Emit, SigningKeys},
     exec::{Exec, ExecOptions},
@@ -36,12 +37,12 @@ pub fn catalogue(options: Options) -> Result<Catalogue, EgressError> {
     let mut steps: Vec<Arc<dyn Step>> = vec![
         Arc::new(Bench),
         Arc::new(Emit::new(egress.clone(), options.webhook_keys)),
-        Arc::new(Http::new(egress)),
+        Arc::new(Http::new(egress.clone())),
         Arc::new(Jq::new(options.jq)),
         Arc::new(SharedState),
     ];
     if let Some(exec) = options.exec {
         steps.push(Arc::new(Exec::new(exec)));
     }
-    Ok(Catalogue::new(steps))
+    Ok(Catalogue::new(steps).with_credentials(Arc::new(Ready::new(egress))))
 }

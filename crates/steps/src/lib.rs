@@ -5,6 +5,7 @@
 
 pub mod bench;
 mod catalogue;
+pub mod credentials;
 pub mod egress;
 pub mod emit;
 pub mod exec;

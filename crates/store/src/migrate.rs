@@ -71,6 +71,18 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0009_tenants.sql"),
         postgres: include_str!("../migrations/postgres/0009_tenants.sql"),
     },
+    Migration {
+        version: 10,
+        name: "secrets and credentials",
+        sqlite: include_str!("../migrations/sqlite/0010_secrets_and_credentials.sql"),
+        postgres: include_str!("../migrations/postgres/0010_secrets_and_credentials.sql"),
+    },
+    Migration {
+        version: 11,
+        name: "keys of nodes",
+        sqlite: include_str!("../migrations/sqlite/0011_keys_of_nodes.sql"),
+        postgres: include_str!("../migrations/postgres/0011_keys_of_nodes.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -12,6 +12,7 @@ mod row;
 mod seal;
 mod sweep;
 mod tenants;
+mod vault;
 mod write;
 
 use serde_json::Value as Json;

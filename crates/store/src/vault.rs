@@ -12,6 +12,7 @@ mod cipher;
 mod forget;
 mod keys;
 mod master;
+mod rotate;
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,7 @@ pub use forget::forget_vault;
 pub(crate) use keys::seals_with;
 pub use keys::{AcceptedKey, VaultStatus};
 pub use master::{KeySource, MasterKey, Missing};
+pub use rotate::{Rotate, Rotation};
 
 use crate::StoreError;
 

@@ -141,10 +141,23 @@ fn option(column: &'static Column) -> Arg {
         Kind::Text { .. } => "TEXT",
     };
     let help = column.doc.trim_end_matches('.').to_owned();
-    let arg = Arg::new(column.name).long(kebab(column.name)).value_name(value).help(help).allow_hyphen_values(true);
+    let arg =
+        Arg::new(column.name).long(kebab(column.name)).value_name(value).help(help.clone()).allow_hyphen_values(true);
+    if column.is_secret() {
+        // Everybody on a machine sees the arguments of its processes.
+        let help = format!("{help} Read from a file or, with `-`, from standard input, so that nobody sees it");
+        return arg.value_name("@FILE").help(help.replacen(" Read", ". Read", 1)).value_parser(from_file);
+    }
     match column.words() {
         Some(words) => arg.value_parser(words.to_vec()),
         None => arg,
+    }
+}
+
+fn from_file(text: &str) -> Result<String, String> {
+    match text == "-" || text.starts_with('@') {
+        true => Ok(text.to_owned()),
+        false => Err("a secret is no argument, for others would see it: `@file`, or `-` for standard input".to_owned()),
     }
 }
 

@@ -130,6 +130,7 @@ fn body<'a>(matches: &ArgMatches, columns: impl Iterator<Item = &'a Column>) -> 
 /// What an option says, as JSON; what does not fit is left to the server, which says all that is wrong at once.
 fn value(column: &Column, text: &str) -> Result<Value, Failure> {
     Ok(match column.kind {
+        Kind::Text { .. } if column.is_secret() => Value::from(input::text(text)?.trim_end_matches(['\r', '\n'])),
         Kind::Json { .. } => input::json(text, column.name)?,
         Kind::Integer { .. } => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Boolean => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),

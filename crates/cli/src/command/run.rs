@@ -36,6 +36,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Outcome {
         private_network: args.allow_private_network,
         exec: args.allow_exec,
         webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
+        ..Allowed::default()
     };
     // A document that is refused opens nothing and writes nothing.
     let document = what.file.as_ref().map(|file| compile(file, allowed.clone())).transpose()?;

@@ -1,9 +1,13 @@
 //! `windlass serve`.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
+use windlass_runtime::redact::Known;
 
 use super::Context;
 use crate::{
@@ -23,7 +27,8 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// # Errors
 /// It cannot start.
 pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
-    start_log(&args.log, args.log_format)?;
+    let known = Known::default();
+    start_log(&args.log, args.log_format, &known)?;
     let database = context.database()?;
     let described = database.describe();
     let grace = Duration::from_secs(args.grace_seconds);
@@ -35,6 +40,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             private_network: args.allow_private_network,
             exec: args.allow_exec,
             webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
+            known,
         },
         grace,
         settings: args.settings,
@@ -81,12 +87,29 @@ fn end_at_the_latest(after: Duration) {
     }
 }
 
-/// The log goes to standard error.
-pub fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
+/// Standard error without the secret values that this process knows.
+struct Redacting(Known);
+
+impl Write for Redacting {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let clean = self.0.of_all().and_then(|known| known.bytes(line));
+        std::io::stderr().write_all(clean.as_deref().unwrap_or(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// The log goes to standard error, a whole event at a time, without the secret values that are known.
+pub fn start_log(filter: &str, format: LogFormat, known: &Known) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::refused(format!("`{filter}` is no filter of the log, such as `info`: {error}")))?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let known = known.clone();
+    let writer = move || Redacting(known.clone());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
     match format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),

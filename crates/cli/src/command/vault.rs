@@ -6,7 +6,7 @@ use windlass_store::{MasterKey, admin};
 use super::{Context, db};
 use crate::{
     args::VaultCommand,
-    client::Call,
+    client::{Call, escape},
     exit::{Exit, Failure, Outcome},
     output,
     output::table::{Table, cell, time_cell},
@@ -21,6 +21,8 @@ pub async fn run(command: VaultCommand, context: &Context) -> Outcome {
     match command {
         VaultCommand::Status => status(context).await,
         VaultCommand::NewKey => new_key(context),
+        VaultCommand::Rotate { data_keys } => rotate(data_keys, context).await,
+        VaultCommand::Test { id } => test(&id, context).await,
         VaultCommand::Forget { yes } => forget(yes, context).await,
     }
 }
@@ -39,6 +41,9 @@ async fn status(context: &Context) -> Outcome {
     output::line(format!("the vault is {word}"))?;
     output::line(format!("  key from   {}", status["source"].as_str().unwrap_or_default()))?;
     output::line(format!("  data keys  {}", status["data_keys"]))?;
+    if status["rows_left"] != 0 {
+        output::line(format!("  {} rows are still to be sealed anew", status["rows_left"]))?;
+    }
     let mut table = Table::new(&["MASTER KEY", "SINCE", "HELD HERE"]);
     for key in status["accepted"].as_array().into_iter().flatten() {
         let held = if key["held"] == true { "yes" } else { "no" };
@@ -57,6 +62,44 @@ fn new_key(context: &Context) -> Outcome {
         output::note(format!("key {}: keep it where only servers can read it, and a copy elsewhere", key.id()));
     }
     Ok(Exit::Done)
+}
+
+async fn rotate(data_keys: bool, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let call = Call::post("/vault/rotate").json(&serde_json::json!({ "data_keys": data_keys }));
+    let answer = client.send(call).await;
+    client.close().await;
+    let answer = answer?;
+    let rotation: Value = answer.read()?;
+    let waiting: Vec<&str> =
+        rotation["waiting_for"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if context.json() {
+        output::line(answer.text())?;
+    } else if data_keys {
+        output::line(format!("the data keys are replaced; {} rows are to be sealed anew", rotation["rows_left"]))?;
+    } else if waiting.is_empty() {
+        output::line("the master key is replaced, and the old one opens nothing but older backups")?;
+    } else {
+        output::line(format!(
+            "both master keys open the vault; give the new one to {} and ask again",
+            waiting.join(", ")
+        ))?;
+    }
+    Ok(if waiting.is_empty() { Exit::Done } else { Exit::NotCompleted })
+}
+
+async fn test(id: &str, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let answer = client.send(Call::post(format!("/credentials/{}/test", escape(id)))).await;
+    client.close().await;
+    let answer = answer?;
+    let test: Value = answer.read()?;
+    if context.json() {
+        output::line(answer.text())?;
+    } else {
+        output::line(format!("{}: {}", cell(&test, "verdict"), cell(&test, "detail")))?;
+    }
+    Ok(if test["verdict"] == "fails" { Exit::NotCompleted } else { Exit::Done })
 }
 
 async fn forget(yes: bool, context: &Context) -> Outcome {

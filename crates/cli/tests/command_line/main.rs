@@ -6,4 +6,5 @@ mod reference;
 mod server;
 mod support;
 mod tour;
+mod vault;
 mod verify;

@@ -73,10 +73,12 @@ impl Compiler<'_> {
             Ok(template) => {
                 let mut texts = HashMap::new();
                 collect_texts(node, &mut String::new(), &mut texts);
-                for name in template.names() {
+                let names = template.names();
+                for name in &names {
                     let at = texts.get(&name.pointer).copied().unwrap_or(node);
-                    self.check_template_name(&name, (at, &name.pointer), fields);
+                    self.check_template_name(name, (at, &name.pointer), fields);
                 }
+                self.check_secrets_alone(&template, (node, &texts));
                 template
             }
             Err(errors) => {
@@ -115,6 +117,27 @@ impl Compiler<'_> {
         };
         let start = name.offset.saturating_sub(name.name.offset);
         self.check_name(&Written { name: name.name, node, start }, secrets);
+    }
+
+    /// An expression with a secret is evaluated on the worker, which sees nothing of the run.
+    fn check_secrets_alone(&mut self, template: &Template, (node, texts): (&Node, &HashMap<String, &Node>)) {
+        let mut others = Vec::new();
+        template.each_expression(&mut |pointer, expression| {
+            let beside = |name: &&crate::expression::Name| name.root() != "secrets";
+            if expression.uses_secrets()
+                && let Some(name) = expression.names().find(beside)
+            {
+                others.push((pointer.to_owned(), expression.text_offset() + name.offset, name.root().to_owned()));
+            }
+        });
+        for (pointer, offset, root) in others {
+            let at = texts.get(&pointer).copied().unwrap_or(node);
+            let span = if self.is_crowded() { at.span } else { place_within(self.text, at, offset, root.len()) };
+            let problem = Problem::new(span, format!("`{root}` cannot stand in one expression with a secret"));
+            let note = "the worker alone knows secrets, and nothing else: write two expressions, \
+                        `${{ input.user }}:${{ secrets.password }}`";
+            self.report(problem.note(note));
+        }
     }
 
     /// A `when` or `if`.

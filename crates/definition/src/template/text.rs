@@ -156,6 +156,17 @@ pub(super) fn expression_field(text: &str, pointer: &str) -> Result<Expression, 
     Err(TemplateError { pointer: pointer.to_owned(), offset, error })
 }
 
+/// A text that gives this one when it is read as a template, whatever stands behind it.
+fn literally(text: &str) -> String {
+    let escaped = text.replace(OPEN, ESCAPED);
+    // A `$` at its end would escape the expression behind it.
+    let dollars = escaped.len() - escaped.trim_end_matches('$').len();
+    match escaped.split_at(escaped.len() - dollars) {
+        (_, "") => escaped,
+        (before, dollars) => format!("{before}{OPEN} '{dollars}' {CLOSE}"),
+    }
+}
+
 /// An expression as a template writes it.
 pub(super) fn written(expression: &Expression) -> String {
     format!("{OPEN} {} {CLOSE}", expression.source())
@@ -165,14 +176,20 @@ pub(super) fn written(expression: &Expression) -> String {
 pub(super) fn insert(pieces: &[Piece], scope: &dyn Scope, limits: Limits) -> Result<Value, Error> {
     let bytes_max = limits.value_bytes;
     let mut text = String::new();
+    // Who puts the secrets in later reads this text again: what others gave must not read as an expression then.
+    let is_read_again = pieces.iter().any(Piece::uses_secrets);
+    let add = |text: &mut String, part: &str| match is_read_again {
+        true => text.push_str(&literally(part)),
+        false => text.push_str(part),
+    };
     for piece in pieces {
         match piece {
-            Piece::Literal(literal) => text.push_str(literal),
+            Piece::Literal(literal) => add(&mut text, literal),
             Piece::Expression(expression) if expression.uses_secrets() => text.push_str(&written(expression)),
             Piece::Expression(expression) => {
                 let value = expression.evaluate_within(scope, limits)?.into_json();
                 let value = value.map_err(|message| Error::new(Class::Expression, "invalid_argument", message))?;
-                text.push_str(&value.to_text());
+                add(&mut text, &value.to_text());
             }
         }
         if text.len() > bytes_max {

@@ -171,8 +171,8 @@ impl Turner {
         live.attempts.insert(step.path.clone(), open);
         self.running.push_back((Instant::now(), run));
         let (tenant, workflow) = (live.tenant(), live.run.info().workflow.clone());
-        let order =
-            crate::dispatch::Order { tenant, run, workflow, step, stop, waits_for, generation: live.generation };
+        let (plan, generation) = (Arc::clone(&live.plan.plan), live.generation);
+        let order = crate::dispatch::Order { tenant, run, workflow, plan, step, stop, waits_for, generation };
         crate::dispatch::dispatch(&self.core, Arc::clone(code), order);
     }
 

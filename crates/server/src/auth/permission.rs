@@ -53,6 +53,12 @@ permissions! {
     TenantsRead = "tenants.read";
     /// Make and change tenants.
     TenantsWrite = "tenants.write";
+    /// Make, change and delete secrets and credentials.
+    VaultWrite = "vault.write";
+    /// Replace the vault's keys; in the default tenant alone.
+    VaultRotate = "vault.rotate";
+    /// Use secrets and credentials: in documents, and to try them.
+    VaultUse = "vault.use";
     /// See step types and schemas.
     SchemaRead = "schema.read";
     /// See the server's figures.

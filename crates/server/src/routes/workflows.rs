@@ -12,7 +12,7 @@ use windlass_runtime::{InFolder, Revision, WorkflowFilter, WorkflowView};
 
 use crate::{
     app::App,
-    auth::{Authorized, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
+    auth::{Authorized, VaultUse, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
     extract::{self, DOCUMENT_BYTES_MAX, Name, NoBody, PathOf, PathParts, Query},
     openapi::schema,
     page::PageQuery,
@@ -139,6 +139,10 @@ pub async fn put_workflow(
 ) -> Reply {
     let expected = if_match(request.headers())?;
     let (source, format) = read_document(request).await?;
+    // Whoever runs a draft or publishes it runs what somebody wrote who may use secrets.
+    if app.runtime().uses_secrets(&source, format) {
+        caller.also::<VaultUse>()?;
+    }
     let workflow = app.runtime().put_workflow(caller.tenant(), &name.0, &source, format, expected).await?;
     let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok(with_etag(reply::json(status, &workflow)?, &workflow))

@@ -1,5 +1,7 @@
 //! A server on a port of its own, and a client for it.
 
+use std::sync::Arc;
+
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,7 +15,7 @@ use windlass_server::{
     routes,
     token::TokenHash,
 };
-use windlass_store::{Location, NewToken, Store, StoreOptions};
+use windlass_store::{KeySource, Location, MasterKey, NewToken, Store, StoreOptions};
 use windlass_testkit::{Postgres, library};
 
 /// The administrator's token.
@@ -57,7 +59,10 @@ impl Api {
 
     async fn start(location: Location, home: Home) -> Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let key = MasterKey::generate().unwrap().to_text();
+        let master_key = KeySource::Text { holder: "the test", keys: Arc::new(key) };
         let options = StoreOptions { records: library::and_the_products(), ..StoreOptions::new(location) };
+        let options = StoreOptions { master_key, ..options };
         let store = Store::open(options).await.unwrap();
         make_library(&store).await;
         let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();

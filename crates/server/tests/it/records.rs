@@ -13,11 +13,11 @@ use windlass_testkit::library;
 use crate::harness::{Api, send};
 
 const OTHER: TenantKey = TenantKey(2);
-const THEIRS: &str = "a-token-of-another-tenant";
+pub const THEIRS: &str = "a-token-of-another-tenant";
 const READER: &str = "a-token-that-only-reads";
 const DOCUMENT: &str = "name: order\ntags: [shop]\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
 
-async fn token(api: &Api, tenant: TenantKey, text: &str, scopes: &[&str]) {
+pub async fn token(api: &Api, tenant: TenantKey, text: &str, scopes: &[&str]) {
     let token = NewToken {
         id: TokenId::new(uuid::Uuid::now_v7()),
         name: "t".to_owned(),
@@ -29,7 +29,7 @@ async fn token(api: &Api, tenant: TenantKey, text: &str, scopes: &[&str]) {
     api.store.create_token(tenant, token).await.unwrap();
 }
 
-async fn other_tenant(api: &Api) {
+pub async fn other_tenant(api: &Api) {
     api.store.add_tenant(OTHER, "other").await.unwrap();
     token(api, OTHER, THEIRS, &["*"]).await;
 }

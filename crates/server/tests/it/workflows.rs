@@ -2,8 +2,14 @@
 
 use reqwest::Method;
 use serde_json::json;
+use windlass_engine::id::TenantKey;
 
-use crate::harness::{Api, send};
+use crate::{
+    harness::{Api, send},
+    records::{THEIRS, other_tenant, token},
+};
+
+const WRITER: &str = "a-token-that-writes-documents";
 
 const DOCUMENT: &str =
     "name: order\ndescription: An order.\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
@@ -42,13 +48,32 @@ pub async fn what_cannot_run_yet_is_not_published(api: Api) {
         (
             "secret",
             "steps:\n  - {id: a, type: http, with: {url: 'https://a.example', headers: {K: '${{ secrets.k }}'}}}",
-            "secrets_not_supported",
+            "secrets_missing",
         ),
     ] {
         api.put(name, &format!("name: {name}\n{more}\n")).await.expect(201);
         api.post(&format!("/workflows/{name}/publish"), json!({})).await.problem(409, code);
         assert_eq!(api.get(&format!("/workflows/{name}")).await.expect(200)["version"], json!(null));
     }
+    // Whoever may not use secrets saves no document with one, so that nobody runs such a draft for him.
+    let document = api.get("/workflows/secret?format=yaml").await.body;
+    token(&api, TenantKey::DEFAULT, WRITER, &["workflows.write", "vault.write"]).await;
+    let save = api.bare(Method::PUT, "/api/v1/workflows/secret").header("content-type", "application/yaml");
+    let refused = send(save.bearer_auth(WRITER).body(document)).await.problem(403, "forbidden");
+    assert!(refused["detail"].as_str().unwrap().contains("vault.use"), "{refused}");
+    let made = api.post("/secrets", json!({ "name": "k", "value": "nobody sees this" })).await.expect(201);
+    assert_eq!((made.get("value"), &made["version"]), (None, &json!(1)));
+    let id = made["id"].as_str().unwrap();
+    let changed = send(api.request(Method::PATCH, &format!("/secrets/{id}")).json(&json!({ "value": "nor this" })));
+    assert_eq!(changed.await.expect(200)["version"], 2);
+    api.post("/workflows/secret/publish", json!({})).await.expect(200);
+    let test = api.post("/credentials/019aa7d0-0000-7000-8000-000000000001/test", json!({})).await;
+    test.problem(404, "not_found");
+    // The vault is the installation's: another tenant's administrator does not replace its keys.
+    other_tenant(&api).await;
+    let rotate = api.bare(Method::POST, "/api/v1/vault/rotate").bearer_auth(THEIRS);
+    send(rotate).await.problem(403, "forbidden");
+    assert_eq!(api.get("/vault").await.expect(200)["is_open"], true);
 }
 
 pub async fn a_bad_document_is_refused_with_every_place(api: Api) {

@@ -5,7 +5,13 @@ use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{Datum, FieldError, Record};
 
-use super::{folders::Folders, row, tenants::Tenants, write::Write};
+use super::{
+    folders::Folders,
+    row,
+    tenants::Tenants,
+    vault::{Credentials, Secrets},
+    write::{Named, Write},
+};
 use crate::{StoreError, database::Tx};
 
 /// The rules of one record that a descriptor cannot say.
@@ -24,6 +30,11 @@ pub(super) trait Behaviour: Send + Sync {
         tx: &'a mut Tx,
         row: &'a NewRow<'a>,
     ) -> BoxFuture<'a, Result<Vec<FieldError>, StoreError>>;
+
+    /// What else a change sets, given the row as it was.
+    fn beside(&self, _old: &NewRow<'_>, _sets: &Named) -> Named {
+        Named::new()
+    }
 }
 
 /// A row that is about to be made, before it is looked at.
@@ -66,6 +77,8 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
     match record.name {
         "folders" => Some(&Folders),
         "tenants" => Some(&Tenants),
+        "secrets" => Some(&Secrets),
+        "credentials" => Some(&Credentials),
         _ => None,
     }
 }

@@ -287,6 +287,9 @@ impl Write {
         mut sets: Named,
     ) -> Result<RecordView, RecordError> {
         let mut new = old.to_vec();
+        if let Some(behaviour) = behaviour::of(self.record) {
+            sets.extend(behaviour.beside(&behaviour::NewRow { write: self, id, values: old }, &sets));
+        }
         self.put(&mut new, &sets);
         // What comes back is looked at as if it were new.
         let looked_at = if action == "restore" { self.own(&new) } else { sets.clone() };

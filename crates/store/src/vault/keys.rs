@@ -56,6 +56,8 @@ pub struct VaultStatus {
     pub accepted: Vec<AcceptedKey>,
     /// How many data keys there are.
     pub data_keys: i64,
+    /// Rows that are still to be sealed anew, after data keys were replaced.
+    pub rows_left: i64,
 }
 
 /// The root as it is stored, once for each master key that opens it.
@@ -76,7 +78,7 @@ impl Root {
         Root::of(Uuid::now_v7(), Zeroizing::new(both))
     }
 
-    fn of(id: Uuid, both: Zeroizing<Vec<u8>>) -> Result<Root, StoreError> {
+    pub(super) fn of(id: Uuid, both: Zeroizing<Vec<u8>>) -> Result<Root, StoreError> {
         let (keys, purposes) = both.split_at_checked(32).ok_or_else(cipher::refused)?;
         let keys = Secret::new(keys.try_into().map_err(|_| cipher::refused())?);
         let purposes = Secret::new(purposes.try_into().map_err(|_| cipher::refused())?);
@@ -84,7 +86,7 @@ impl Root {
     }
 
     /// It as a row for a master key.
-    fn sealed_for(&self, master: &MasterKey) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn sealed_for(&self, master: &MasterKey) -> Result<Vec<u8>, StoreError> {
         master.cipher.seal(&root_place(self.cipher.id), &self.both)
     }
 }
@@ -93,7 +95,7 @@ fn root_place(id: Uuid) -> Vec<u8> {
     [b"windlass root\0", id.as_bytes().as_slice()].concat()
 }
 
-fn data_key_place(tenant: TenantKey, id: Uuid) -> Vec<u8> {
+pub(super) fn data_key_place(tenant: TenantKey, id: Uuid) -> Vec<u8> {
     [b"windlass data key\0".as_slice(), &tenant.0.to_be_bytes(), id.as_bytes()].concat()
 }
 
@@ -122,7 +124,7 @@ impl Store {
         let root = open_root(&stored, &held)?.ok_or_else(|| self.does_not_open(&stored, &held))?;
         let open = Open { held, root: Arc::new(root), data_keys: HashMap::new(), active: HashMap::new() };
         *self.vault().open.write().unwrap_or_else(PoisonError::into_inner) = Some(open);
-        Ok(())
+        self.announce_keys().await
     }
 
     pub(super) async fn roots(&self) -> Result<Vec<StoredRoot>, StoreError> {
@@ -142,7 +144,7 @@ impl Store {
     }
 
     /// Reads keys and root anew, after another server may have replaced them.
-    async fn reload(&self) -> Result<(), StoreError> {
+    pub(super) async fn reload(&self) -> Result<(), StoreError> {
         let held = self.vault().source.read()?;
         let stored = self.roots().await?;
         let root = open_root(&stored, &held)?.ok_or_else(|| self.does_not_open(&stored, &held))?;
@@ -193,6 +195,7 @@ impl Store {
             source: self.vault().source.describe(),
             accepted: accepted.collect(),
             data_keys: count.map_or(Ok(0), |row| row.int(0))?,
+            rows_left: self.rows_to_reseal().await?,
         })
     }
 
@@ -267,7 +270,7 @@ pub(crate) async fn seals_with(tx: &mut Tx, tenant: TenantKey, key: Uuid) -> Res
     Ok(!tx.query(sql, vec![tenant.into(), key.into()]).await?.is_empty())
 }
 
-fn open_root(stored: &[StoredRoot], held: &[Arc<MasterKey>]) -> Result<Option<Root>, StoreError> {
+pub(super) fn open_root(stored: &[StoredRoot], held: &[Arc<MasterKey>]) -> Result<Option<Root>, StoreError> {
     for it in stored {
         if let Some(key) = held.iter().find(|key| key.id() == it.master) {
             let both = key.cipher.open(&root_place(it.id), &it.sealed)?;

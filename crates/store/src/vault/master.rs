@@ -164,6 +164,16 @@ impl KeySource {
     }
 }
 
+impl KeySource {
+    /// The file that this process may write keys into.
+    pub(crate) fn own_file(&self) -> Option<&Path> {
+        match self {
+            KeySource::File { path, missing: Missing::Make } => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// Writes keys into a file that its owner alone may read: beside it first, then in its place, so that there is never
 /// half a file.
 pub(crate) fn write_file(path: &Path, keys: &[Arc<MasterKey>]) -> Result<(), StoreError> {
@@ -178,7 +188,7 @@ pub(crate) fn write_file(path: &Path, keys: &[Arc<MasterKey>]) -> Result<(), Sto
         text.push_str(&key.to_text());
         text.push('\n');
     }
-    let beside = path.with_extension("key.partial");
+    let beside = path.with_file_name("master.key.partial");
     // One that a crash left behind would keep its permissions.
     let _ = std::fs::remove_file(&beside);
     let mut file =

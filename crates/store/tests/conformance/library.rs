@@ -31,6 +31,9 @@ crate::on_every_store!(
 );
 
 const OTHER: TenantKey = TenantKey(2);
+/// Columns that their record's behaviour looks at beyond their descriptors.
+const BEYOND: &[(&str, &str)] =
+    &[("credentials", "credential_type"), ("credentials", "fields"), ("credentials", "secret_fields")];
 
 fn by(who: &str) -> By {
     By { who: who.to_owned(), request_id: Some("r-1".to_owned()), user_agent: None }
@@ -95,7 +98,7 @@ async fn body(store: &Store, tenant: TenantKey, record: &'static Record, change:
     for name in record.unique.iter().flat_map(|Unique(columns)| *columns) {
         let column = record.column(name).unwrap();
         if matches!(column.kind, Kind::Text { .. }) && change.get(name).is_none() {
-            body[*name] = json!(format!("{}-{count}", body[*name].as_str().unwrap_or("x")));
+            body[*name] = json!(format!("{}_{count}", body[*name].as_str().unwrap_or("x")));
         }
     }
     body
@@ -204,7 +207,7 @@ async fn every_value_at_its_bounds_comes_back(fixture: Fixture) {
     for record in store.records() {
         let by_callers = record.operations().iter().any(|it| matches!(it, Operation::Create));
         for column in record.columns {
-            if by_callers && column.access == Access::ReadOnly {
+            if by_callers && column.access == Access::ReadOnly || BEYOND.contains(&(record.name, column.name)) {
                 continue;
             }
             for value in library::bounds(column) {

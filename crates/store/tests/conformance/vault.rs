@@ -7,7 +7,7 @@ use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{Dialect, Record, ddl};
 use windlass_store::{
-    By, KeySource, Location, MasterKey, Missing, RecordError, Store, StoreError, StoreOptions, Target, admin,
+    By, KeySource, Location, MasterKey, Missing, RecordError, Rotate, Store, StoreError, StoreOptions, Target, admin,
 };
 use windlass_testkit::library::{self, BOOKS, SHELVES};
 
@@ -19,6 +19,7 @@ crate::on_every_store!(
     a_copy_needs_the_key_of_its_source,
     what_is_forgotten_can_be_given_anew,
     purposes_have_keys_that_stay,
+    a_rotation,
 );
 
 const OTHER: TenantKey = TenantKey(2);
@@ -200,4 +201,84 @@ async fn without_a_key_all_but_secrets_works_where_the_vault_was_never_used() {
         assert_eq!(store.vault_status().await.unwrap().accepted.len(), 1);
         store.close().await;
     }
+}
+
+/// A library with a secret of two tenants, and the options by which other servers would open it.
+async fn a_rotation(fixture: Fixture) {
+    let fixture = with_library(fixture).await;
+    let store = &fixture.store;
+    let (one, two) = (book(store, TENANT, PIN).await, book(store, OTHER, PIN).await);
+    let purpose = *store.vault().derive("audit").unwrap().as_bytes();
+    let before = store.vault_status().await.unwrap().accepted[0].id;
+    if store.is_shared() {
+        let refused = store.rotate_vault(Rotate::MasterKey).await.unwrap_err().to_string();
+        assert!(refused.contains("windlass vault new-key"), "{refused}");
+        return;
+    }
+    // A data directory makes its next key by itself, and keeps the old one apart.
+    let done = store.rotate_vault(Rotate::MasterKey).await.unwrap();
+    assert!(done.is_done && done.waiting_for.is_empty());
+    let status = store.vault_status().await.unwrap();
+    assert!(status.accepted.len() == 1 && status.accepted[0].held && status.accepted[0].id != before);
+    // Data keys go in one step, and rows follow in batches, whoever takes them up.
+    let sealed = |row: &windlass_store::Row| row.bytes(0).unwrap();
+    let rows = "select pin from books order by id";
+    let old: Vec<_> = store.database().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
+    let rotation = store.rotate_vault(Rotate::DataKeys).await.unwrap();
+    assert_eq!(rotation.rows_left, 2);
+    assert_eq!(pin(store, TENANT, one).await.as_deref(), Some(PIN), "what is not sealed anew yet still opens");
+    let late = book(store, TENANT, "later1").await;
+    let mut fixture = fixture;
+    fixture.reopen().await;
+    let store = &fixture.store;
+    while store.keep_vault().await.unwrap() > 0 {}
+    let new: Vec<_> = store.database().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
+    assert!(old.iter().all(|it| !new.contains(it)) && new.len() == 3);
+    let status = store.vault_status().await.unwrap();
+    assert_eq!((status.rows_left, status.data_keys), (0, 2), "the old keys are gone");
+    for (tenant, book, value) in [(TENANT, one, PIN), (OTHER, two, PIN), (TENANT, late, "later1")] {
+        assert_eq!(pin(store, tenant, book).await.as_deref(), Some(value));
+    }
+    assert_eq!(purpose, *store.vault().derive("audit").unwrap().as_bytes(), "what was signed stays checkable");
+}
+
+/// Several servers on one PostgreSQL: the old key is accepted until each of them holds the new one.
+#[tokio::test]
+async fn servers_go_over_to_a_new_master_key_one_by_one() {
+    let fixture = with_library(Fixture::postgres().await).await;
+    let KeySource::Text { keys, .. } = fixture.options.master_key.clone() else { panic!("another source") };
+    let one = book(&fixture.store, TENANT, PIN).await;
+    let next = MasterKey::generate().unwrap();
+    let both = Arc::new(zeroize::Zeroizing::new(format!("{} {}", keys.as_str(), next.to_text().as_str())));
+    let both = KeySource::Text { holder: "the test", keys: both };
+    let options = StoreOptions { master_key: both, node_name: "second".into(), ..fixture.options.clone() };
+    let second = Store::open(options).await.unwrap();
+    let rotation = second.rotate_vault(Rotate::MasterKey).await.unwrap();
+    assert_eq!((rotation.is_done, rotation.waiting_for.as_slice()), (false, &["windlass".to_owned()][..]));
+    // Both work meanwhile, and one with the old key alone may even start.
+    assert_eq!(pin(&fixture.store, TENANT, one).await.as_deref(), Some(PIN));
+    let two = book(&second, OTHER, PIN).await;
+    assert_eq!(pin(&fixture.store, OTHER, two).await.as_deref(), Some(PIN));
+    Store::open(fixture.options.clone()).await.unwrap().close().await;
+    fixture.store.close().await;
+    let rotation = second.rotate_vault(Rotate::MasterKey).await.unwrap();
+    assert!(rotation.is_done, "{rotation:?}");
+    let said = refused(&fixture.options).await;
+    assert!(said.contains(&next.id().to_string()), "{said}");
+    // Data keys are replaced under load by one server, and the other one finds out.
+    let third = StoreOptions { master_key: text(&next), node_name: "third".into(), ..fixture.options.clone() };
+    let third = Store::open(third).await.unwrap();
+    let three = book(&third, TENANT, "third1").await;
+    second.rotate_vault(Rotate::DataKeys).await.unwrap();
+    let four = book(&third, TENANT, "fourth").await;
+    while third.keep_vault().await.unwrap() + second.keep_vault().await.unwrap() > 0 {}
+    assert_eq!(third.vault_status().await.unwrap().rows_left, 0);
+    for (tenant, book, value) in
+        [(TENANT, one, PIN), (OTHER, two, PIN), (TENANT, three, "third1"), (TENANT, four, "fourth")]
+    {
+        assert_eq!(pin(&second, tenant, book).await.as_deref(), Some(value));
+        assert_eq!(pin(&third, tenant, book).await.as_deref(), Some(value));
+    }
+    second.close().await;
+    third.close().await;
 }

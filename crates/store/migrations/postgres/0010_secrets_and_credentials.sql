@@ -1,0 +1,53 @@
+-- Secrets and credentials: written by `cargo run -p windlass-resource --example tables postgres secrets` and `… credentials`.
+
+create table secrets (
+  tenant_key integer not null references tenants (key),
+  id uuid not null,
+  name text not null collate "C",
+  description text not null default '' collate "C",
+  value bytea not null,
+  folder_id uuid,
+  version bigint not null default 1,
+  last_used_at timestamptz,
+  search_text text not null collate "C",
+  revision bigint not null,
+  created_at timestamptz not null,
+  created_by text not null collate "C",
+  updated_at timestamptz not null,
+  updated_by text not null collate "C",
+  primary key (tenant_key, id),
+  constraint secrets_name_check check (length(name) >= 1 and length(name) <= 100),
+  constraint secrets_description_check check (length(description) <= 2000),
+  constraint secrets_version_check check (version >= 1),
+  constraint secrets_folder_id_fkey foreign key (tenant_key, folder_id) references folders (tenant_key, id) on delete restrict
+);
+create unique index secrets_name_key on secrets (tenant_key, name);
+create index secrets_by_folder_id on secrets (tenant_key, folder_id);
+
+create table credentials (
+  tenant_key integer not null references tenants (key),
+  id uuid not null,
+  name text not null collate "C",
+  description text not null default '' collate "C",
+  credential_type text not null collate "C",
+  fields jsonb not null default '{}',
+  secret_fields bytea not null,
+  folder_id uuid,
+  version bigint not null default 1,
+  last_used_at timestamptz,
+  search_text text not null collate "C",
+  revision bigint not null,
+  created_at timestamptz not null,
+  created_by text not null collate "C",
+  updated_at timestamptz not null,
+  updated_by text not null collate "C",
+  primary key (tenant_key, id),
+  constraint credentials_name_check check (length(name) >= 1 and length(name) <= 100),
+  constraint credentials_description_check check (length(description) <= 2000),
+  constraint credentials_credential_type_check check (credential_type = 'api_key' or credential_type = 'basic_auth' or credential_type = 'bearer' or credential_type = 'oauth2' or credential_type = 'smtp' or credential_type = 'database' or credential_type = 'aws' or credential_type = 'ssh_key'),
+  constraint credentials_fields_check check (jsonb_typeof(fields) = 'object'),
+  constraint credentials_version_check check (version >= 1),
+  constraint credentials_folder_id_fkey foreign key (tenant_key, folder_id) references folders (tenant_key, id) on delete restrict
+);
+create unique index credentials_name_key on credentials (tenant_key, name);
+create index credentials_by_folder_id on credentials (tenant_key, folder_id);
