@@ -180,7 +180,10 @@ impl Turner {
         let Some(live) = self.runs.get(&run) else { return };
         let (tenant, lane) = (live.tenant(), live.lane);
         for (to, id, letter) in letters {
-            self.core.letters.take(id);
+            // A look may have found its row before we were told that it is there, and opened it.
+            if !self.core.letters.take(id) {
+                continue;
+            }
             self.core.open_letter(crate::inbox::Opened { tenant, run: to, lane, id, letter });
         }
     }

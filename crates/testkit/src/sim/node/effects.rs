@@ -33,8 +33,8 @@ impl Sim {
             self.carry_out(machine, run, (effect, seq), &mut inline);
         }
         for letter in letters {
-            if self.live(machine, run).is_some() {
-                self.take_in_hand(machine, (letter.id, None));
+            // A look may have found its row before we were told that it is there, and opened it.
+            if self.live(machine, run).is_some() && self.take_in_hand(machine, (letter.id, None)) {
                 self.open(machine, letter);
             }
         }
