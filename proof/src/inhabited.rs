@@ -17,6 +17,8 @@ const WORKFLOWS: [(&str, u32); 3] = [("approval", 6), ("signal", 6), ("python-ta
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Workflows are known by their names in paths.
 const WORKFLOWS_NOUN: &str = "workflows";
+/// So are settings; every tenant has all of them.
+const SETTINGS: (&str, &str) = ("settings", "retain_days");
 
 /// By which names and ids a tenant's things are reached.
 #[derive(Debug, Default)]
@@ -65,7 +67,10 @@ impl Inhabited {
                 filled.add(&noun(record), id);
             }
         }
-        let keys = filled.keys.iter().filter(|(noun, _)| *noun != WORKFLOWS_NOUN).flat_map(|(_, keys)| keys.clone());
+        let names = [WORKFLOWS_NOUN, SETTINGS.0];
+        filled.add(SETTINGS.0, SETTINGS.1);
+        let keys = filled.keys.iter().filter(|(noun, _)| !names.contains(&noun.as_str()));
+        let keys = keys.flat_map(|(_, keys)| keys.clone());
         filled.ids.extend(keys.collect::<Vec<_>>());
         Ok(filled)
     }

@@ -2,10 +2,13 @@
 //!
 //! `docs/cli.md` is written from these sentences.
 
+mod audit;
 mod db;
 mod records;
 mod runs;
 mod serve;
+mod settings;
+mod state;
 mod tokens;
 mod vault;
 mod verify;
@@ -14,10 +17,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
+pub use settings::SettingsCommand;
+pub use state::{StateCommand, StateWriteArgs};
 pub use tokens::{OfTenant, TokensCommand};
 pub use vault::VaultCommand;
 pub use verify::VerifyArgs;
@@ -120,6 +126,15 @@ pub enum Command {
     /// Look at API tokens, make and revoke them
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// Look at settings and choose them
+    #[command(subcommand)]
+    Settings(SettingsCommand),
+    /// Look at shared state and change it
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Look at the audit, take it out, and judge it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look after the database
     #[command(subcommand)]
     Db(DbCommand),

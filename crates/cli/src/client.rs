@@ -122,6 +122,17 @@ impl Client {
         Ok(sse::parse(pieces))
     }
 
+    /// Sends it and takes the answer as it comes; an answer that is a problem is a failure.
+    ///
+    /// # Errors
+    /// The problem, or that nobody answers.
+    pub async fn pieces(&self, call: Call) -> Result<Pieces, Failure> {
+        match self {
+            Client::Remote(remote) => remote.stream(call).await,
+            Client::Local(local) => local.stream(call).await,
+        }
+    }
+
     /// Leaves; what is open in process is brought to rest.
     pub async fn close(self) {
         match self {

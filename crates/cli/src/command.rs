@@ -1,6 +1,7 @@
 //! The commands: one file per noun or verb.
 
 mod approvals;
+mod audit;
 mod check;
 mod db;
 mod demo_run;
@@ -10,7 +11,9 @@ mod reference;
 mod run;
 mod runs;
 mod serve;
+mod settings;
 mod start;
+mod state;
 mod tasks;
 mod tokens;
 mod vault;
@@ -89,6 +92,9 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Runs(command) => runs::run(command, &context).await,
         Command::Workflows(command) => workflows::run(command, &context).await,
         Command::Approvals(command) => approvals::run(command, &context).await,
+        Command::Settings(command) => settings::run(command, &context).await,
+        Command::State(command) => state::run(command, &context).await,
+        Command::Audit(command) => audit::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
         Command::Tokens(command) => tokens::run(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,

@@ -14,7 +14,6 @@ pub mod input;
 pub mod output;
 pub mod place;
 pub mod serving;
-pub mod settings;
 
 use std::process::ExitCode;
 

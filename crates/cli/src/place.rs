@@ -8,7 +8,9 @@ use std::{
 
 use clap::{ArgMatches, parser::ValueSource};
 use windlass_definition::{step_type::StepTypes, step_types::built_in};
+use windlass_engine::id::TenantKey;
 use windlass_runtime::{Runtime, redact::Known, step::Catalogue};
+use windlass_server::settings::{self, Bounds, InEffect, Told};
 use windlass_steps::{
     egress::{EgressOptions, address::PrivateNetwork},
     emit::SigningKeys,
@@ -19,7 +21,6 @@ use windlass_store::{KeySource, Location, Missing, Store, StoreError, StoreOptio
 use crate::{
     args::Global,
     exit::{Exit, Failure},
-    settings::{self, Bounds, Chosen},
 };
 
 /// The server when nobody names one.
@@ -294,17 +295,45 @@ fn location_of(at: &At) -> Location {
 ///
 /// # Errors
 /// It cannot be opened, or another process has it.
-pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chosen]) -> Result<Runtime, Failure> {
+pub async fn open_runtime(database: &Database, purpose: Purpose) -> Result<Runtime, Failure> {
+    open_server(database, purpose, Told::default()).await.map(|opened| opened.runtime)
+}
+
+/// What a server is made of.
+pub struct Opened {
+    /// The runtime on its store.
+    pub runtime: Runtime,
+    /// How many requests come in.
+    pub requests: windlass_server::Limits,
+    /// What it was told, and began with.
+    pub settings: InEffect,
+}
+
+/// Opens the database and turns its runs, by the settings that it was told and those that the database has.
+///
+/// # Errors
+/// As [`open_runtime`].
+pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> Result<Opened, Failure> {
     let allowed = match purpose {
         Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
         Purpose::Command => Allowed::by_environment()?,
     };
     let catalogue = catalogue(allowed)?;
-    let Bounds { runtime, store, .. } = bounds(database, chosen);
-    let store = Store::open(store).await.map_err(of_store)?;
-    let opened = Runtime::open(store.clone(), catalogue, runtime).await;
-    match opened {
-        Ok(runtime) => Ok(runtime),
+    let mut bounds = bounds(database, &told);
+    let store = Store::open(bounds.store.clone()).await.map_err(of_store)?;
+    // Those of the installation: no tenant has that key.
+    let stored = match store.setting_values(TenantKey(0)).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            store.close().await;
+            return Err(of_store(error));
+        }
+    };
+    let settings = InEffect::begin(told, &stored, &Bounds::new(StoreOptions::new(location(database))));
+    settings.apply_stored(&mut bounds);
+    let requests = bounds.requests;
+    match Runtime::open(store.clone(), catalogue, bounds.runtime).await {
+        Ok(runtime) => Ok(Opened { runtime, requests, settings }),
         Err(error) => {
             store.close().await;
             Err(Failure::internal(format!("cannot start: {error}")))
@@ -313,11 +342,22 @@ pub async fn open_runtime(database: &Database, purpose: Purpose, chosen: &[Chose
 }
 
 /// The bounds of a process on that database.
-pub fn bounds(database: &Database, chosen: &[Chosen]) -> Bounds {
+fn bounds(database: &Database, told: &Told) -> Bounds {
     let master_key = database.master_key.clone();
     let mut bounds = Bounds::new(StoreOptions { master_key, ..StoreOptions::new(location(database)) });
-    settings::apply(chosen, &mut bounds);
+    settings::apply(&told.file, &mut bounds);
+    settings::apply(&told.environment, &mut bounds);
+    bounds.runtime.audit_archive = audit_archive(database);
     bounds
+}
+
+/// Where old parts of the audit go: the directory that somebody chose, or one beside the data.
+fn audit_archive(database: &Database) -> Option<PathBuf> {
+    let chosen = std::env::var_os("WINDLASS_AUDIT_ARCHIVE").filter(|it| !it.is_empty()).map(PathBuf::from);
+    chosen.or(match location(database) {
+        Location::Sqlite { data_dir } => Some(data_dir.join("archive")),
+        Location::Postgres { .. } => None,
+    })
 }
 
 /// Brings what runs to rest and closes the database.

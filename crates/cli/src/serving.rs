@@ -25,7 +25,6 @@ use crate::{
     exit::{Exit, Failure},
     idle,
     place::{self, Allowed, Database, Purpose},
-    settings::Chosen,
 };
 
 /// What a server needs to know.
@@ -42,7 +41,7 @@ pub struct Serving {
     /// How long open requests and running steps have when it stops.
     pub grace: Duration,
     /// Bounds that somebody chose.
-    pub settings: Vec<Chosen>,
+    pub settings: windlass_server::settings::Told,
 }
 
 /// A server that serves.
@@ -80,7 +79,8 @@ impl Server {
             Failure::new(Exit::Unreachable, "listen", message)
         })?;
         let address = listener.local_addr()?;
-        let runtime = place::open_runtime(&database, Purpose::Serve(allowed), &settings).await?;
+        let opened = place::open_server(&database, Purpose::Serve(allowed), settings).await?;
+        let place::Opened { runtime, requests, settings } = opened;
         let (tokens, new_token) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {
@@ -89,8 +89,8 @@ impl Server {
             }
         };
         let stop = CancellationToken::new();
-        let limits = place::bounds(&database, &settings).requests;
-        let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), limits);
+        let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), requests);
+        let app = app.with_settings(settings);
         let bounds = Bounds { grace, ..Bounds::default() };
         let router = windlass_server::router(&app);
         // All is built that the start needed, and nobody has been answered yet.

@@ -222,7 +222,14 @@ async fn a_signal_is_heard() {
     let started = scene.runtime.start(scene.request("signal", json!({}))).await.unwrap();
     let payload = Plain::from(json!({ "by": "ann" }));
     let name = "ready".to_owned();
-    let signal = SignalRequest { tenant: TENANT, run: started.run, name, payload, idempotency_key: None };
+    let signal = SignalRequest {
+        tenant: TENANT,
+        run: started.run,
+        name,
+        payload,
+        by: windlass_engine::start::Principal::System,
+        idempotency_key: None,
+    };
     scene.runtime.signal(signal).await.unwrap();
     assert_eq!(scene.end_of(started.run).await, ("completed".to_owned(), json!({ "by": "ann" })));
 }

@@ -64,6 +64,9 @@ pub enum Record {
         /// The sender's idempotency key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Arc<str>>,
+        /// Who sent it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Principal>,
     },
     /// Somebody decided an approval.
     Decided(Decision),

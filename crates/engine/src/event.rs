@@ -47,6 +47,8 @@ pub enum Event {
         payload: Value,
         /// The sender's idempotency key: a second one of the same key changes nothing.
         key: Option<Arc<str>>,
+        /// Who sent it, where that is known.
+        by: Option<Principal>,
     },
     /// Somebody decided an approval.
     Decide(Decision),

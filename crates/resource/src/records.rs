@@ -3,6 +3,7 @@
 //! `docs/records.md` shows how to declare one; `docs/schema.md` is written from these.
 
 pub mod audit;
+pub mod limits;
 pub mod tenants;
 pub mod vault;
 pub mod workflows;
@@ -19,6 +20,7 @@ pub static ALL: &[&Record] = &[
     &vault::SECRETS,
     &vault::CREDENTIALS,
     &audit::AUDIT_ENTRIES,
+    &limits::RATE_LIMIT_RULES,
 ];
 
 /// A record by its name.

@@ -33,7 +33,7 @@ impl Runtime {
     /// # Errors
     /// There is no such run, it takes no more signals, or the payload does not match the schema of the `wait`.
     pub async fn signal(&self, request: SignalRequest) -> Result<bool, RuntimeError> {
-        let SignalRequest { tenant, run, name, payload, idempotency_key } = request;
+        let SignalRequest { tenant, run, name, payload, by, idempotency_key } = request;
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
             return Err(RuntimeError::invalid("/name", format!("has to have 1 to {NAME_CHARS_MAX} characters")));
         }
@@ -43,7 +43,7 @@ impl Runtime {
             return Err(RuntimeError::Limit { code: "value_too_large", detail });
         }
         let (name, key): (Arc<str>, Option<Arc<str>>) = (name.into(), idempotency_key.map(Into::into));
-        let event = Event::Signal { name: name.clone(), payload: payload.clone(), key: key.clone() };
+        let event = Event::Signal { name: name.clone(), payload: payload.clone(), key: key.clone(), by: Some(by) };
         let answer = self.core.tell(Deliver::new(tenant, run, event)).await;
         let (Some(key), true) = (key, is_over(&answer)) else { return answer.map(|it| it == Taken::Before) };
         // The run that knew its keys is gone; its journal still has them.

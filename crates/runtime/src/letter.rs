@@ -23,7 +23,13 @@ use crate::payload;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Letter {
     /// A signal.
-    Signal { name: Arc<str>, payload: Value, key: Option<Arc<str>> },
+    Signal {
+        name: Arc<str>,
+        payload: Value,
+        key: Option<Arc<str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Principal>,
+    },
     /// A decision.
     Decide { approval: ApprovalId, decision: Decision },
     /// How an attempt of unknown outcome ended.
@@ -112,7 +118,7 @@ impl Letter {
     /// The letter that an event for another node's run goes in; `None` for what happens only where the run is.
     pub(crate) fn of_event(event: &Event, approval: Option<ApprovalId>) -> Option<Letter> {
         Some(match event.clone() {
-            Event::Signal { name, payload, key } => Letter::Signal { name, payload, key },
+            Event::Signal { name, payload, key, by } => Letter::Signal { name, payload, key, by },
             Event::Decide(decision) => Letter::Decide { approval: approval?, decision },
             Event::Settle { path, settlement, by } => Letter::Settle { path, settlement, by },
             Event::Cancel { by, reason, undo } => Letter::Cancel { by, reason, undo },
@@ -127,7 +133,7 @@ impl Letter {
     /// What it is to the engine; `None` for what the runtime itself does.
     pub(crate) fn event(self) -> Result<Event, Letter> {
         Ok(match self {
-            Letter::Signal { name, payload, key } => Event::Signal { name, payload, key },
+            Letter::Signal { name, payload, key, by } => Event::Signal { name, payload, key, by },
             Letter::Decide { decision, .. } => Event::Decide(decision),
             Letter::Settle { path, settlement, by } => Event::Settle { path, settlement, by },
             Letter::Cancel { by, reason, undo } => Event::Cancel { by, reason, undo },

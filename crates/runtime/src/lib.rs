@@ -9,6 +9,7 @@
 //! that must happen after a commit is a row of that commit, or follows from the run's state.
 
 mod approvals;
+mod audit;
 mod backlog;
 mod children;
 mod commands;

@@ -29,6 +29,7 @@ use windlass_store::{
 };
 
 use crate::{
+    audit,
     backlog::Seat,
     core::Core,
     dispatch::WaitsFor,
@@ -232,6 +233,10 @@ impl LiveRun {
             } else {
                 self.write_effect(effect, &mut commit, &mut pending.letters);
             }
+        }
+        for note in audit::notes(&entries, self.run.info(), extra.decided.as_ref().map(|(approval, _)| *approval)) {
+            commit.rows.push(RowChange::PutAudit(Box::new(note)));
+            core.store.audit_noted();
         }
         if let Some((approval, known)) = extra.decided {
             self.write_decision(approval, known, &entries, &mut commit);

@@ -108,6 +108,8 @@ pub struct SignalRequest {
     pub name: String,
     /// Its body.
     pub payload: Value,
+    /// Who sends it.
+    pub by: Principal,
     /// Sending twice with the same one sends once.
     pub idempotency_key: Option<String>,
 }

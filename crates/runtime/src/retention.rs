@@ -7,9 +7,15 @@
 use std::{sync::Arc, time::Duration};
 
 use windlass_engine::id::TenantKey;
-use windlass_store::{Retain, RunFilter, Store};
+use windlass_store::{ArchivePolicy, Retain, RunFilter, Store};
 
-use crate::{core::Core, error::RuntimeError, metrics::add, newest};
+use crate::{
+    core::Core,
+    error::RuntimeError,
+    metrics::add,
+    newest,
+    settings::{RetainDefaults, Settings},
+};
 
 /// Between two turns, so that a sweep never takes a tenth of the writer's time.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -42,6 +48,7 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
     for tenant in core.store.tenants().await? {
         sweep_tenant(core, tenant.key).await?;
     }
+    core.store.flush_state_reads().await?;
     while core.store.expire_state().await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
@@ -54,12 +61,22 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// What the settings say now: those that the server began with, and over them those in the database, the tenant's last.
+async fn settings(core: &Core, tenant: TenantKey) -> Result<Settings, RuntimeError> {
+    let mut settings = core.settings.clone();
+    for chosen in core.store.setting_values(tenant).await? {
+        settings.keep(&chosen.name, chosen.value);
+    }
+    Ok(settings)
+}
+
 async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
+    let settings = settings(core, tenant).await?;
     let mut after = String::new();
     loop {
         let page = core.store.run_workflows(tenant, &after, PAGE_ROWS).await?;
         for workflow in &page {
-            let keep = keep(core, tenant, workflow).await?;
+            let keep = keep(core, (tenant, workflow), settings.retain).await?;
             sweep_workflow(core, tenant, (workflow, &keep)).await?;
         }
         match page.last() {
@@ -70,7 +87,8 @@ async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError
     while core.store.sweep_records(tenant).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
-    let days = [core.settings.events_days, core.store.rules_of(tenant).retention_days].into_iter().flatten().min();
+    archive_audit(core, tenant, settings.audit_days).await?;
+    let days = [settings.events_days, core.store.rules_of(tenant).retention_days].into_iter().flatten().min();
     if let Some(days) = days {
         let before = core.now().micros() - i64::from(days) * 86_400_000_000;
         while core.store.expire_events(tenant, windlass_definition::Timestamp::from_micros(before)).await? > 0 {
@@ -80,9 +98,37 @@ async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError
     Ok(())
 }
 
+/// Old parts of the audit go to files; one that cannot be written, or is not sound, stops nothing else.
+async fn archive_audit(core: &Core, tenant: TenantKey, days: Option<u32>) -> Result<(), RuntimeError> {
+    let Some(days) = days else { return Ok(()) };
+    let Some(dir) = core.settings.audit_archive.clone() else {
+        tracing::warn!(
+            "the audit is kept: `audit_days` is set, and no directory for its archives (WINDLASS_AUDIT_ARCHIVE)"
+        );
+        return Ok(());
+    };
+    let policy = ArchivePolicy { days, dir };
+    loop {
+        match core.store.archive_audit(tenant, &policy).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(archive)) => {
+                tracing::info!(file = %archive.file.display(), entries = archive.entries, "archived a part of the audit");
+            }
+            Err(error) => {
+                tracing::error!(%error, "a part of the audit was not archived, and nothing of it was deleted");
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// What is kept of a workflow's finished runs.
-async fn keep(core: &Core, tenant: TenantKey, workflow: &str) -> Result<Retain, RuntimeError> {
-    let defaults = core.settings.retain;
+async fn keep(
+    core: &Core,
+    (tenant, workflow): (TenantKey, &str),
+    defaults: RetainDefaults,
+) -> Result<Retain, RuntimeError> {
     let newest = RunFilter { workflow: Some(workflow.to_owned()), ..RunFilter::default() };
     let plan = match newest::find(core, tenant, workflow, None).await {
         Ok(published) => Some(published.plan),

@@ -68,6 +68,7 @@ impl Runtime {
         core.spawn(crate::backlog::run(Arc::clone(&core)));
         core.spawn(crate::foreign::run(Arc::clone(&core)));
         core.spawn(crate::retention::run(Arc::clone(&core)));
+        core.spawn(crate::audit::run(Arc::clone(&core)));
         Ok(Runtime { _alive: Arc::new(Alive(Arc::clone(&core))), core })
     }
 
@@ -101,6 +102,13 @@ impl Runtime {
             .collect();
         if tokio::time::timeout(FLUSH_MAX, futures::future::join_all(drained)).await.is_err() {
             tracing::warn!("not all that happened is on disk yet; what is not goes on from what is");
+        }
+        if let Ok(Err(error)) = tokio::time::timeout(FLUSH_MAX, self.core.store.flush_state_reads()).await {
+            tracing::warn!(%error, "reads of shared state since the last sweep are not counted");
+        }
+        // What is not sealed now is by whoever works with the database next.
+        if let Ok(Err(error)) = tokio::time::timeout(FLUSH_MAX, crate::audit::tick(&self.core)).await {
+            tracing::warn!(%error, "the audit was not sealed at the end");
         }
         stop(&self.core);
         if tokio::time::timeout(FLUSH_MAX, self.core.background_ended()).await.is_err() {

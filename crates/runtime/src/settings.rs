@@ -1,6 +1,6 @@
 //! Every bound of the runtime, with its default. Passing one is a clear error or a wait, never growth without end.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use windlass_engine::start::Limits;
 
@@ -59,6 +59,10 @@ pub struct Settings {
     pub events_days: Option<u32>,
     /// How much history is kept where a workflow does not say.
     pub retain: RetainDefaults,
+    /// Days after which the audit leaves the database; `None` keeps it there.
+    pub audit_days: Option<u32>,
+    /// The directory that it leaves to; without one it stays.
+    pub audit_archive: Option<PathBuf>,
 }
 
 /// How much history of finished runs is kept where a workflow does not say; `None` keeps everything.
@@ -101,11 +105,29 @@ impl Default for Settings {
             limits: Limits::default(),
             events_days: Some(30),
             retain: RetainDefaults::default(),
+            audit_days: None,
+            audit_archive: None,
         }
     }
 }
 
 impl Settings {
+    /// Gives a setting that says how long something is kept its value, by its name; 0 is for good. Others are left.
+    ///
+    /// These are read at each sweep, so that a change takes effect at once.
+    pub fn keep(&mut self, name: &str, value: u64) {
+        let count = (value > 0).then_some(value);
+        let days = count.map(|days| u32::try_from(days).unwrap_or(u32::MAX));
+        match name {
+            "audit_days" => self.audit_days = days,
+            "events_days" => self.events_days = days,
+            "retain_runs" => self.retain.runs = count,
+            "retain_days" => self.retain.days = days,
+            "retain_bytes" => self.retain.bytes = count,
+            _ => {}
+        }
+    }
+
     /// How many turners there are. Few are better than many: what one turner does in a batch goes to disk together,
     /// and the committer, the steps and the server want cores too.
     pub fn turner_count(&self) -> usize {

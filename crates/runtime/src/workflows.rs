@@ -2,7 +2,7 @@
 
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
-use windlass_store::{Draft, FindWorkflows, IfMatch, Rotate, Rotation, StoreError, WorkflowRow};
+use windlass_store::{Actor, Draft, FindWorkflows, IfMatch, Rotate, Rotation, StoreError, WorkflowRow};
 
 use crate::{
     error::RuntimeError,
@@ -26,12 +26,14 @@ impl Runtime {
     /// What is wrong with the document, or that somebody was faster.
     pub async fn put_workflow(
         &self,
-        tenant: TenantKey,
+        actor: impl Into<Actor>,
         name: &str,
         source: &str,
         format: Format,
         expected: Option<Revision>,
     ) -> Result<WorkflowView, RuntimeError> {
+        let actor = actor.into();
+        let tenant = actor.tenant;
         let compiled = self.check(source, format)?;
         if *compiled.plan.name != *name {
             let message = format!("the document is named `{}`, not `{name}`", compiled.plan.name);
@@ -48,7 +50,7 @@ impl Runtime {
             hash: compiled.plan.hash.0,
         };
         let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
-        if let Err(error) = self.core.store.put_draft(tenant, draft, expect).await {
+        if let Err(error) = self.core.store.put_draft(actor, draft, expect).await {
             return Err(self.faster(tenant, name, (error, expected)).await);
         }
         let mut view = self.workflow(tenant, name).await?;
@@ -122,7 +124,9 @@ impl Runtime {
     ///
     /// # Errors
     /// There is no such workflow, its draft does not compile any more, or it asks for what is not built yet.
-    pub async fn publish(&self, tenant: TenantKey, name: &str) -> Result<WorkflowView, RuntimeError> {
+    pub async fn publish(&self, actor: impl Into<Actor>, name: &str) -> Result<WorkflowView, RuntimeError> {
+        let actor = actor.into();
+        let tenant = actor.tenant;
         let row = self.core.store.workflow(tenant, name).await?;
         let row = row.ok_or_else(|| RuntimeError::not_found("workflow", name))?;
         let compiled = self.check(&row.draft, format_of(&row.draft))?;
@@ -149,7 +153,7 @@ impl Runtime {
         }
         let canonical = windlass_definition::print::print_json(&compiled.document);
         self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
-        if let Err(error) = self.core.store.publish(tenant, name, IfMatch::Revision(row.revision), None).await {
+        if let Err(error) = self.core.store.publish(actor, name, IfMatch::Revision(row.revision)).await {
             return Err(self.faster(tenant, name, (error, None)).await);
         }
         self.core.newest.forget(tenant, name);

@@ -1,6 +1,9 @@
 //! What every handler can reach.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
 use axum::body::Bytes;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -11,6 +14,8 @@ use crate::{
     admission::{Door, Limits},
     auth::Gate,
     metrics::HttpMetrics,
+    rate_limits::RateLimits,
+    settings::InEffect,
 };
 
 /// The running server, as handlers see it; cheap to clone.
@@ -24,6 +29,8 @@ struct Shared {
     runtime: Runtime,
     door: Arc<Door>,
     metrics: HttpMetrics,
+    rate_limits: RateLimits,
+    settings: OnceLock<InEffect>,
     openapi: Bytes,
     draining: CancellationToken,
 }
@@ -38,7 +45,9 @@ impl App {
     pub fn bounded(runtime: Runtime, gate: Gate, openapi: Bytes, limits: Limits) -> App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
-        App { gate: Arc::new(gate), shared: Arc::new(Shared { runtime, door, metrics, openapi, draining }) }
+        let rate_limits = RateLimits::new(runtime.store().clone());
+        let shared = Shared { runtime, door, metrics, rate_limits, settings: OnceLock::new(), openapi, draining };
+        App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
     /// The same server behind another gate: for another door of it.
@@ -65,6 +74,24 @@ impl App {
     /// Where requests wait for their turn.
     pub fn door(&self) -> &Arc<Door> {
         &self.shared.door
+    }
+
+    /// The same, knowing what it was told when it started.
+    #[must_use]
+    pub fn with_settings(self, settings: InEffect) -> App {
+        // Nobody has asked before it serves.
+        let _ = self.shared.settings.set(settings);
+        self
+    }
+
+    /// What it was told, and began with.
+    pub fn settings(&self) -> &InEffect {
+        self.shared.settings.get_or_init(InEffect::default)
+    }
+
+    /// How often requests may come.
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.shared.rate_limits
     }
 
     /// The counters of the HTTP side.

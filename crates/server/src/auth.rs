@@ -16,7 +16,7 @@ use axum::{
 };
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::{Operation, Record};
-use windlass_store::By;
+use windlass_store::{Actor, By, by_principal};
 
 pub use gate::{FirstToken, Gate, Identity, Tokens};
 pub use permission::*;
@@ -50,6 +50,11 @@ impl<P: Permission> Authorized<P> {
         self.identity.by.clone()
     }
 
+    /// The caller in its tenant, for what the audit tells of.
+    pub fn actor(&self, asked: Asked) -> Actor {
+        Actor { tenant: self.identity.tenant, by: asked.by(&self.identity.by) }
+    }
+
     /// Whether the caller may do `Q` too.
     ///
     /// # Errors
@@ -78,12 +83,48 @@ async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity,
     if !identity.may(permission) {
         return Err(forbidden(permission));
     }
+    if matches!(app.gate(), Gate::Tokens(_)) {
+        app.rate_limits().enter(&identity, parts).await?;
+    }
     let pass = match (app.gate(), Class::of(permission)) {
         (Gate::Tokens(_), Some(class)) => app.door().enter(identity.tenant, class).await?,
         // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
         (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
     };
     Ok((identity, pass))
+}
+
+/// The address at the other end of the connection; the listener writes it into each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub std::net::IpAddr);
+
+/// What a request says of itself, for the audit.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    request_id: Option<String>,
+    user_agent: Option<String>,
+    address: Option<String>,
+}
+
+impl Asked {
+    fn of(parts: &Parts) -> Asked {
+        let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        let address = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_string());
+        Asked { request_id: header("x-request-id"), user_agent: header("user-agent"), address }
+    }
+
+    fn by(self, principal: &Principal) -> By {
+        let Asked { request_id, user_agent, address } = self;
+        By { who: by_principal(principal), request_id, user_agent, address }
+    }
+}
+
+impl FromRequestParts<App> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Asked, Self::Rejection> {
+        Ok(Asked::of(parts))
+    }
 }
 
 /// What a route of a record does: the router writes it into each request, and nobody else does.
@@ -99,8 +140,7 @@ pub struct RecordRoute {
 pub struct Permitted {
     identity: Identity,
     route: RecordRoute,
-    request_id: Option<String>,
-    user_agent: Option<String>,
+    asked: Asked,
     /// Held until the handler ends.
     _pass: Pass,
 }
@@ -123,13 +163,7 @@ impl Permitted {
 
     /// Who the caller is, for the row and for the audit.
     pub fn by(&self) -> By {
-        let who = match &self.identity.by {
-            Principal::Person(name) => format!("person:{name}"),
-            Principal::Token(name) => format!("token:{name}"),
-            Principal::Run(run) => format!("run:{run}"),
-            Principal::System => "system".to_owned(),
-        };
-        By { who, request_id: self.request_id.clone(), user_agent: self.user_agent.clone() }
+        self.asked.clone().by(&self.identity.by)
     }
 }
 
@@ -139,9 +173,7 @@ impl FromRequestParts<App> for Permitted {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Permitted, Problem> {
         let route = parts.extensions.get::<RecordRoute>().copied().ok_or_else(|| Problem::not_found("record"))?;
         let (identity, pass) = let_in(parts, app, route.record.permission(route.operation)).await?;
-        let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
-        let (request_id, user_agent) = (header("x-request-id"), header("user-agent"));
-        Ok(Permitted { identity, route, request_id, user_agent, _pass: pass })
+        Ok(Permitted { identity, route, asked: Asked::of(parts), _pass: pass })
     }
 }
 

@@ -19,6 +19,7 @@ use axum::{
 use crate::{
     app::App,
     problem::{PROBLEM_JSON, Problem},
+    rate_limits::{RATE_LIMIT, RATE_LIMIT_POLICY, Told},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,11 +29,15 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 const URI_BYTES_MAX: usize = 16 << 10;
 
 /// Everything between the connection and the routes.
-pub async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let sent_id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned();
     let refusal = refuse(&request);
     let _in_flight = app.metrics().enter();
+    let told = app.rate_limits().any().then(Told::default);
+    if let Some(told) = &told {
+        request.extensions_mut().insert(told.clone());
+    }
     let mut response = match refusal {
         None => next.run(request).await,
         Some(problem) => problem.into_response(),
@@ -43,6 +48,10 @@ pub async fn around(State(app): State<App>, request: Request, next: Next) -> Res
         response.headers_mut().insert(REQUEST_ID, id);
     } else if let Some(id) = sent_id {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some([limit, policy]) = told.and_then(|told| told.headers()) {
+        response.headers_mut().insert(RATE_LIMIT, limit);
+        response.headers_mut().insert(RATE_LIMIT_POLICY, policy);
     }
     app.metrics().answered(response.status(), started.elapsed());
     guard(response.headers_mut());
@@ -76,6 +85,8 @@ fn accepts_ours(accept: &str) -> bool {
             || essence == PROBLEM_JSON
             || essence == "text/event-stream"
             || essence == "text/plain"
+            || essence == "text/csv"
+            || essence == "application/jsonl"
             || essence.contains("yaml")
             || essence.contains("openmetrics")
             || essence.ends_with("+json");

@@ -16,9 +16,11 @@ pub mod metrics;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod rate_limits;
 pub mod refusal;
 pub mod reply;
 pub mod routes;
+pub mod settings;
 pub mod token;
 pub mod view;
 

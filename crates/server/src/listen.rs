@@ -16,6 +16,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
+use crate::auth::Peer;
+
 /// Bounds of the accept loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -37,25 +39,25 @@ impl Default for Bounds {
 trait Listener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Peer>)>> + Send;
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn next(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.accept().await?;
+    async fn next(&self) -> io::Result<(TcpStream, Option<Peer>)> {
+        let (stream, peer) = self.accept().await?;
         // Answers are small and whole: waiting for more bytes would only delay them.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok((stream, Some(Peer(peer.ip().to_canonical()))))
     }
 }
 
 impl Listener for UnixListener {
     type Stream = UnixStream;
 
-    async fn next(&self) -> io::Result<UnixStream> {
-        Ok(self.accept().await?.0)
+    async fn next(&self) -> io::Result<(UnixStream, Option<Peer>)> {
+        Ok((self.accept().await?.0, None))
     }
 }
 
@@ -93,8 +95,8 @@ impl Loop {
                 accepted = listener.next() => accepted,
             };
             match accepted {
-                Ok(stream) => {
-                    let connection = Connection { stream, place, router: router.clone(), bounds };
+                Ok((stream, peer)) => {
+                    let connection = Connection { stream, peer, place, router: router.clone(), bounds };
                     connections.spawn(connection.run(stop.clone(), cut.clone()));
                 }
                 Err(error) => refused(&error).await,
@@ -120,6 +122,7 @@ async fn refused(error: &io::Error) {
 
 struct Connection<I> {
     stream: I,
+    peer: Option<Peer>,
     place: OwnedSemaphorePermit,
     router: Router,
     bounds: Bounds,
@@ -127,9 +130,12 @@ struct Connection<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<I> {
     async fn run(self, stop: CancellationToken, cut: CancellationToken) {
-        let Connection { stream, place, router, bounds } = self;
-        let service = service_fn(move |request: Request<Incoming>| {
+        let Connection { stream, peer, place, router, bounds } = self;
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let router = router.clone();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             async move {
                 let answer = router.oneshot(request.map(Body::new)).await;
                 Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))

@@ -1,12 +1,15 @@
 //! The routes: one file per noun, and one list of everything.
 
 mod approvals;
+mod audit;
 mod events;
 mod health;
 mod records;
 mod runs;
 mod schema;
+mod settings;
 mod start;
+mod state;
 mod stream;
 mod tasks;
 mod vault;
@@ -131,6 +134,16 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, vault::vault_status);
     route!(router, vault::rotate_vault);
     route!(router, vault::test_credential);
+    route!(router, state::list_state);
+    route!(router, state::get_value);
+    route!(router, state::change_state);
+    route!(router, settings::list_settings);
+    route!(router, settings::get_setting);
+    route!(router, settings::put_setting);
+    route!(router, settings::unset_setting);
+    route!(router, audit::get_head);
+    route!(router, audit::verify_audit);
+    route!(router, audit::export_audit);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

@@ -11,7 +11,7 @@ use windlass_definition::{
     step_types::{self, State, StateOperation, StateScope},
 };
 use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure};
-use windlass_store::{Expiry, StateAddress, StateChange, StateOutcome, StateWrite, StoreError};
+use windlass_store::{Expiry, StateAddress, StateChange, StateChanger, StateOutcome, StateWrite, StoreError};
 
 /// The step type.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +55,8 @@ async fn ask(
         let current = context.store.state_value(address).await?;
         return Ok(decide(current, with, input).map(|it| it.output));
     }
-    let change = StateChange { address: address.clone(), run: context.run, step_key: context.key.to_string() };
+    let by = StateChanger::Step { run: context.run, key: context.key.to_string() };
+    let change = StateChange { address: address.clone(), by };
     let (with, input) = (with.clone(), input.clone());
     context.store.change_state(change, move |current| decide(current, &with, &input)).await
 }
@@ -82,10 +83,13 @@ fn address(context: &StepContext, with: &State, input: &Value) -> Result<StateAd
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a key may be.
-const KEY_CHARS_MAX: usize = 200;
+pub const KEY_CHARS_MAX: usize = 200;
 
 /// What becomes of a value. The engine's operations work on maps of values, so this is one of a single entry.
-fn decide(current: Option<Value>, with: &State, input: &Value) -> Result<StateOutcome, Error> {
+///
+/// # Errors
+/// The operation does not fit what is there.
+pub fn decide(current: Option<Value>, with: &State, input: &Value) -> Result<StateOutcome, Error> {
     let key = input.get("key").map(Value::to_text).unwrap_or_default();
     let state = Value::map(current.map(|value| (key.as_str(), value)));
     // How long a value is kept is no part of the operation.

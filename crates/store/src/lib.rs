@@ -10,6 +10,7 @@
 mod access;
 pub mod admin;
 pub mod approvals;
+mod audit;
 mod backlog;
 pub mod blobs;
 mod clock;
@@ -24,6 +25,7 @@ pub mod journal;
 mod migrate;
 mod node;
 mod partitions;
+mod rate_limits;
 mod rates;
 mod records;
 pub mod retention;
@@ -31,6 +33,7 @@ mod run_lists;
 mod run_row;
 pub mod runs;
 mod secrets;
+mod setting_values;
 pub mod slots;
 mod state_values;
 mod store;
@@ -42,6 +45,10 @@ mod vault;
 pub mod workflows;
 
 pub use approvals::ApprovalRow;
+pub use audit::{
+    ArchivePolicy, AuditArchive, AuditEntry, AuditExport, AuditFinding, AuditHead, AuditKey, AuditNote, AuditReport,
+    Block, PublicKey, Sealed, Trust, by_principal, verify_file,
+};
 pub use backlog::{CLAIM_RUNS_MAX, Claimed, Position, Share};
 pub use committer::commit::{
     ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, Holder, IdempotencyKey, InboxRow, JournalRow, LaneId,
@@ -57,14 +64,19 @@ pub use inbox::Received;
 pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
+pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
-pub use records::{By, RecordError, RecordPage, RecordView, Target};
+pub use records::{Actor, By, RecordError, RecordPage, RecordView, Target};
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
 pub use secrets::{Found, Kept, KeptCredential};
+pub use setting_values::{SettingLayer, SettingValue};
 pub use slots::{SlotKey, WaitingForSlot};
-pub use state_values::{Expiry, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateOutcome, StateWrite};
+pub use state_values::{
+    Expiry, FindState, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateChanger, StateEntry, StateOutcome,
+    StateWrite,
+};
 pub use store::{Adopted, Fatal, Location, Store, StoreOptions};
 pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};
 pub use tenants::{Tenant, TenantRules};

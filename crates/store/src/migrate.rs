@@ -83,6 +83,30 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0011_keys_of_nodes.sql"),
         postgres: include_str!("../migrations/postgres/0011_keys_of_nodes.sql"),
     },
+    Migration {
+        version: 12,
+        name: "audit",
+        sqlite: include_str!("../migrations/sqlite/0012_audit.sql"),
+        postgres: include_str!("../migrations/postgres/0012_audit.sql"),
+    },
+    Migration {
+        version: 13,
+        name: "state store",
+        sqlite: include_str!("../migrations/sqlite/0013_state_store.sql"),
+        postgres: include_str!("../migrations/postgres/0013_state_store.sql"),
+    },
+    Migration {
+        version: 14,
+        name: "rate limit rules",
+        sqlite: include_str!("../migrations/sqlite/0014_rate_limit_rules.sql"),
+        postgres: include_str!("../migrations/postgres/0014_rate_limit_rules.sql"),
+    },
+    Migration {
+        version: 15,
+        name: "setting values",
+        sqlite: include_str!("../migrations/sqlite/0015_setting_values.sql"),
+        postgres: include_str!("../migrations/postgres/0015_setting_values.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

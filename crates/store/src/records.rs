@@ -114,12 +114,34 @@ pub struct By {
     pub request_id: Option<String>,
     /// The program that asks.
     pub user_agent: Option<String>,
+    /// The address that it asks from.
+    pub address: Option<String>,
 }
 
 impl By {
     /// The program itself.
     pub fn system() -> By {
-        By { who: "system".to_owned(), request_id: None, user_agent: None }
+        By::named("system")
+    }
+
+    /// Somebody of whose request nothing is known.
+    pub fn named(who: impl Into<String>) -> By {
+        By { who: who.into(), request_id: None, user_agent: None, address: None }
+    }
+}
+
+/// In which tenant somebody acts. A tenant alone is the program itself, acting there.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The tenant.
+    pub tenant: TenantKey,
+    /// Who.
+    pub by: By,
+}
+
+impl From<TenantKey> for Actor {
+    fn from(tenant: TenantKey) -> Actor {
+        Actor { tenant, by: By::system() }
     }
 }
 

@@ -1,20 +1,32 @@
 //! State that outlives a run: values by key, a workflow's or a tenant's.
 //!
+//! Steps and callers of the API change it in the same way. How often a value is read is counted in memory and written
+//! now and then, so a read writes nothing; what a process that is killed had counted since is lost.
+//!
 //! Invariant: a change reads and writes in one transaction, and happens once for a step's key: a repeated attempt gets
 //! what the first one got, and changes nothing.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
+use serde_json::json;
 use windlass_definition::{Timestamp, Value};
 use windlass_engine::id::{RunId, TenantKey};
 
-use crate::{Dialect, Row, StoreError, database::Tx, store::Store};
+use crate::{
+    AuditNote, By, Dialect, Row, StoreError,
+    database::{Statement, Tx},
+    store::Store,
+};
 
 /// The largest value that is kept, as JSON text.
 pub const STATE_VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// Where a value is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StateAddress {
     /// Whose.
     pub tenant: TenantKey,
@@ -36,15 +48,92 @@ impl StateAddress {
     }
 }
 
-/// Who changes a value: the same key changes it once.
+/// A value that is about to be changed.
 #[derive(Debug, Clone)]
 pub struct StateChange {
     /// Where the value is.
     pub address: StateAddress,
-    /// The run.
-    pub run: RunId,
-    /// The step's idempotency key.
-    pub step_key: String,
+    /// Who changes it.
+    pub by: StateChanger,
+}
+
+/// Who changes a value.
+#[derive(Debug, Clone)]
+pub enum StateChanger {
+    /// A step of a run: the same key changes it once.
+    Step {
+        /// The run.
+        run: RunId,
+        /// The step's idempotency key.
+        key: String,
+    },
+    /// Somebody else: that is told to the audit.
+    Caller {
+        /// Who.
+        by: By,
+        /// The version that the caller has seen, 0 for none; any, when left out.
+        expect: Option<i64>,
+        /// What the audit calls the change.
+        action: &'static str,
+    },
+}
+
+/// A value and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateEntry {
+    /// A space of keys.
+    pub namespace: String,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// Counts its changes, from 1.
+    pub version: i64,
+    /// Since when it is there, where that is known.
+    pub created_at: Option<Timestamp>,
+    /// When it was changed.
+    pub updated_at: Timestamp,
+    /// When it goes.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last read, to about a minute.
+    pub accessed_at: Option<Timestamp>,
+    /// How often it was read, up to about a minute ago.
+    pub access_count: i64,
+}
+
+/// Which values are listed.
+#[derive(Debug, Clone, Default)]
+pub struct FindState {
+    /// A workflow's, or the tenant's own.
+    pub workflow: Option<String>,
+    /// Of this namespace; of all when left out.
+    pub namespace: Option<String>,
+    /// How their keys begin.
+    pub prefix: String,
+    /// Behind this namespace and key.
+    pub after: Option<(String, String)>,
+}
+
+/// Reads that are counted and not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct StateReads(Mutex<HashMap<StateAddress, (i64, Timestamp)>>);
+
+impl StateReads {
+    /// Values whose reads are counted at once; reads of others are not counted until these are written.
+    const VALUES_MAX: usize = 10_000;
+
+    fn count(&self, address: &StateAddress, now: Timestamp) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(address) {
+            *count = (count.0 + 1, now);
+        } else if counts.len() < Self::VALUES_MAX {
+            counts.insert(address.clone(), (1, now));
+        }
+    }
+
+    fn take(&self) -> HashMap<StateAddress, (i64, Timestamp)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What becomes of a value.
@@ -83,8 +172,8 @@ const GET: &str = "select value, expires_at from state_values \
 const LOCK: &str = "select value, version, expires_at from state_values \
                     where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 // A row of version 0 is no value: it is there to be locked.
-const PLACE: &str = "insert into state_values (tenant_key, scope, namespace, key, value, version, updated_at) \
-                     values ($1, $2, $3, $4, 'null', 0, $5) on conflict (tenant_key, scope, namespace, key) do nothing";
+const PLACE: &str = "insert into state_values (tenant_key, scope, namespace, key, value, version, created_at, updated_at) \
+                     values ($1, $2, $3, $4, 'null', 0, $5, $5) on conflict (tenant_key, scope, namespace, key) do nothing";
 const PUT: &str = "update state_values set value = $5, version = version + 1, updated_at = $6 \
                    where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const PUT_UNTIL: &str = "update state_values set value = $5, version = version + 1, updated_at = $6, expires_at = $7 \
@@ -92,11 +181,14 @@ const PUT_UNTIL: &str = "update state_values set value = $5, version = version +
 const REMOVE: &str = "delete from state_values where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const REMOVE_PLACE: &str = "delete from state_values \
                             where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4 and version = 0";
-const RENEW: &str = "update state_values set version = 0, expires_at = null \
-                     where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
+const RENEW: &str = "update state_values set version = 0, expires_at = null, created_at = $5, accessed_at = null, \
+                     access_count = 0 where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const APPLIED: &str = "select result from state_applied where tenant_key = $1 and step_key = $2";
 const APPLY: &str = "insert into state_applied (tenant_key, step_key, run_id, result, applied_at) \
                      values ($1, $2, $3, $4, $5)";
+const ENTRY: &str = "namespace, key, value, version, created_at, updated_at, expires_at, accessed_at, access_count";
+const COUNT: &str = "update state_values set access_count = access_count + $5, accessed_at = $6 \
+                     where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const EXPIRE: &str = "delete from state_values where (tenant_key, scope, namespace, key) in \
     (select tenant_key, scope, namespace, key from state_values where expires_at <= $1 limit 500)";
 
@@ -106,7 +198,81 @@ impl Store {
         let now = self.now();
         let Some(row) = self.database().query_opt(GET, address.params()).await? else { return Ok(None) };
         let expired = row.opt(1, Row::time)?.is_some_and(|at| at <= now);
-        if expired { Ok(None) } else { read(row.text(0)?).map(Some) }
+        if expired {
+            return Ok(None);
+        }
+        self.inner.state_reads.count(address, now);
+        read(row.text(0)?).map(Some)
+    }
+
+    /// A value and what is known of it; that counts as a read.
+    pub async fn state_entry(&self, address: &StateAddress) -> Result<Option<StateEntry>, StoreError> {
+        let sql = format!(
+            "select {ENTRY} from state_values where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4 \
+             and version > 0 and (expires_at is null or expires_at > $5)"
+        );
+        let now = self.now();
+        let row = self.database().query_opt(sql, [address.params(), vec![now.into()]].concat()).await?;
+        if row.is_some() {
+            self.inner.state_reads.count(address, now);
+        }
+        row.as_ref().map(entry).transpose()
+    }
+
+    /// Values by their namespace and key; that counts as no read.
+    pub async fn list_state(
+        &self,
+        tenant: TenantKey,
+        find: &FindState,
+        limit: i64,
+    ) -> Result<Vec<StateEntry>, StoreError> {
+        let scope = find.workflow.as_ref().map_or_else(|| "tenant".to_owned(), |name| format!("workflow:{name}"));
+        let (space, key) = find.after.clone().unwrap_or_default();
+        let mut params: Vec<crate::Value> = vec![
+            tenant.into(),
+            scope.into(),
+            self.now().into(),
+            limit.clamp(1, 1_001).into(),
+            find.prefix.as_str().into(),
+            space.into(),
+            key.into(),
+        ];
+        let mut of = String::new();
+        if let Some(namespace) = &find.namespace {
+            params.push(namespace.into());
+            of = " and namespace = $8".to_owned();
+        }
+        if find.after.is_none() {
+            // Nothing is before the first; an empty key is none.
+            of.push_str(" and (namespace, key) >= ($6, $7)");
+        } else {
+            of.push_str(" and (namespace, key) > ($6, $7)");
+        }
+        let sql = format!(
+            "select {ENTRY} from state_values where tenant_key = $1 and scope = $2 and version > 0 \
+             and (expires_at is null or expires_at > $3) and substr(key, 1, length($5)) = $5{of} \
+             order by namespace, key limit $4"
+        );
+        self.database().query(sql, params).await?.iter().map(entry).collect()
+    }
+
+    /// Writes down how often values were read since the last time; gives how many values.
+    ///
+    /// # Errors
+    /// The database does not answer: then these reads are not counted.
+    pub async fn flush_state_reads(&self) -> Result<usize, StoreError> {
+        let counts = self.inner.state_reads.take();
+        let statements: Vec<Statement> = counts
+            .into_iter()
+            .map(|(address, (count, at))| {
+                Statement::new(COUNT, [address.params(), vec![count.into(), at.into()]].concat())
+            })
+            .collect();
+        let count = statements.len();
+        for chunk in statements.chunks(500) {
+            self.database().write(chunk.to_vec()).await?;
+        }
+        Ok(count)
     }
 
     /// Changes a value once: `decide` sees it as it is and says what becomes of it. Nobody else changes it meanwhile.
@@ -117,7 +283,13 @@ impl Store {
         F: FnOnce(Option<Value>) -> Result<StateOutcome, E> + Send + 'static,
     {
         let now = self.now();
-        self.database().transact(move |tx| Box::pin(async move { apply(tx, &change, now, decide).await })).await
+        let is_caller = matches!(change.by, StateChanger::Caller { .. });
+        let changed =
+            self.database().transact(move |tx| Box::pin(async move { apply(tx, &change, now, decide).await })).await?;
+        if is_caller {
+            self.audit_noted();
+        }
+        Ok(changed)
     }
 
     /// Removes values whose time is over, some hundreds at once; gives how many, and is called again until that is none.
@@ -149,7 +321,14 @@ async fn apply<E>(
     let current = if gone { None } else { Some(read(row.text(0)?)?) };
     if gone {
         // What is over passes nothing on, its end included.
-        tx.execute(RENEW, address.clone()).await?;
+        tx.execute(RENEW, [address.clone(), vec![now.into()]].concat()).await?;
+    }
+    let version = if gone { 0 } else { row.int(1)? };
+    if let StateChanger::Caller { expect: Some(expect), .. } = &change.by
+        && *expect != version
+    {
+        // What was done so far is taken back.
+        return Err(StoreError::Conflict(format!("the value is at version {version}, not {expect}")));
     }
     let outcome = match decide(current) {
         Ok(outcome) => outcome,
@@ -158,15 +337,36 @@ async fn apply<E>(
             return Ok(Err(refused));
         }
     };
+    let kept = outcome.write == StateWrite::Keep;
     write(tx, change, outcome.write, now).await?;
-    let result = outcome.output.to_string();
-    let whose = vec![change.address.tenant.into(), (&change.step_key).into(), change.run.into()];
-    tx.execute(APPLY, [whose, vec![result.into(), now.into()]].concat()).await?;
+    match &change.by {
+        StateChanger::Step { run, key } => {
+            let result = outcome.output.to_string();
+            let whose = vec![change.address.tenant.into(), key.into(), (*run).into()];
+            tx.execute(APPLY, [whose, vec![result.into(), now.into()]].concat()).await?;
+        }
+        StateChanger::Caller { by, action, .. } if !kept => {
+            let StateAddress { tenant, workflow, namespace, key } = &change.address;
+            let note = AuditNote {
+                action,
+                record: "state_values",
+                record_id: None,
+                subject: Some(key.clone()),
+                // The value itself may be anything, also what only its workflow is to know.
+                changes: json!({ "workflow": workflow, "namespace": namespace, "version": { "from": version } }),
+                by: by.clone(),
+                at: now,
+            };
+            note.write(tx, *tenant).await?;
+        }
+        StateChanger::Caller { .. } => {}
+    }
     Ok(Ok(outcome.output))
 }
 
 async fn applied(tx: &mut Tx, change: &StateChange) -> Result<Option<Value>, StoreError> {
-    let params = vec![change.address.tenant.into(), (&change.step_key).into()];
+    let StateChanger::Step { key, .. } = &change.by else { return Ok(None) };
+    let params = vec![change.address.tenant.into(), key.into()];
     let rows = tx.query(APPLIED, params).await?;
     rows.first().map(|row| read(row.text(0)?)).transpose()
 }
@@ -191,6 +391,20 @@ async fn write(tx: &mut Tx, change: &StateChange, write: StateWrite, now: Timest
         }
     };
     Ok(())
+}
+
+fn entry(row: &Row) -> Result<StateEntry, StoreError> {
+    Ok(StateEntry {
+        namespace: row.string(0)?,
+        key: row.string(1)?,
+        value: read(row.text(2)?)?,
+        version: row.int(3)?,
+        created_at: row.opt(4, Row::time)?,
+        updated_at: row.time(5)?,
+        expires_at: row.opt(6, Row::time)?,
+        accessed_at: row.opt(7, Row::time)?,
+        access_count: row.int(8)?,
+    })
 }
 
 fn read(text: &str) -> Result<Value, StoreError> {

@@ -1,10 +1,11 @@
 //! API tokens: only their hash is stored.
 
+use serde_json::json;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{TenantKey, TokenId};
 
 use crate::{
-    StoreError,
+    Actor, AuditNote, StoreError,
     database::{Row, Value},
     store::Store,
 };
@@ -67,7 +68,21 @@ fn token(row: &Row) -> Result<TokenRow, StoreError> {
 
 impl Store {
     /// Stores a token. One with the same hash that is there already stays as it is.
-    pub async fn create_token(&self, tenant: TenantKey, new: NewToken) -> Result<(), StoreError> {
+    pub async fn create_token(&self, actor: impl Into<Actor>, new: NewToken) -> Result<(), StoreError> {
+        let Actor { tenant, by } = actor.into();
+        let note = AuditNote {
+            action: "create",
+            record: "api_tokens",
+            record_id: Some(new.id.uuid()),
+            subject: Some(new.name.clone()),
+            changes: json!({
+                "prefix": { "to": new.prefix },
+                "scopes": { "to": new.scopes },
+                "expires_at": { "to": new.expires_at.map(|at| at.to_string()) },
+            }),
+            by,
+            at: self.now(),
+        };
         let sql = "insert into api_tokens (tenant_key, id, name, prefix, hash, scopes, created_at, expires_at) \
                    values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (hash) do nothing";
         let params = vec![
@@ -80,7 +95,28 @@ impl Store {
             self.now().into(),
             new.expires_at.into(),
         ];
-        self.database().execute(sql, params).await.map(|_| ())
+        self.noted(tenant, (sql, params), note).await.map(|_| ())
+    }
+
+    /// Writes a statement and, where it touched a row, tells the audit; whether it did.
+    async fn noted(
+        &self,
+        tenant: TenantKey,
+        (sql, params): (&'static str, Vec<Value>),
+        note: AuditNote,
+    ) -> Result<bool, StoreError> {
+        let written = self.database().transact(move |tx| {
+            Box::pin(async move {
+                let touched = tx.execute(sql, params).await? > 0;
+                if touched {
+                    note.write(tx, tenant).await?;
+                }
+                Ok(touched)
+            })
+        });
+        let touched = written.await?;
+        self.audit_noted();
+        Ok(touched)
     }
 
     /// The token of a hash, in whichever tenant, if it is neither revoked nor over: this is where a tenant comes from.
@@ -104,9 +140,18 @@ impl Store {
     }
 
     /// Revokes a token; `false` if there is none to revoke.
-    pub async fn revoke_token(&self, tenant: TenantKey, id: TokenId) -> Result<bool, StoreError> {
+    pub async fn revoke_token(&self, actor: impl Into<Actor>, id: TokenId) -> Result<bool, StoreError> {
+        let Actor { tenant, by } = actor.into();
         let sql = "update api_tokens set revoked_at = $3 where tenant_key = $1 and id = $2 and revoked_at is null";
-        let written = self.database().execute(sql, vec![tenant.into(), id.into(), self.now().into()]).await?;
-        Ok(written.count > 0)
+        let note = AuditNote {
+            action: "revoke",
+            record: "api_tokens",
+            record_id: Some(id.uuid()),
+            subject: None,
+            changes: json!({}),
+            by,
+            at: self.now(),
+        };
+        self.noted(tenant, (sql, vec![tenant.into(), id.into(), self.now().into()]), note).await
     }
 }

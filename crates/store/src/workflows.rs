@@ -2,11 +2,12 @@
 //!
 //! Invariants: a version never changes once it is published; a document is stored once by its hash, compressed.
 
+use serde_json::json;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{Id, TenantKey, WorkflowId};
 
 use crate::{
-    StoreError, blobs,
+    Actor, AuditNote, By, StoreError, blobs,
     database::{Dialect, Row, Value},
     store::Store,
 };
@@ -152,15 +153,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if somebody else changed it since the revision that is expected.
-    pub async fn put_draft(&self, tenant: TenantKey, draft: Draft, expect: IfMatch) -> Result<i64, StoreError> {
+    pub async fn put_draft(&self, actor: impl Into<Actor>, draft: Draft, expect: IfMatch) -> Result<i64, StoreError> {
+        let Actor { tenant, by } = actor.into();
         let now = self.now();
-        let id: WorkflowId = Id::new(uuid::Uuid::now_v7());
-        self.database().transact(move |tx| {
+        let put = self.database().transact(move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
-                let find = format!("select revision from workflows where tenant_key = $1 and name = $2{lock}");
+                let find = format!("select revision, id from workflows where tenant_key = $1 and name = $2{lock}");
                 let found = tx.query(find, vec![tenant.into(), (&draft.name).into()]).await?;
                 let revision = found.first().map_or(Ok(0), |row| row.int(0))?;
+                let id: WorkflowId = found.first().map_or_else(|| Ok(Id::new(uuid::Uuid::now_v7())), |row| row.id(1))?;
                 if expect != IfMatch::Any && expect != IfMatch::Revision(revision) {
                     let text = format!("workflow `{}` is at revision {revision}", draft.name);
                     return Err(StoreError::Conflict(text));
@@ -182,26 +184,45 @@ impl Store {
                     now.into(),
                 ];
                 let rows = tx.query(sql, params).await?;
-                rows.first().ok_or(StoreError::Closed)?.int(0)
+                let put = rows.first().ok_or(StoreError::Closed)?.int(0)?;
+                let changes = json!({
+                    "revision": { "from": revision, "to": put },
+                    "document": { "to": hex::encode(draft.hash) },
+                });
+                let note = AuditNote {
+                    action: "draft",
+                    record: "workflows",
+                    record_id: Some(id.uuid()),
+                    subject: Some(draft.name),
+                    changes,
+                    by,
+                    at: now,
+                };
+                note.write(tx, tenant).await?;
+                Ok(put)
             })
-        })
-        .await
+        });
+        let put = put.await?;
+        self.audit_noted();
+        Ok(put)
     }
 
     /// Publishes the draft as the next version; gives it. Publishing what is published already changes nothing.
+    /// A version that the program itself publishes names nobody.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if there is no such workflow or draft, or it is at another revision.
     pub async fn publish(
         &self,
-        tenant: TenantKey,
+        actor: impl Into<Actor>,
         name: &str,
         expect: IfMatch,
-        by: Option<String>,
     ) -> Result<WorkflowVersion, StoreError> {
+        let Actor { tenant, by } = actor.into();
+        let published_by = (by.who != By::system().who).then(|| by.who.clone());
         let now = self.now();
         let name = name.to_owned();
-        self.database().transact(move |tx| {
+        let published = self.database().transact(move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
                 let find = format!(
@@ -239,15 +260,31 @@ impl Store {
                     hash.into(),
                     (&source).into(),
                     now.into(),
-                    by.as_ref().into(),
+                    published_by.as_ref().into(),
                 ];
                 tx.execute(insert, params).await?;
                 let update = "update workflows set published_version = $3, updated_at = $4 where tenant_key = $1 and id = $2";
                 tx.execute(update, vec![tenant.into(), id.into(), next.into(), now.into()]).await?;
-                Ok(WorkflowVersion { version: next, definition_hash: hash, source, published_at: now, published_by: by })
+                let changes = json!({
+                    "version": { "from": published, "to": next },
+                    "document": { "to": hex::encode(hash) },
+                });
+                let note = AuditNote {
+                    action: "publish",
+                    record: "workflows",
+                    record_id: Some(id.uuid()),
+                    subject: Some(name),
+                    changes,
+                    by,
+                    at: now,
+                };
+                note.write(tx, tenant).await?;
+                Ok(WorkflowVersion { version: next, definition_hash: hash, source, published_at: now, published_by })
             })
-        })
-        .await
+        });
+        let published = published.await?;
+        self.audit_noted();
+        Ok(published)
     }
 
     /// A workflow with its draft.

@@ -7,7 +7,7 @@ use clap::{
     builder::{BoolishValueParser, TypedValueParser},
 };
 
-use crate::settings::Chosen;
+use windlass_server::settings::Chosen;
 
 /// What `windlass serve` takes, beside `--data-dir` or `--database-url`.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +36,9 @@ pub struct ServeArgs {
     /// A bound of this server, such as `runs_active_max=5000`; may be given more than once (docs/scale-out.md)
     #[arg(long = "set", env = "WINDLASS_SET", value_delimiter = ',', value_name = "NAME=VALUE")]
     pub settings: Vec<Chosen>,
+    /// A file of settings, `NAME=VALUE` a line (docs/settings.md)
+    #[arg(long, env = "WINDLASS_SETTINGS_FILE", value_name = "FILE")]
+    pub settings_file: Option<PathBuf>,
     /// How the log is written
     #[arg(long, env = "WINDLASS_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

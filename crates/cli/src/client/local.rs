@@ -31,7 +31,7 @@ impl Local {
     /// # Errors
     /// The database cannot be opened, or another process has it.
     pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
-        let runtime = place::open_runtime(database, purpose, &[]).await?;
+        let runtime = place::open_runtime(database, purpose).await?;
         Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes())))
     }
 

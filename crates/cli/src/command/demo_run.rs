@@ -42,7 +42,7 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
         // The shop is on this machine.
         allowed: Allowed { private_network: true, ..Allowed::default() },
         grace: GRACE,
-        settings: Vec::new(),
+        settings: windlass_server::settings::Told::default(),
     };
     let server = Server::start(serving).await?;
     let client = Client::Local(server.local());

@@ -2,12 +2,14 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     time::Duration,
 };
 
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 use windlass_runtime::redact::Known;
+use windlass_server::settings::{self, Chosen, Told};
 
 use super::Context;
 use crate::{
@@ -43,7 +45,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
             known,
         },
         grace,
-        settings: args.settings,
+        settings: told(args.settings_file.as_deref(), args.settings)?,
     };
     let mut signals = StopSignals::heed();
     let server = tokio::select! {
@@ -68,6 +70,14 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         () = server.stop() => Ok(Exit::Done),
         () = signals.next() => Err(Failure::new(Exit::NotCompleted, "stopped", "stopped at once; what was under way goes on at the next start")),
     }
+}
+
+/// What the file of settings and the command line say.
+fn told(file: Option<&Path>, environment: Vec<Chosen>) -> Result<Told, Failure> {
+    let Some(path) = file else { return Ok(Told { file: Vec::new(), environment }) };
+    let refused = |error: String| Failure::refused(format!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    Ok(Told { file: settings::read_file(&text).map_err(refused)?, environment })
 }
 
 /// Ends the process after that time, whatever holds it up: a service manager that waits for us must not have to kill us.

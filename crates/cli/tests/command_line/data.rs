@@ -184,6 +184,43 @@ fn folders_are_made_listed_changed_and_deleted() {
     assert!(run(&["folders", "restore", &inner]).expect(0).stdout.contains("Inner"));
     let audit = folder.run(&["audit", "audit-entries", "list", "--where", "record=folders", "--data-dir", "data"]);
     assert!(audit.expect(0).stdout.contains("restore"));
+    let audit = |args: &[&str]| folder.run(&[&["audit"], args, &["--data-dir", "data"]].concat());
+    let judged = audit(&["verify"]);
+    assert!(judged.expect(0).stdout.contains("nothing was changed"), "{}", judged.stdout);
+    assert_eq!(audit(&["verify", "--all", "--json"]).expect(0).json()["findings_count"], 0);
+    let head = audit(&["head"]).expect(0).stdout.lines().next().unwrap().to_owned();
+    audit(&["export", "--format", "proof", "--output", "proof.jsonl"]).expect(0);
+    audit(&["verify", "proof.jsonl", "--head", &head]).expect(0);
+    audit(&["verify", "proof.jsonl", "--head", "nonsense"]).expect(2);
+    let proof = std::fs::read_to_string(folder.path().join("proof.jsonl")).unwrap();
+    folder.write("forged.jsonl", &proof.replacen("\"action\":\"create\"", "\"action\":\"delete\"", 1));
+    let forged = audit(&["verify", "forged.jsonl"]);
+    assert!(forged.expect(1).stdout.contains("was changed"), "{}", forged.stdout);
+    let table = audit(&["export", "--format", "csv", "--where", "record=folders"]).expect(0).stdout.clone();
+    assert!(table.starts_with("id,created_at,") && table.contains("restore"), "{table}");
+    let settings = |args: &[&str]| folder.run(&[&["settings"], args, &["--data-dir", "data"]].concat());
+    settings(&["set", "retain_days", "90"]).expect(0);
+    settings(&["set", "requests_max", "77", "--installation"]).expect(0);
+    assert!(settings(&["get", "retain_days"]).expect(0).stdout.contains("tenant"));
+    let list = settings(&["list"]);
+    assert!(list.expect(0).stdout.contains("requests_max"), "{}", list.stdout);
+    assert!(
+        settings(&["get", "requests_max", "--json"]).expect(0).json()["source"] == "database",
+        "it is after a start"
+    );
+    settings(&["set", "lanes", "7", "--installation"]).expect(2);
+    settings(&["unset", "retain_days"]).expect(0);
+    settings(&["get", "nope"]).expect(4);
+    let state = |args: &[&str]| folder.run(&[&["state"], args, &["--data-dir", "data"]].concat());
+    state(&["set", "greeting", "\"hello\"", "--namespace", "demo", "--ttl", "1h"]).expect(0);
+    assert_eq!(state(&["increment", "visits", "2"]).expect(0).stdout.trim(), "2");
+    state(&["update", "settings", "{\"colour\": \"blue\"}", "--workflow", "order"]).expect(0);
+    assert!(state(&["compare-and-set", "lock", "null", "\"mine\""]).expect(0).stdout.contains("true"));
+    assert_eq!(state(&["get", "visits"]).expect(0).stdout.trim(), "2");
+    assert!(state(&["list", "--namespace", "demo", "--prefix", "gr"]).expect(0).stdout.contains("hello"));
+    state(&["delete", "visits", "--if-match", "3"]).expect(2);
+    state(&["delete", "visits", "--if-match", "1"]).expect(0);
+    state(&["get", "visits"]).expect(4);
     let diagram = folder.run(&["db", "schema", "--mermaid"]).expect(0).stdout.clone();
     assert!(
         diagram.contains("folders ||--o{ workflow_places : folder_id") && diagram.contains("journal {"),

@@ -53,7 +53,10 @@ impl Machine<'_> {
             },
             Event::Continue if self.run.work.is_empty() || self.run.paused.is_some() => Err(Reject::NoMatch),
             Event::Continue => Ok(of_run(Record::Continued)),
-            Event::Signal { name, payload, key } => self.decide_signal(name, payload, key),
+            Event::Signal { name, payload, key, by } => {
+                self.decide_signal(&name, &payload, key.as_ref())?;
+                Ok(of_run(Record::Signal { name, payload, key, by }))
+            }
             Event::Decide(decision) => {
                 let at = self.at(&decision.path)?;
                 self.check_decider(at, &decision.by)?;
@@ -125,21 +128,21 @@ impl Machine<'_> {
         }
     }
 
-    fn decide_signal(&self, name: Arc<str>, payload: Value, key: Option<Arc<str>>) -> Result<Opening, Reject> {
-        let first = key.as_ref().and_then(|key| self.run.signal_keys.get(key));
+    fn decide_signal(&self, name: &Arc<str>, payload: &Value, key: Option<&Arc<str>>) -> Result<(), Reject> {
+        let first = key.and_then(|key| self.run.signal_keys.get(key));
         if let Some(first) = first.filter(|_| !planted(Bug::SignalKeyIgnored)) {
-            let same = *first == SignalMark::of(&name, &payload);
+            let same = *first == SignalMark::of(name, payload);
             return Err(if same { Reject::Duplicate } else { Reject::KeyReused });
         }
         if self.run.status == RunStatus::Compensating {
             return Err(Reject::NotNow(self.run.status));
         }
         let max = self.run.info.limits.signals_max;
-        if self.signals_kept() >= max && !self.is_awaited(&name) {
+        if self.signals_kept() >= max && !self.is_awaited(name) {
             let message = format!("{max} signals wait in this run, the most that may (setting `signals_max`)");
             return Err(Reject::Limit(message));
         }
-        Ok(of_run(Record::Signal { name, payload, key }))
+        Ok(())
     }
 
     /// Signals that no step has taken, those that came during a pause included.

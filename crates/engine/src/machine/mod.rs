@@ -150,7 +150,7 @@ impl<'a> Machine<'a> {
             Record::Step(_) | Record::Attempt(_) | Record::Unknown(_) => self.apply_attempt(path, record),
             Record::Lost => self.lost(path),
             Record::Timer => self.fire_timers(self.now),
-            Record::Signal { name, payload, key } => {
+            Record::Signal { name, payload, key, .. } => {
                 // Only the live run would know the key.
                 if !(planted(Bug::ReplayDiffers) && self.recorded.is_some()) {
                     self.run.signal_keys.extend(key.map(|key| (key, SignalMark::of(&name, &payload))));

@@ -166,6 +166,7 @@ impl Scene {
                 name: path,
                 payload: if rest.is_empty() { Value::Null } else { value(rest) },
                 key: None,
+                by: None,
             },
             "approve" | "reject" => Event::Decide(Decision {
                 path,

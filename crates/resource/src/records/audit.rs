@@ -1,4 +1,4 @@
-//! The audit: who did what to which record, and when.
+//! The audit: who did what to what, and when.
 
 use crate::{Area, Index, Record, Shape, Writing, id, json, text};
 
@@ -12,14 +12,29 @@ pub static AUDIT: Area = Area {
 
 /// Something that was done. Written in the transaction that does it.
 pub static AUDIT_ENTRIES: Record = Record::of(&AUDIT, "audit_entries", "audit entry")
-    .doc("Something that was done to a record: written in the same transaction, so that there is none without the other.")
+    .doc("Something that was done: written in the same transaction, so that there is none without the other.")
     .columns(&[
-        text("action").required().read_only().chars(1, 60).searchable().doc("What was done: `create`, `update`, or a verb of its own."),
-        text("record").required().read_only().chars(1, 60).searchable().doc("To which kind of record."),
+        text("action")
+            .required()
+            .read_only()
+            .chars(1, 60)
+            .searchable()
+            .doc("What was done: `create`, `update`, or a verb of its own."),
+        text("record")
+            .required()
+            .read_only()
+            .chars(1, 60)
+            .searchable()
+            .doc("To which kind of thing: the name of its table."),
         id("record_id").read_only().doc("To which one."),
-        json("changes", Shape::Object).read_only().bytes_max(1 << 20).doc("Each changed field, `from` and `to`; secrets are not shown."),
+        text("subject").read_only().chars(1, 300).searchable().doc("What people call it: a name, a title."),
+        json("changes", Shape::Object)
+            .read_only()
+            .bytes_max(1 << 20)
+            .doc("Each changed field, `from` and `to`; secrets are not shown."),
         text("request_id").read_only().chars(1, 200).searchable().doc("The request that asked for it."),
         text("user_agent").read_only().chars(1, 400).doc("The program that it came from."),
+        text("address").read_only().chars(1, 60).doc("The address that it came from."),
     ])
     .writing(Writing::Log)
     .indexes(&[Index(&["record", "record_id"]), Index(&["created_by"])]);

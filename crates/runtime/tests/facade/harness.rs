@@ -301,7 +301,14 @@ impl Harness {
 
     pub async fn signal(&self, run: RunId, name: &str) {
         let (tenant, name) = (TENANT, name.to_owned());
-        let signal = SignalRequest { tenant, run, name, payload: Value::Null, idempotency_key: None };
+        let signal = SignalRequest {
+            tenant,
+            run,
+            name,
+            payload: Value::Null,
+            by: windlass_engine::start::Principal::System,
+            idempotency_key: None,
+        };
         self.runtime.signal(signal).await.unwrap();
     }
 

@@ -29,6 +29,7 @@ async fn signals_and_cancels_reach_the_other_node() {
         run,
         name: "go".to_owned(),
         payload: Value::Null,
+        by: Principal::System,
         idempotency_key: Some("one".to_owned()),
     };
     second.runtime.signal(signal()).await.unwrap();

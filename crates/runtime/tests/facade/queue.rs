@@ -318,7 +318,14 @@ pub async fn places_and_seats_go_together(harness: Harness) {
 
 async fn signal(harness: &Harness, run: RunId) {
     let (tenant, name) = (TENANT, "go".to_owned());
-    let signal = SignalRequest { tenant, run, name, payload: Value::Null, idempotency_key: None };
+    let signal = SignalRequest {
+        tenant,
+        run,
+        name,
+        payload: Value::Null,
+        by: windlass_engine::start::Principal::System,
+        idempotency_key: None,
+    };
     harness.runtime.signal(signal).await.unwrap();
 }
 

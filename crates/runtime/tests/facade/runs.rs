@@ -120,6 +120,7 @@ output: ['${{ steps.first.output }}', '${{ steps.second.output }}']
             run,
             name: "go".to_owned(),
             payload: payload.into(),
+            by: windlass_engine::start::Principal::System,
             idempotency_key: key.map(str::to_owned),
         })
     };
@@ -244,6 +245,7 @@ output: '${{ steps.each.output }}'
                         run,
                         name: "go".to_owned(),
                         payload: name.as_str().into(),
+                        by: windlass_engine::start::Principal::System,
                         idempotency_key: Some(name),
                     });
                     match sent.await {

@@ -45,6 +45,18 @@ permissions! {
     TasksWork = "tasks.work";
     /// Send events.
     EventsPublish = "events.publish";
+    /// See shared state.
+    StateRead = "state.read";
+    /// Change shared state.
+    StateWrite = "state.write";
+    /// See the rules of the door.
+    LimitsRead = "limits.read";
+    /// Make and change the rules of the door.
+    LimitsWrite = "limits.write";
+    /// See the settings.
+    SettingsRead = "settings.read";
+    /// Choose settings of the tenant.
+    SettingsWrite = "settings.write";
     /// See the audit.
     AuditRead = "audit.read";
     /// See secrets and credentials without their values, and how it stands with the vault.

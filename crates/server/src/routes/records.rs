@@ -15,7 +15,7 @@ use axum::{
 use serde_json::{Value, json};
 use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema};
 use uuid::Uuid;
-use windlass_resource::{Operation, Record, list::ListQuery, openapi, schema};
+use windlass_resource::{Operation, Record, list::ListQuery, openapi, records::limits::RATE_LIMIT_RULES, schema};
 use windlass_store::{RecordView, Target};
 
 use crate::{
@@ -81,6 +81,13 @@ pub fn describe(document: &mut OpenApi, prefix: &str, records: &[&Record]) {
     }
 }
 
+/// What a change of a record changes at once in this server.
+async fn heed(app: &App, record: &Record) {
+    if record.name == RATE_LIMIT_RULES.name {
+        app.rate_limits().reload().await;
+    }
+}
+
 /// A handler that gets nothing without the permission: any other does not compile here.
 fn permitted<H: Handler<T, App>, T: PermittedFirst>(handler: H) -> H {
     handler
@@ -103,6 +110,7 @@ async fn get_row(caller: Permitted, State(app): State<App>, PathOf(path): PathOf
 async fn create_row(caller: Permitted, State(app): State<App>, Body(body): Body<Json>) -> Reply {
     let record = caller.record();
     let made = app.store().create_record(caller.tenant(), record, &plain(body), caller.by()).await?;
+    heed(&app, record).await;
     let mut response = shown(StatusCode::CREATED, &made)?;
     let place = format!("{}/{}/{}", super::API, record.slug(), made.json["id"].as_str().unwrap_or_default());
     response.headers_mut().insert(header::LOCATION, reply::header_value(&place));
@@ -118,7 +126,9 @@ async fn update_row(
 ) -> Reply {
     let target = target(&caller, &path, &headers)?;
     let place = (caller.tenant(), caller.record());
-    shown(StatusCode::OK, &app.store().update_record(place, target, &plain(body), caller.by()).await?)
+    let changed = app.store().update_record(place, target, &plain(body), caller.by()).await?;
+    heed(&app, caller.record()).await;
+    shown(StatusCode::OK, &changed)
 }
 
 async fn delete_row(
@@ -130,6 +140,7 @@ async fn delete_row(
 ) -> Reply {
     let target = target(&caller, &path, &headers)?;
     app.store().delete_record((caller.tenant(), caller.record()), target, caller.by()).await?;
+    heed(&app, caller.record()).await;
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

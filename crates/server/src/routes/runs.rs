@@ -359,6 +359,7 @@ pub async fn send_signal(
         run,
         name: name.0.clone(),
         payload: payload.0,
+        by: caller.by(),
         idempotency_key: extract::idempotency_key(&headers)?,
     };
     let replayed = app.runtime().signal(signal).await?;

@@ -12,7 +12,7 @@ use windlass_runtime::{InFolder, Revision, WorkflowFilter, WorkflowView};
 
 use crate::{
     app::App,
-    auth::{Authorized, VaultUse, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
+    auth::{Asked, Authorized, VaultUse, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
     extract::{self, DOCUMENT_BYTES_MAX, Name, NoBody, PathOf, PathParts, Query},
     openapi::schema,
     page::PageQuery,
@@ -135,6 +135,7 @@ pub async fn put_workflow(
     caller: Authorized<WorkflowsWrite>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    asked: Asked,
     request: Request,
 ) -> Reply {
     let expected = if_match(request.headers())?;
@@ -143,7 +144,7 @@ pub async fn put_workflow(
     if app.runtime().uses_secrets(&source, format) {
         caller.also::<VaultUse>()?;
     }
-    let workflow = app.runtime().put_workflow(caller.tenant(), &name.0, &source, format, expected).await?;
+    let workflow = app.runtime().put_workflow(caller.actor(asked), &name.0, &source, format, expected).await?;
     let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok(with_etag(reply::json(status, &workflow)?, &workflow))
 }
@@ -155,9 +156,10 @@ pub async fn publish_workflow(
     caller: Authorized<WorkflowsPublish>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    asked: Asked,
     _: NoBody,
 ) -> Reply {
-    let workflow = app.runtime().publish(caller.tenant(), &name.0).await?;
+    let workflow = app.runtime().publish(caller.actor(asked), &name.0).await?;
     Ok(with_etag(reply::ok(&workflow)?, &workflow))
 }
 

@@ -83,6 +83,23 @@ impl Api {
         &self.runtime
     }
 
+    /// Another server on the same runtime, with a door of its own; gives its address.
+    pub async fn another(&self) -> String {
+        let (base, stop) = serve(&self.runtime, Limits::default()).await;
+        // It ends with the first one.
+        let first = self.stop.clone();
+        tokio::spawn(async move {
+            first.cancelled().await;
+            stop.cancel();
+        });
+        base
+    }
+
+    /// A request with the administrator's token to the server at that address.
+    pub fn to(&self, base: &str, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{base}/api/v1{path}")).bearer_auth(TOKEN)
+    }
+
     /// Makes a tenant; gives a token that may do everything in it.
     pub async fn tenant(&self, slug: &str) -> String {
         let tenant = self.store.create_tenant(slug, slug).await.unwrap();

@@ -1,5 +1,6 @@
 //! The API over real connections, on every database.
 
+mod audit;
 mod auth;
 mod conditions;
 mod coverage;
@@ -9,8 +10,11 @@ mod idempotency;
 mod openapi;
 mod overload;
 mod people;
+mod rate_limits;
 mod records;
 mod runs;
+mod settings;
+mod state;
 mod stream;
 mod workflows;
 
@@ -29,6 +33,7 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
+    audit: what_is_done_is_in_the_audit, the_audit_is_exported_and_judged;
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
     hostile: what_is_hostile_is_refused_and_writes_nothing;
@@ -37,10 +42,13 @@ on_every_database! {
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;
     people: an_approval_is_decided, a_task_is_worked, an_event_wakes_a_run;
+    rate_limits: rules_are_kept_at_the_door, two_servers_keep_one_rule;
     records: a_suspended_tenant_is_refused_and_its_runs_hold, quotas_narrow_what_a_tenant_starts, workflows_are_put_into_folders_and_tagged, records_have_etags_and_problems, transitions_are_verbs,
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
+    settings: settings_are_chosen_in_layers;
+    state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;
     workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place,
         what_cannot_run_yet_is_not_published;

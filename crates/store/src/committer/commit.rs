@@ -11,7 +11,7 @@ use windlass_engine::{
     status::RunStatus,
 };
 
-use crate::StoreError;
+use crate::{AuditNote, StoreError};
 
 /// A lane: what owns runs. It never changes for a run; who owns the lane does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -328,6 +328,8 @@ pub enum RowChange {
     },
     /// It has ended instead.
     DeleteBacklog,
+    /// Somebody did something to the run that the audit tells of.
+    PutAudit(Box<AuditNote>),
 }
 
 /// A task that is offered to outside workers.

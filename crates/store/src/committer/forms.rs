@@ -40,6 +40,8 @@ pub(crate) enum Op {
     DeleteQueued,
     PutQueued,
     PutBacklog,
+    PutAudit,
+    PutUnsealed,
 }
 
 /// What a statement does, from which both dialects' texts are made.
@@ -311,6 +313,16 @@ pub(crate) static FORMS: &[Form] = &[
             columns: &[KEY, RUN, ("rank", "integer"), ("queued_at", "timestamptz")],
             tail: "on conflict (tenant_key, run_id) do nothing",
         },
+    },
+    Form {
+        op: Op::PutAudit,
+        table: "audit_entries",
+        shape: Shape::Insert { columns: crate::audit::ENTRY_COLUMNS, tail: "" },
+    },
+    Form {
+        op: Op::PutUnsealed,
+        table: "audit_unsealed",
+        shape: Shape::Insert { columns: &[KEY, ("entry_id", "uuid")], tail: "" },
     },
 ];
 

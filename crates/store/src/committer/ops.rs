@@ -202,6 +202,11 @@ pub(crate) fn lower(commit: &RunCommit, at: windlass_definition::time::Timestamp
                 values: vec![tenant.clone(), run.clone()],
                 fold: FoldKey::Row("run_backlog", commit.run.uuid(), Vec::new()),
             }),
+            RowChange::PutAudit(note) => {
+                let id = uuid::Uuid::now_v7();
+                each(lowered(Op::PutAudit, note.values(commit.tenant, id)));
+                each(lowered(Op::PutUnsealed, vec![tenant.clone(), id.into()]));
+            }
         }
     }
 }

@@ -1,18 +1,15 @@
 //! The audit of records: a row beside each change, in its transaction.
 //!
-//! Rows go in unchained; chaining and signing is done behind them. Invariant: no secret gets into the audit.
+//! Invariant: no secret gets into the audit.
 
 use serde_json::{Map, Value as Json, json};
-use uuid::Uuid;
-use windlass_resource::{Column, Datum, Record, records::audit::AUDIT_ENTRIES};
+use windlass_resource::{Column, Datum, Record};
 
-use super::write::{Write, search_text};
-use crate::{StoreError, database::Tx};
+use super::write::Write;
+use crate::{AuditNote, StoreError, database::Tx};
 
 /// Bytes of a value that the audit keeps as it is.
 const VALUE_BYTES_MAX: usize = 4_096;
-/// Characters of what a request says of itself.
-const HEADER_CHARS_MAX: usize = 200;
 /// What every change changes.
 const NOT_TOLD: &[&str] = &["id", "revision", "created_at", "created_by", "updated_at", "updated_by", "search_text"];
 
@@ -51,30 +48,24 @@ pub(super) async fn note(
     tx: &mut Tx,
     write: &Write,
     (action, id): (&'static str, Datum),
-    changes: Json,
+    (subject, changes): (Option<String>, Json),
 ) -> Result<(), StoreError> {
-    let header = |text: &Option<String>| match text {
-        Some(text) if !text.is_empty() => Datum::Text(text.chars().take(HEADER_CHARS_MAX).collect()),
-        _ => Datum::Null,
+    let note = AuditNote {
+        action,
+        record: write.record.name,
+        record_id: id.as_uuid(),
+        subject,
+        changes,
+        by: write.by.clone(),
+        at: write.now,
     };
-    let mut row = vec![Datum::Null; AUDIT_ENTRIES.stored().len()];
-    let mut values = vec![
-        ("id", Datum::Uuid(Uuid::now_v7())),
-        ("action", Datum::Text(action.to_owned())),
-        ("record", Datum::Text(write.record.name.to_owned())),
-        ("record_id", id),
-        ("changes", Datum::Json(changes.to_string())),
-        ("request_id", header(&write.by.request_id)),
-        ("user_agent", header(&write.by.user_agent)),
-        ("created_at", Datum::Time(write.now)),
-        ("created_by", Datum::Text(write.by.who.clone())),
-    ];
-    for (name, value) in &values {
-        if let Some(at) = AUDIT_ENTRIES.position(name) {
-            row[at] = value.clone();
-        }
-    }
-    values.push(("search_text", Datum::Text(search_text(&AUDIT_ENTRIES, &row))));
-    let statement = write.writer.insert(&AUDIT_ENTRIES, &values);
-    tx.execute(statement.sql, super::row::values(statement.params)).await.map(|_| ())
+    note.write(tx, write.writer.tenant).await
+}
+
+/// What people call a row: the first of its texts that has a usual name for that.
+pub(super) fn subject(record: &Record, row: &[Datum]) -> Option<String> {
+    let names = ["name", "title", "slug", "key"].into_iter();
+    let column =
+        names.filter_map(|name| record.column(name)).find(|column| column.is_shown() && !column.is_secret())?;
+    super::row::get(record, row, column.name).as_text().map(str::to_owned)
 }

@@ -93,7 +93,11 @@ impl Store {
                 }
             })
         });
-        written.await.or_else(|error| Ok(Some(Err(raced(record, error)))))
+        let written = written.await;
+        if matches!(written, Ok(Some(Ok(_)))) {
+            self.audit_noted();
+        }
+        written.or_else(|error| Ok(Some(Err(raced(record, error)))))
     }
 }
 
@@ -416,16 +420,17 @@ impl Write {
         (old, new): (Option<&[Datum]>, Option<&[Datum]>),
     ) -> Result<(), StoreError> {
         let changes: Json = audit::changes(self.record, old, new);
-        let id = new.or(old).map(|row| row::get(self.record, row, "id").clone()).unwrap_or(Datum::Null);
+        let row = new.or(old).unwrap_or_default();
+        let id = row::get(self.record, row, "id").clone();
         if self.record.access {
             access::count(tx).await?;
         }
-        audit::note(tx, self, (action, id), changes).await
+        audit::note(tx, self, (action, id), (audit::subject(self.record, row), changes)).await
     }
 }
 
 /// What `?q=` looks into.
-pub(super) fn search_text(record: &Record, row: &[Datum]) -> String {
+fn search_text(record: &Record, row: &[Datum]) -> String {
     let columns = record.stored().into_iter().zip(row).filter(|(column, _)| column.searchable);
     Record::search_text(columns.filter_map(|(_, value)| value.as_text()))
 }

@@ -18,11 +18,13 @@ use super::{
     master::{self, KeySource, MasterKey, Missing},
 };
 use crate::{
-    StoreError,
+    AuditKey, StoreError,
     database::{Row, Tx, Value},
     store::Store,
 };
 
+/// The purpose of the key that signs the audit.
+const AUDIT_PURPOSE: &str = "audit checkpoints 1";
 const ACCEPTED: &str = "select id, root_id, root, created_at from vault_master_keys order by created_at, id";
 /// Only into an empty table: of two servers that start at once, one sets the vault up.
 const SET_UP: &str = "insert into vault_master_keys (id, root_id, root, is_first, created_at) \
@@ -124,6 +126,8 @@ impl Store {
         let root = open_root(&stored, &held)?.ok_or_else(|| self.does_not_open(&stored, &held))?;
         let open = Open { held, root: Arc::new(root), data_keys: HashMap::new(), active: HashMap::new() };
         *self.vault().open.write().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        let seed = self.vault().derive(AUDIT_PURPOSE)?;
+        self.sign_audit_with(Some(AuditKey::from_seed(seed.as_bytes())?));
         self.announce_keys().await
     }
 

@@ -13,6 +13,7 @@ const INFRASTRUCTURE: &[(&str, &str)] = &[
     ("lanes", "a lane holds runs of all tenants: owning and fencing hang on it"),
     ("vault_master_keys", "the installation's, which seal those of tenants"),
     ("tenants", "the tenants themselves, a reference table"),
+    ("audit_keys", "the installation's keys that signed before the one of today, a reference table"),
 ];
 
 /// Keys and indexes of tenants' tables that something else leads, and why.

@@ -8,8 +8,8 @@ use windlass_engine::{
     status::RunStatus,
 };
 use windlass_store::{
-    CommitError, Committed, IdempotencyKey, JournalRow, KeySource, Location, MasterKey, Missing, NewRun, RunChange,
-    RunCommit, RunMode, RunUpdate, Store, StoreOptions,
+    CommitError, Committed, Dialect, IdempotencyKey, JournalRow, KeySource, Location, MasterKey, Missing, NewRun,
+    RunChange, RunCommit, RunMode, RunUpdate, Store, StoreOptions,
 };
 
 /// The tenant of the tests.
@@ -41,6 +41,24 @@ impl Fixture {
         let keys = Arc::new(MasterKey::generate().expect("random bits").to_text());
         let options = StoreOptions { master_key: KeySource::Text { holder: "the test", keys }, ..options };
         Fixture::open(options, Home::Server(server)).await
+    }
+
+    /// A store of that kind with what a backup holds.
+    pub async fn restored(&self, backup: &std::path::Path, dialect: Dialect) -> Fixture {
+        let (options, home) = match dialect {
+            Dialect::Sqlite => {
+                let dir = tempfile::tempdir().expect("a directory");
+                let location = Location::Sqlite { data_dir: dir.path().join("data") };
+                (StoreOptions::new(location), Home::Directory(dir))
+            }
+            Dialect::Postgres => {
+                let server = windlass_testkit::postgres().await;
+                (StoreOptions::new(Location::Postgres { url: server.url.clone() }), Home::Server(server))
+            }
+        };
+        let options = StoreOptions { master_key: self.master_key(), ..options };
+        windlass_store::admin::restore(backup, options.clone(), &mut |_| ()).await.expect("a backup");
+        Fixture::open(options, home).await
     }
 
     async fn open(options: StoreOptions, home: Home) -> Fixture {

@@ -2,7 +2,8 @@
 
 use windlass_engine::id::{Id, RunId};
 use windlass_store::{
-    Draft, EventRow, IfMatch, InboxRow, NewToken, QueuedRun, Received, RowChange, RunCommit, SlotKey, Store, StoreError,
+    Actor, By, Draft, EventRow, IfMatch, InboxRow, NewToken, QueuedRun, Received, RowChange, RunCommit, SlotKey, Store,
+    StoreError,
 };
 
 use crate::harness::{Fixture, TENANT, done, run_id, start};
@@ -35,12 +36,13 @@ async fn drafts_and_versions(fixture: Fixture) {
     let store = &fixture.store;
     assert_eq!(put(store, "one", IfMatch::Revision(0)).await.expect("a draft"), 1);
     assert!(matches!(put(store, "two", IfMatch::Revision(0)).await, Err(StoreError::Conflict(_))));
-    let first = store.publish(TENANT, "order", IfMatch::Any, Some("me".to_owned())).await.expect("a version");
+    let first =
+        store.publish(Actor { tenant: TENANT, by: By::named("me") }, "order", IfMatch::Any).await.expect("a version");
     assert_eq!((first.version, first.source.as_str()), (1, "one"));
-    assert_eq!(store.publish(TENANT, "order", IfMatch::Any, None).await.expect("the same"), first);
+    assert_eq!(store.publish(TENANT, "order", IfMatch::Any).await.expect("the same"), first);
     assert_eq!(put(store, "two", IfMatch::Revision(1)).await.expect("a draft"), 2);
-    assert_eq!(store.publish(TENANT, "order", IfMatch::Any, None).await.expect("a version").version, 2);
-    assert!(matches!(store.publish(TENANT, "none", IfMatch::Any, None).await, Err(StoreError::Conflict(_))));
+    assert_eq!(store.publish(TENANT, "order", IfMatch::Any).await.expect("a version").version, 2);
+    assert!(matches!(store.publish(TENANT, "none", IfMatch::Any).await, Err(StoreError::Conflict(_))));
     let old = store.workflow_version(TENANT, "order", Some(1)).await.expect("a read").expect("a version");
     assert_eq!(old, first);
     let newest = store.workflow_version(TENANT, "order", None).await.expect("a read").expect("a version");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use windlass_definition::Value;
 use windlass_store::{
-    Expiry, Location, StateAddress, StateChange, StateOutcome, StateWrite, Store, StoreError, StoreOptions,
+    Expiry, Location, StateAddress, StateChange, StateChanger, StateOutcome, StateWrite, Store, StoreError,
+    StoreOptions,
 };
 
 use crate::{
@@ -26,7 +27,7 @@ fn address(key: &str) -> StateAddress {
 }
 
 fn change(key: &str, step_key: &str) -> StateChange {
-    StateChange { address: address(key), run: run_id(), step_key: step_key.into() }
+    StateChange { address: address(key), by: StateChanger::Step { run: run_id(), key: step_key.into() } }
 }
 
 fn put(value: Value, expiry: Expiry) -> Result<StateOutcome, &'static str> {

@@ -62,7 +62,7 @@ impl Driver {
         let name: Arc<str> = (*self.random.pick(&["go", "stop", "other"])).into();
         let again = self.random.percent(20).then(|| Arc::from("key"));
         let number = self.number();
-        self.accepted_or_not(Event::Signal { name, payload: Value::from(number), key: again })
+        self.accepted_or_not(Event::Signal { name, payload: Value::from(number), key: again, by: None })
     }
 
     pub(super) fn decide(&mut self) -> Result<(), Violation> {

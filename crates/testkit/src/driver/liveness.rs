@@ -71,7 +71,7 @@ impl Driver {
             Some("signal") => {
                 let name: Arc<str> = step.input.get("signal").and_then(Value::as_str).unwrap_or_default().into();
                 let payload = Value::from(self.number());
-                self.accepted(Event::Signal { name, payload, key: None })
+                self.accepted(Event::Signal { name, payload, key: None, by: None })
             }
             Some("event") => self.cloud_event(path, 5),
             Some("approval") => {
@@ -117,7 +117,7 @@ impl Driver {
             Event::Cancel { by: bob(), reason: None, undo: UndoChoice::Undo },
             Event::Pause { by: bob() },
             Event::Resume { by: bob() },
-            Event::Signal { name: "go".into(), payload: Value::Null, key: None },
+            Event::Signal { name: "go".into(), payload: Value::Null, key: None, by: None },
         ] {
             self.refused(event)?;
         }

@@ -310,7 +310,7 @@ impl Sim {
     pub(super) fn signal(&mut self, run: RunId, name: &str) {
         self.counter += 1;
         let (payload, key) = (Value::from(self.counter), Some(format!("k{}", self.counter).into()));
-        let event = Event::Signal { name: name.into(), payload, key };
+        let event = Event::Signal { name: name.into(), payload, key, by: None };
         self.want(Wants::Event { run, event: event.clone() }, 0);
         if self.in_a_crowd(SENT_TWICE_PERCENT) {
             self.want(Wants::Event { run, event: event.clone() }, 0);

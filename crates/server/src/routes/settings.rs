@@ -1,0 +1,190 @@
+//! Settings: what is chosen, where that comes from, and choosing.
+//!
+//! A tenant chooses for itself where it may. What holds for the whole installation is chosen by whoever keeps the
+//! machine: straight on the database, or over the socket of its data directory.
+
+use axum::{body::Body as HttpBody, extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use windlass_store::{SettingLayer, SettingValue};
+
+use crate::{
+    app::App,
+    auth::{Asked, Authorized, Gate, SettingsRead, SettingsWrite},
+    extract::{Body, PathOf, PathParts, Query},
+    problem::Problem,
+    reply::{self, Reply},
+    settings::{Category, InEffect, SETTINGS, Setting, Source, TakesEffect},
+};
+
+/// A setting in an address.
+pub struct SettingPath(&'static Setting);
+
+impl PathParts for SettingPath {
+    fn read(parts: &[&str]) -> Result<SettingPath, Problem> {
+        let setting = parts.first().and_then(|name| Setting::named(name));
+        setting.map(SettingPath).ok_or_else(|| Problem::not_found("setting"))
+    }
+}
+
+/// A setting and its value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SettingView {
+    /// Its name.
+    name: &'static str,
+    /// What it is about: `execution`, `storage` or `network`.
+    #[schema(value_type = String)]
+    category: Category,
+    /// What it does.
+    about: &'static str,
+    /// What this server works with.
+    value: u64,
+    /// Where that comes from: `built_in`, `file`, `environment`, `database` or `tenant`.
+    #[schema(value_type = String)]
+    source: Source,
+    /// What is built in.
+    built_in: u64,
+    /// Its least value.
+    least: u64,
+    /// Its greatest value.
+    most: u64,
+    /// When a change takes effect: `before_database` and `at_start` at the next start of a server, `at_once` within a
+    /// minute.
+    #[schema(value_type = String)]
+    takes_effect: TakesEffect,
+    /// What the server will work with when it starts the next time, where that is another value.
+    #[schema(required)]
+    next_start: Option<u64>,
+    /// Whether a tenant may choose for itself.
+    per_tenant: bool,
+}
+
+impl SettingView {
+    fn of(setting: &'static Setting, in_effect: &InEffect, stored: &[SettingValue]) -> SettingView {
+        let (value, source) = in_effect.now(setting, stored);
+        let (next, _) = in_effect.chosen(setting, stored);
+        SettingView {
+            name: setting.name,
+            category: setting.category,
+            about: setting.about,
+            value,
+            source,
+            built_in: in_effect.built_in(setting),
+            least: setting.least,
+            most: setting.most,
+            takes_effect: setting.takes_effect,
+            next_start: (next != value).then_some(next),
+            per_tenant: setting.is_tenants(),
+        }
+    }
+}
+
+/// All settings.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SettingList {
+    /// In the order of the documentation.
+    items: Vec<SettingView>,
+}
+
+/// List the settings with their values and where these come from.
+#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, body = SettingList)))]
+pub async fn list_settings(caller: Authorized<SettingsRead>, State(app): State<App>) -> Reply {
+    let stored = app.store().setting_values(caller.tenant()).await?;
+    let items = SETTINGS.iter().map(|setting| SettingView::of(setting, app.settings(), &stored)).collect();
+    reply::ok(&SettingList { items })
+}
+
+/// A setting.
+#[utoipa::path(get, path = "/settings/{name}", tag = "settings", params(("name" = String, Path)),
+    responses((status = 200, body = SettingView)))]
+pub async fn get_setting(
+    caller: Authorized<SettingsRead>,
+    State(app): State<App>,
+    PathOf(SettingPath(setting)): PathOf<SettingPath>,
+) -> Reply {
+    let stored = app.store().setting_values(caller.tenant()).await?;
+    reply::ok(&SettingView::of(setting, app.settings(), &stored))
+}
+
+/// A choice.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingBody {
+    /// The value.
+    value: u64,
+    /// `tenant` (the default), or `database`: for the whole installation.
+    layer: Option<String>,
+}
+
+/// For whom a choice is taken back.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LayerQuery {
+    /// `tenant` (the default), or `database`: for the whole installation.
+    layer: Option<String>,
+}
+
+/// Choose a value.
+#[utoipa::path(put, path = "/settings/{name}", tag = "settings", params(("name" = String, Path)),
+    request_body = SettingBody, responses((status = 200, body = SettingView)))]
+pub async fn put_setting(
+    caller: Authorized<SettingsWrite>,
+    State(app): State<App>,
+    PathOf(SettingPath(setting)): PathOf<SettingPath>,
+    asked: Asked,
+    Body(body): Body<SettingBody>,
+) -> Reply {
+    let layer = layer(&app, setting, body.layer.as_deref())?;
+    if !setting.may_be(body.value) {
+        let detail = format!("`{}` is a number from {} to {}", setting.name, setting.least, setting.most);
+        return Err(Problem::invalid("invalid_input", detail));
+    }
+    app.store().put_setting(caller.actor(asked), (layer, setting.name), body.value).await?;
+    let stored = app.store().setting_values(caller.tenant()).await?;
+    reply::ok(&SettingView::of(setting, app.settings(), &stored))
+}
+
+/// Take a choice back.
+#[utoipa::path(delete, path = "/settings/{name}", tag = "settings", params(("name" = String, Path), LayerQuery),
+    responses((status = 204)))]
+pub async fn unset_setting(
+    caller: Authorized<SettingsWrite>,
+    State(app): State<App>,
+    PathOf(SettingPath(setting)): PathOf<SettingPath>,
+    Query(query): Query<LayerQuery>,
+    asked: Asked,
+) -> Reply {
+    let layer = layer(&app, setting, query.layer.as_deref())?;
+    if !app.store().unset_setting(caller.actor(asked), (layer, setting.name)).await? {
+        return Err(Problem::not_found("choice"));
+    }
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// The layer that is meant, once it may be chosen there.
+fn layer(app: &App, setting: &Setting, word: Option<&str>) -> Result<SettingLayer, Problem> {
+    let name = setting.name;
+    match word {
+        None | Some("tenant") if setting.is_tenants() => Ok(SettingLayer::Tenant),
+        None | Some("tenant") => {
+            let detail = format!("`{name}` is the server's: no tenant chooses it for itself");
+            Err(Problem::conflict("not_a_tenants_setting", detail))
+        }
+        Some("database") if !setting.is_kept() => {
+            let detail = format!(
+                "`{name}` is needed before the database is open: choose it with --set, WINDLASS_SET or the file"
+            );
+            Err(Problem::conflict("not_in_the_database", detail))
+        }
+        Some("database") if matches!(app.gate(), Gate::Local) => Ok(SettingLayer::Installation),
+        Some("database") => {
+            let detail = "what holds for the whole installation is chosen on its machine: windlass settings set --installation \
+                          with --data-dir or --database-url";
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
+        Some(_) => Err(Problem::bad_request("invalid_query", "`layer` must be tenant or database")),
+    }
+}

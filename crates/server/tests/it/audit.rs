@@ -1,0 +1,121 @@
+//! The audit over HTTP: what leaves entries, and what becomes of them.
+
+use std::io::Cursor;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use windlass_engine::id::TenantKey;
+use windlass_store::{Trust, verify_file};
+
+use crate::harness::{Api, send};
+
+const WAITS: &str = "name: waits\nsteps:\n  - id: go\n    type: wait\n    with: { signal: go }\n";
+
+/// The actions that the audit has of a kind of thing, the oldest first.
+async fn actions(api: &Api, record: &str) -> Vec<Value> {
+    let page = api.get(&format!("/audit-entries?record={record}&sort=id&limit=1000")).await.expect(200);
+    page["items"].as_array().unwrap().clone()
+}
+
+fn named(entries: &[Value]) -> Vec<&str> {
+    entries.iter().map(|it| it["action"].as_str().unwrap()).collect()
+}
+
+/// Everything is sealed, by the server itself.
+async fn sealed(api: &Api) -> Value {
+    api.until("/audit/verify", |report| report["unsealed"] == 0 && report["entries"] != 0).await
+}
+
+pub async fn what_is_done_is_in_the_audit(api: Api) {
+    let put = api.request(Method::PUT, "/workflows/waits").header("content-type", "application/yaml");
+    let put = put.header("x-request-id", "r-7").header("user-agent", "tests").body(WAITS);
+    send(put).await.expect(201);
+    api.post("/workflows/waits/publish", json!({})).await.expect(200);
+    let workflows = actions(&api, "workflows").await;
+    assert_eq!(named(&workflows), ["draft", "publish"]);
+    let first = &workflows[0];
+    assert_eq!(
+        [&first["created_by"], &first["request_id"], &first["user_agent"], &first["address"], &first["subject"]],
+        [&json!("token:admin"), &json!("r-7"), &json!("tests"), &json!("127.0.0.1"), &json!("waits")]
+    );
+    assert_eq!(workflows[1]["changes"]["version"], json!({ "from": null, "to": 1 }));
+    let versions = api.get("/workflows/waits/versions").await.expect(200);
+    assert_eq!(versions["items"][0]["published_by"], "token:admin");
+
+    let run = api.start_run("waits", json!({})).await;
+    api.until(&format!("/runs/{run}"), |it| it["status"] == "waiting").await;
+    assert!(actions(&api, "runs").await.is_empty(), "a start is in the journal alone");
+    api.post(&format!("/runs/{run}/pause"), json!({})).await.expect(200);
+    api.post(&format!("/runs/{run}/resume"), json!({})).await.expect(200);
+    api.post(&format!("/runs/{run}/signals/stay"), json!({ "secret": "in the journal" })).await.expect(202);
+    api.post(&format!("/runs/{run}/cancel"), json!({ "reason": "enough" })).await.expect(200);
+    api.until(&format!("/runs/{run}"), |it| it["status"] == "cancelled").await;
+    let again = api.post(&format!("/runs/{run}/rerun"), json!({})).await.expect(201);
+    let runs = actions(&api, "runs").await;
+    assert_eq!(named(&runs), ["pause", "resume", "signal", "cancel", "rerun"]);
+    assert!(runs.iter().all(|it| it["created_by"] == "token:admin" && it["subject"] == "waits"));
+    assert_eq!(runs[2]["changes"]["name"], "stay");
+    assert_eq!(runs[3]["changes"]["reason"], "enough");
+    assert_eq!((&runs[4]["record_id"], &runs[4]["changes"]["of"]), (&again["id"], &json!(run)));
+    assert!(!json!(runs).to_string().contains("in the journal"), "payloads are not in the audit");
+    // A refused act leaves nothing.
+    assert_eq!(api.post(&format!("/runs/{run}/resume"), json!({})).await.status, 409);
+    assert_eq!(actions(&api, "runs").await.len(), 5);
+
+    let tokens = actions(&api, "api_tokens").await;
+    assert_eq!((named(&tokens), &tokens[0]["created_by"]), (vec!["create"], &json!("system")));
+    let report = sealed(&api).await;
+    assert_eq!(report["findings"], json!([]));
+}
+
+pub async fn the_audit_is_exported_and_judged(api: Api) {
+    for name in ["a", "b", "=1+1"] {
+        api.post("/folders", json!({ "name": name })).await.expect(201);
+    }
+    let report = sealed(&api).await;
+    assert_eq!(report["findings_count"], 0);
+    let head = api.get("/audit/head").await.expect(200);
+    assert_eq!(head["hash"], report["head_hash"]);
+    let noted = format!("{}:{}", head["number"], head["hash"].as_str().unwrap());
+    assert_eq!(api.get(&format!("/audit/verify?head={noted}")).await.expect(200)["findings_count"], 0);
+
+    let lines = api.get("/audit/export?record=folders&sort=id").await;
+    assert_eq!(lines.header("content-type"), "application/jsonl");
+    let entries: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries.len(), 3);
+    let whole = api.get("/audit/export?format=json&record=folders&sort=id").await.expect(200);
+    assert_eq!(whole["items"], json!(entries));
+    let nothing = api.get("/audit/export?format=json&q=nothingofthekind").await.expect(200);
+    assert_eq!(nothing, json!({ "items": [] }));
+    let table = api.get("/audit/export?format=csv&record=folders&sort=id").await;
+    assert_eq!(table.body.lines().count(), 4);
+    assert!(
+        table.body.starts_with("id,created_at,created_by,action,") && table.body.contains(",'=1+1,"),
+        "{}",
+        table.body
+    );
+
+    let proof = api.get("/audit/export?format=proof").await;
+    assert!(proof.header("content-disposition").contains("audit-proof.jsonl"));
+    let report = verify_file(Cursor::new(proof.body.clone()), Trust::default()).unwrap();
+    assert_eq!((report.findings_count, report.head_hash.as_str()), (0, head["hash"].as_str().unwrap()));
+    let forged = proof.body.replacen("token:admin", "token:eve!!", 1);
+    assert_eq!(verify_file(Cursor::new(forged), Trust::default()).unwrap().findings_count, 1);
+
+    for wrong in ["format=xml", "format=proof&record=folders", "format=csv&limit=5", "after=x", "nope=1", "q=%00"] {
+        assert_eq!(api.get(&format!("/audit/export?{wrong}")).await.status, 400, "{wrong}");
+    }
+    api.get("/audit/verify?head=nonsense").await.problem(400, "invalid_query");
+    // The audit has no route that changes it, and another tenant has an audit of its own.
+    let id = entries[0]["id"].as_str().unwrap();
+    for method in [Method::PATCH, Method::DELETE, Method::PUT] {
+        assert_eq!(send(api.request(method, &format!("/audit-entries/{id}"))).await.status, 405);
+    }
+    let theirs = api.tenant("theirs").await;
+    let get = async |path: &str| send(api.bare(Method::GET, &format!("/api/v1{path}")).bearer_auth(&theirs)).await;
+    assert_eq!(get(&format!("/audit-entries/{id}")).await.status, 404);
+    let export = get("/audit/export").await;
+    assert!(!export.body.contains("folders"), "{}", export.body);
+    assert_ne!(api.store.audit_head(TenantKey::DEFAULT).await.unwrap().unwrap().number, 0);
+    assert_ne!(get("/audit/head").await.expect(200)["hash"], head["hash"]);
+}
