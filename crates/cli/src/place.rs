@@ -291,14 +291,6 @@ fn location_of(at: &At) -> Location {
     }
 }
 
-/// Opens the database and turns its runs.
-///
-/// # Errors
-/// It cannot be opened, or another process has it.
-pub async fn open_runtime(database: &Database, purpose: Purpose) -> Result<Runtime, Failure> {
-    open_server(database, purpose, Told::default()).await.map(|opened| opened.runtime)
-}
-
 /// What a server is made of.
 pub struct Opened {
     /// The runtime on its store.
@@ -312,7 +304,7 @@ pub struct Opened {
 /// Opens the database and turns its runs, by the settings that it was told and those that the database has.
 ///
 /// # Errors
-/// As [`open_runtime`].
+/// It cannot be opened, or another process has it.
 pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> Result<Opened, Failure> {
     let allowed = match purpose {
         Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,

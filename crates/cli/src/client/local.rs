@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::Request;
 use tower::ServiceExt;
 use windlass_runtime::Runtime;
-use windlass_server::{App, Gate, routes};
+use windlass_server::{App, Gate, routes, settings::Told};
 
 use super::{Answer, Call, Pieces};
 use crate::{
@@ -31,8 +31,8 @@ impl Local {
     /// # Errors
     /// The database cannot be opened, or another process has it.
     pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
-        let runtime = place::open_runtime(database, purpose).await?;
-        Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes())))
+        let place::Opened { runtime, settings, .. } = place::open_server(database, purpose, Told::default()).await?;
+        Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes()).with_settings(settings)))
     }
 
     /// The API of a server in this process.

@@ -193,7 +193,7 @@ fn folders_are_made_listed_changed_and_deleted() {
     audit(&["verify", "proof.jsonl", "--head", &head]).expect(0);
     audit(&["verify", "proof.jsonl", "--head", "nonsense"]).expect(2);
     let proof = std::fs::read_to_string(folder.path().join("proof.jsonl")).unwrap();
-    folder.write("forged.jsonl", &proof.replacen("\"action\":\"create\"", "\"action\":\"delete\"", 1));
+    folder.write("forged.jsonl", proof.replacen("\"action\":\"create\"", "\"action\":\"delete\"", 1));
     let forged = audit(&["verify", "forged.jsonl"]);
     assert!(forged.expect(1).stdout.contains("was changed"), "{}", forged.stdout);
     let table = audit(&["export", "--format", "csv", "--where", "record=folders"]).expect(0).stdout.clone();
