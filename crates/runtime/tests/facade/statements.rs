@@ -34,6 +34,8 @@ const OF_ALL_TENANTS: &[(&str, &str)] = &[
     ("from journal_other", "whether a new partition's rows lie elsewhere already"),
     ("from task_leases where lease_until", "the sweep of claims that ran out, for all tenants"),
     ("from task_leases order by lease_until", "when it is due, for all tenants"),
+    ("from vault_master_keys", "the master keys, of the whole installation"),
+    ("from audit_unsealed u join tenants", "whose entries wait to be sealed: a small table, asked for all tenants"),
     ("from run_backlog", "whose turn it is: one look over the tenants that wait"),
 ];
 
