@@ -1,12 +1,11 @@
 //! A small HTTP/1.1 client: one keep-alive connection, one request at a time, bytes in and bytes out.
 //!
 //! The generator shares its cores with the server that it measures, so a request is built once and sent as it is, and
-//! of an answer only the status and the body are read. It understands answers with a `Content-Length`, which is all
-//! that the server sends.
+//! of an answer only the status and the body are read. An answer in chunks, such as an export, is put together first.
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,6 +13,8 @@ use tokio::{
 
 /// No answer is longer than this.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// What ends a line and a chunk.
+const LINE_END: &[u8] = b"\r\n";
 /// Headers of an answer.
 const HEADERS_MAX: usize = 64;
 
@@ -121,9 +122,12 @@ impl Connection {
             if head.is_none() {
                 head = Head::read(&self.received)?;
             }
+            if let Some(head) = &mut head {
+                head.put_chunks_together(&mut self.received)?;
+            }
             match &head {
-                Some(head) if self.received.len() >= head.end => {
-                    return Ok(Answer { status: head.status, body: &self.received[head.begin..head.end] });
+                Some(Head { status, begin, end: End::At(end) }) if self.received.len() >= *end => {
+                    return Ok(Answer { status: *status, body: &self.received[*begin..*end] });
                 }
                 _ if self.received.len() > ANSWER_BYTES_MAX => bail!("the answer is over {ANSWER_BYTES_MAX} bytes"),
                 _ => {}
@@ -137,8 +141,15 @@ struct Head {
     status: u16,
     /// Where the body begins.
     begin: usize,
-    /// Where it ends.
-    end: usize,
+    end: End,
+}
+
+/// Where a body ends.
+enum End {
+    /// There.
+    At(usize),
+    /// Behind its last chunk; up to here chunks have been put together, without their sizes.
+    InChunks(usize),
 }
 
 impl Head {
@@ -149,13 +160,50 @@ impl Head {
         let httparse::Status::Complete(begin) = response.parse(received)? else { return Ok(None) };
         let status = response.code.context("an answer without a status")?;
         let named = |name: &str| response.headers.iter().find(|it| it.name.eq_ignore_ascii_case(name));
-        if named("transfer-encoding").is_some() {
-            bail!("an answer in chunks, which this client does not read");
-        }
-        let length = match named("content-length") {
-            Some(header) => std::str::from_utf8(header.value)?.parse::<usize>()?,
-            None => 0,
+        let end = match (named("transfer-encoding"), named("content-length")) {
+            (Some(_), _) => End::InChunks(begin),
+            (None, Some(header)) => End::At(begin + std::str::from_utf8(header.value)?.parse::<usize>()?),
+            (None, None) => End::At(begin),
         };
-        Ok(Some(Head { status, begin, end: begin + length }))
+        Ok(Some(Head { status, begin, end }))
+    }
+
+    /// Takes the sizes of the chunks that are there out of what was received.
+    fn put_chunks_together(&mut self, received: &mut Vec<u8>) -> Result<()> {
+        while let End::InChunks(at) = self.end {
+            let size = httparse::parse_chunk_size(&received[at..]).map_err(|_| anyhow!("a chunk without a size"))?;
+            let httparse::Status::Complete((line, size)) = size else { return Ok(()) };
+            let size = usize::try_from(size)?;
+            if received.len() < at + line + size + LINE_END.len() {
+                return Ok(());
+            }
+            received.drain(at + line + size..at + line + size + LINE_END.len());
+            received.drain(at..at + line);
+            self.end = if size == 0 { End::At(at) } else { End::InChunks(at + size) };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_put_together_however_they_come() {
+        let answer =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nwind\r\n3;x=y\r\nlas\r\n1\r\ns\r\n0\r\n\r\n";
+        for piece in [1, 2, 5, answer.len()] {
+            let (mut received, mut head) = (Vec::new(), None);
+            for bytes in answer.chunks(piece) {
+                received.extend_from_slice(bytes);
+                head = head.or_else(|| Head::read(&received).unwrap());
+                if let Some(head) = &mut head {
+                    Head::put_chunks_together(head, &mut received).unwrap();
+                }
+            }
+            let Some(Head { begin, end: End::At(end), .. }) = head else { panic!("no end in pieces of {piece}") };
+            assert_eq!(&received[begin..end], b"windlass");
+        }
     }
 }

@@ -64,7 +64,7 @@ impl Request {
 pub struct Answer {
     /// Its status.
     pub status: u16,
-    /// Its body; null when it is empty.
+    /// Its body; null when it is empty, and a text when it is no JSON.
     pub body: Value,
 }
 
@@ -152,7 +152,12 @@ impl Client {
                 None => Connection::open(target.address).await?,
             };
             let answer = connection.send(&bytes).await?;
-            let body = if answer.body.is_empty() { Value::Null } else { serde_json::from_slice(answer.body)? };
+            let body = match answer.body {
+                [] => Value::Null,
+                // An export, say, is lines of JSON, or no JSON at all.
+                body => serde_json::from_slice(body)
+                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
+            };
             let answer = Answer { status: answer.status, body };
             let mut idle = idle();
             if idle.len() < IDLE_MAX {

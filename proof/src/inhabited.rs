@@ -57,12 +57,18 @@ impl Inhabited {
                 filled.add(noun, &id);
             }
         }
-        for record in records::ALL.iter().filter(|it| it.ownership == Ownership::Tenant) {
-            if matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) {
+        for record in records::ALL {
+            let list = format!("/{}", noun(record));
+            let is_own = record.ownership == Ownership::Tenant;
+            if is_own && matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) {
                 let body = body(record, &filled, &workflow_ids, mark)?;
-                client.must(&Request::post(format!("/{}", noun(record)), &body)).await?;
+                client.must(&Request::post(list.as_str(), &body)).await?;
             }
-            for row in client.list(&format!("/{}", noun(record))).await? {
+            // What is the installation's is shown to its first tenant alone.
+            if !is_own && client.ask(&Request::get(list.as_str())).await?.status == 403 {
+                continue;
+            }
+            for row in client.list(&list).await? {
                 let id = row["id"].as_str().context("a row without an id")?;
                 filled.add(&noun(record), id);
             }

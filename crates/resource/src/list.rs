@@ -273,6 +273,10 @@ fn parse_filter(record: &Record, (name, op): (&str, &str), texts: &[&str]) -> Re
 fn parse_operand(kind: &Kind, text: &str) -> Result<Datum, String> {
     let free = match *kind {
         Kind::Text { fold, .. } => Kind::Text { chars_min: 0, chars_max: 10_000, pattern: None, fold },
+        // One with a small range may be a column of 32 bits, which is compared with no more than that.
+        Kind::Integer { max, .. } if max <= i32::MAX.into() => {
+            Kind::Integer { min: i32::MIN.into(), max: i32::MAX.into() }
+        }
         Kind::Integer { .. } => Kind::Integer { min: i64::MIN, max: i64::MAX },
         Kind::Decimal { scale, .. } => Kind::Decimal { scale, min: i64::MIN, max: i64::MAX },
         other => other,

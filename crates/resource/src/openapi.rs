@@ -99,7 +99,10 @@ fn describe(record: &Record, operation: Operation) -> Json {
         "security": [{"token": [record.permission(operation)]}],
     });
     if let Some(content) = body {
-        described["requestBody"] = json!({"content": content, "required": true});
+        // A transition that demands nothing may be asked for without a body.
+        let demanded = content.pointer("/application~1json/schema/required").and_then(Json::as_array);
+        let required = !matches!(operation, Operation::Transition(_)) || demanded.is_some_and(|it| !it.is_empty());
+        described["requestBody"] = json!({"content": content, "required": required});
     }
     described
 }

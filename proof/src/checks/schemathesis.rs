@@ -82,6 +82,8 @@ fn settings(filled: &Inhabited, report: &Path) -> Result<String> {
     let mut text = format!("[reports.json]\npath = {:?}\n", report.display().to_string());
     // Whether a body makes sense beyond its form (does that workflow exist?) is not the document's to say.
     text.push_str("[checks]\npositive_data_acceptance.enabled = false\n");
+    // A precondition that does not hold is said before the body is looked at.
+    text.push_str("negative_data_rejection.expected-statuses = ['4xx']\n");
     for (noun, keys) in &filled.keys {
         writeln!(text, "[dictionaries.{noun}]\nvalues = {}", serde_json::to_string(keys)?)?;
     }

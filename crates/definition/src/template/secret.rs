@@ -28,7 +28,7 @@ impl Template {
         match (self, given) {
             (template, given) if !template.uses_secrets() => Ok(given.clone()),
             (Template::Expression(expression), _) => value_of(expression, scope, revealed),
-            (Template::Text(pieces), Value::String(given)) => text_of(pieces, given, (scope, revealed)),
+            (Template::Text(pieces), Value::String(given)) => text_of(pieces, given, scope, revealed),
             (Template::List(templates), Value::List(items)) if templates.len() == items.len() => {
                 let items = templates.iter().zip(items.iter());
                 let items: Result<Vec<Value>, Error> =
@@ -72,7 +72,8 @@ fn without_values(error: Error) -> Error {
 fn text_of(
     pieces: &[Piece],
     given: &Arc<str>,
-    (scope, revealed): (&dyn Scope, &mut dyn FnMut(&Value)),
+    scope: &dyn Scope,
+    revealed: &mut dyn FnMut(&Value),
 ) -> Result<Value, Error> {
     let parts = match text::compile(given, "").map_err(|_| another())? {
         Template::Text(parts) => parts,

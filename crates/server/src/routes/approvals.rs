@@ -75,7 +75,7 @@ pub struct DecideBody {
 
 /// Approve.
 #[utoipa::path(post, path = "/approvals/{id}/approve", tag = "approvals", params(("id" = String, Path)),
-    request_body = DecideBody, responses((status = 200, body = schema::Approval)))]
+    request_body = Option<DecideBody>, responses((status = 200, body = schema::Approval)))]
 pub async fn approve(
     caller: Authorized<ApprovalsDecide>,
     State(app): State<App>,
@@ -87,7 +87,7 @@ pub async fn approve(
 
 /// Reject.
 #[utoipa::path(post, path = "/approvals/{id}/reject", tag = "approvals", params(("id" = String, Path)),
-    request_body = DecideBody, responses((status = 200, body = schema::Approval)))]
+    request_body = Option<DecideBody>, responses((status = 200, body = schema::Approval)))]
 pub async fn reject(
     caller: Authorized<ApprovalsDecide>,
     State(app): State<App>,

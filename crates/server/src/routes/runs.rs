@@ -166,7 +166,7 @@ pub struct CancelBody {
 
 /// Cancel a run: stop it, and take back what it did.
 #[utoipa::path(post, path = "/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
-    request_body = CancelBody, responses((status = 200, body = schema::Run)))]
+    request_body = Option<CancelBody>, responses((status = 200, body = schema::Run)))]
 pub async fn cancel_run(
     caller: Authorized<RunsControl>,
     State(app): State<App>,
@@ -346,7 +346,7 @@ pub struct SignalReceipt {
 /// Send a named signal to a run. The body is the payload, as JSON; null when there is none.
 #[utoipa::path(post, path = "/runs/{id}/signals/{name}", tag = "runs",
     params(("id" = String, Path), ("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    request_body = schema::Json, responses((status = 202, body = SignalReceipt)))]
+    request_body = Option<schema::Json>, responses((status = 202, body = SignalReceipt)))]
 pub async fn send_signal(
     caller: Authorized<RunsSignal>,
     State(app): State<App>,

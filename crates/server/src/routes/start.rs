@@ -72,7 +72,7 @@ pub struct WaitQuery {
 /// Start a run of a workflow.
 #[utoipa::path(post, path = "/workflows/{name}/runs", tag = "runs",
     params(("name" = String, Path), WaitQuery, ("Idempotency-Key" = Option<String>, Header)),
-    request_body = StartBody,
+    request_body = Option<StartBody>,
     responses((status = 200, description = "The run has ended", body = schema::Run),
         (status = 202, description = "The run goes on", body = schema::Run)))]
 pub async fn start_run(

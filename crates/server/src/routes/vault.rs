@@ -83,7 +83,7 @@ pub struct RotationView {
 }
 
 /// Replace the vault's keys, or go on with it; ask again until it is done. Only a caller of the default tenant may.
-#[utoipa::path(post, path = "/vault/rotate", tag = "vault", request_body = RotateBody,
+#[utoipa::path(post, path = "/vault/rotate", tag = "vault", request_body = Option<RotateBody>,
     responses((status = 200, body = RotationView)))]
 pub async fn rotate_vault(
     caller: Authorized<VaultRotate>,
