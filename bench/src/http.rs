@@ -184,26 +184,3 @@ impl Head {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_put_together_however_they_come() {
-        let answer =
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nwind\r\n3;x=y\r\nlas\r\n1\r\ns\r\n0\r\n\r\n";
-        for piece in [1, 2, 5, answer.len()] {
-            let (mut received, mut head) = (Vec::new(), None);
-            for bytes in answer.chunks(piece) {
-                received.extend_from_slice(bytes);
-                head = head.or_else(|| Head::read(&received).unwrap());
-                if let Some(head) = &mut head {
-                    Head::put_chunks_together(head, &mut received).unwrap();
-                }
-            }
-            let Some(Head { begin, end: End::At(end), .. }) = head else { panic!("no end in pieces of {piece}") };
-            assert_eq!(&received[begin..end], b"windlass");
-        }
-    }
-}

@@ -12,6 +12,8 @@ use windlass_bench::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(600);
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nwind\r\n3;x=y\r\nlas\r\n1\r\ns\r\n0\r\n\r\n";
 const COMPLETED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{\"status\":\"completed\"}";
 
 /// A server that answers each request with the next of `answers`, in pieces of so many bytes.
@@ -55,7 +57,10 @@ async fn answers_are_read_whatever_their_form() {
         (COMPLETED, 1000, Ok((200, r#"{"status":"completed"}"#))),
         ("HTTP/1.1 204 No Content\r\n\r\n", 7, Ok((204, ""))),
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}", 9, Ok((404, "{}"))),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 9, Err("in chunks")),
+        (CHUNKED, 1, Ok((200, "windlass"))),
+        (CHUNKED, 9, Ok((200, "windlass"))),
+        (CHUNKED, 1000, Ok((200, "windlass"))),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nmany\r\n", 9, Err("a chunk without a size")),
         ("SMTP", 9, Err("invalid HTTP version")),
     ] {
         let address = fake(vec![answer.to_owned()], piece).await;
