@@ -2,7 +2,7 @@
 //! without permissions and by nobody. The other tenant is told what it would be told if the thing did not exist; no
 //! answer holds anything of the first tenant; and nothing of it changes.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -51,7 +51,7 @@ struct Told {
 /// Ids of each noun that are tried are the count of this check.
 async fn idor(plan: Plan) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let world = Arc::new(World::prepare(&plan, Setup::default()).await?);
+    let world = World::prepare(&plan, Setup::default()).await?;
     world.command_line(&["db", "init"])?;
     world.command_line(&["tenants", "create", "--slug", "other", "--name", "Other"])?;
     let made = |name: &str, tenant: &str, scope: &str| -> Result<String> {
