@@ -16,6 +16,7 @@ pub mod resume;
 pub mod saga;
 pub mod scaleout;
 pub mod schemathesis;
+pub mod ssrf;
 pub mod unknown_commit;
 pub mod upgrade;
 pub mod zombie;

@@ -45,6 +45,11 @@ impl Request {
         Request { method: "POST", body: body.to_string(), ..Request::get(path) }
     }
 
+    /// To change something.
+    pub fn patch(path: impl Into<String>, body: &Value) -> Request {
+        Request { method: "PATCH", ..Request::post(path, body) }
+    }
+
     /// To store a document, given as YAML.
     pub fn put_yaml(path: impl Into<String>, yaml: &str) -> Request {
         let headers = vec![("content-type", "application/yaml".to_owned())];

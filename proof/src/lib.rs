@@ -12,6 +12,7 @@ pub mod inhabited;
 pub mod kills;
 pub mod ledger;
 pub mod load;
+pub mod names;
 pub mod open_loop;
 pub mod options;
 pub mod proxy;
@@ -86,6 +87,7 @@ pub static CHECKS: &[Check] = &[
     checks::idor::CHECK,
     checks::schemathesis::CHECK,
     checks::canary::CHECK,
+    checks::ssrf::CHECK,
     checks::upgrade::CHECK,
     checks::upgrade::MAKE,
     checks::scaleout::CHECK,

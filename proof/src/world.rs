@@ -51,6 +51,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// The PostgreSQL that servers are told of, when it is not the real one: a proxy before it, or a cluster of its own.
     pub url_of_servers: Option<String>,
+    /// Addresses that steps may reach although they are not public, when that is not all of them.
+    pub private_network: Option<&'static str>,
 }
 
 /// Where the data is.
@@ -216,7 +218,8 @@ impl World {
             }
         };
         let address = self.address(server).to_string();
-        command.args(["serve", "--allow-private-network", "--listen", &address]);
+        command.args(["serve", "--listen", &address, "--allow-private-network"]);
+        command.args(self.setup.private_network);
         match (&self.place, &self.setup.url_of_servers) {
             (Place::Postgres(postgres), None) => {
                 command.arg("--database-url").arg(format!("{}?application_name=server-{server}", postgres.url))

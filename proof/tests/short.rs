@@ -54,6 +54,8 @@ short! {
     schemathesis_postgres: "schemathesis" "postgres";
     canary_sqlite: "canary" "sqlite";
     canary_postgres: "canary" "postgres";
+    ssrf_sqlite: "ssrf" "sqlite";
+    ssrf_postgres: "ssrf" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";
     upgrade_postgres: "upgrade" "postgres";
     upgrade_dump_sqlite: "upgrade-dump" "sqlite";

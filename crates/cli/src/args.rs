@@ -16,6 +16,7 @@ mod verify;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use windlass_steps::egress::address::PrivateNetwork;
 
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
@@ -175,10 +176,11 @@ pub struct RunArgs {
     /// Use the steps' `test` outputs instead of their effects
     #[arg(long)]
     pub test: bool,
-    /// Let steps reach private addresses, such as services on this machine
-    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", value_parser = serve::switch(), num_args = 0..=1)]
-    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
-    pub allow_private_network: bool,
+    /// Let steps reach addresses that are not public, such as services on this machine: all of them, or those that are
+    /// named (`127.0.0.1,10.1.0.0/16`)
+    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", num_args = 0..=1, value_name = "BOOL|NETWORKS")]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    pub allow_private_network: PrivateNetwork,
     /// Let `exec` steps run programs on this machine
     #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = serve::switch(), num_args = 0..=1)]
     #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]

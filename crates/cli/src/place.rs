@@ -194,8 +194,8 @@ fn master_key(global: &Global, at: &At) -> Result<KeySource, Failure> {
 /// What steps may do beyond the ordinary.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    /// Reach private addresses.
-    pub private_network: bool,
+    /// Which addresses they may reach that are not public.
+    pub private_network: PrivateNetwork,
     /// Run programs on this machine.
     pub exec: bool,
     /// Send webhooks, signed with these keys.
@@ -208,19 +208,25 @@ impl Allowed {
     /// What the environment allows, for commands that have no option of their own for it.
     ///
     /// # Errors
-    /// The keys of webhooks cannot be read.
+    /// The keys of webhooks cannot be read, or what names networks names none.
     fn by_environment() -> Result<Allowed, Failure> {
         let on = |name: &str| {
             std::env::var(name).is_ok_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
         };
         let file = std::env::var_os("WINDLASS_WEBHOOK_SIGNING_KEY_FILE").map(PathBuf::from);
         Ok(Allowed {
-            private_network: on("WINDLASS_ALLOW_PRIVATE_NETWORK"),
+            private_network: private_network_by_environment()?,
             exec: on("WINDLASS_ALLOW_EXEC"),
             webhook_keys: webhook_keys(file.as_deref())?,
             known: Known::default(),
         })
     }
+}
+
+fn private_network_by_environment() -> Result<PrivateNetwork, Failure> {
+    let variable = "WINDLASS_ALLOW_PRIVATE_NETWORK";
+    let text = std::env::var(variable).unwrap_or_default();
+    text.parse().map_err(|error| Failure::refused(format!("{variable}: {error}")))
 }
 
 /// The keys that webhooks are signed with: those in that file, or in `WINDLASS_WEBHOOK_SIGNING_KEY`, or none. They are
@@ -259,9 +265,8 @@ pub enum Purpose {
 /// # Errors
 /// The HTTP client cannot be set up.
 pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
-    let private_network = if allowed.private_network { PrivateNetwork::Allow } else { PrivateNetwork::Refuse };
     let options = windlass_steps::Options {
-        egress: EgressOptions { private_network, ..EgressOptions::default() },
+        egress: EgressOptions { private_network: allowed.private_network, ..EgressOptions::default() },
         exec: allowed.exec.then(ExecOptions::default),
         webhook_keys: allowed.webhook_keys,
         ..windlass_steps::Options::default()

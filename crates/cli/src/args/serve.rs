@@ -8,6 +8,7 @@ use clap::{
 };
 
 use windlass_server::settings::Chosen;
+use windlass_steps::egress::address::PrivateNetwork;
 
 /// What `windlass serve` takes, beside `--data-dir` or `--database-url`.
 #[derive(Debug, Clone, Args)]
@@ -18,10 +19,11 @@ pub struct ServeArgs {
     /// The first administrator's API token, at least 16 characters; one is made and printed when left out
     #[arg(long, env = "WINDLASS_BOOTSTRAP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub bootstrap_token: Option<String>,
-    /// Let steps reach private addresses, such as services on this machine
-    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", value_parser = switch(), num_args = 0..=1)]
-    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
-    pub allow_private_network: bool,
+    /// Let steps reach addresses that are not public, such as services on this machine: all of them, or those that are
+    /// named (`127.0.0.1,10.1.0.0/16`)
+    #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", num_args = 0..=1, value_name = "BOOL|NETWORKS")]
+    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    pub allow_private_network: PrivateNetwork,
     /// Let `exec` steps run programs on this machine
     #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = switch(), num_args = 0..=1)]
     #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]

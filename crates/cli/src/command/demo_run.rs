@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
+use windlass_steps::egress::address::PrivateNetwork;
 
 use super::{Context, deploy, start};
 use crate::{
@@ -40,7 +41,7 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
         listen: args.listen,
         bootstrap_token: std::env::var("WINDLASS_BOOTSTRAP_TOKEN").ok(),
         // The shop is on this machine.
-        allowed: Allowed { private_network: true, ..Allowed::default() },
+        allowed: Allowed { private_network: PrivateNetwork::Allow, ..Allowed::default() },
         grace: GRACE,
         settings: windlass_server::settings::Told::default(),
     };

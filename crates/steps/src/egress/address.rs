@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -16,8 +17,8 @@ pub enum PrivateNetwork {
     /// None.
     #[default]
     Refuse,
-    /// These.
-    Only(Arc<[IpAddr]>),
+    /// Those in these networks.
+    Only(Arc<[Network]>),
     /// All, this machine and its neighbours included.
     Allow,
 }
@@ -30,7 +31,7 @@ impl PrivateNetwork {
     pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
         match self {
             PrivateNetwork::Allow => Ok(()),
-            PrivateNetwork::Only(allowed) if allowed.contains(&address) => Ok(()),
+            PrivateNetwork::Only(allowed) if allowed.iter().any(|it| it.contains(address)) => Ok(()),
             PrivateNetwork::Only(_) | PrivateNetwork::Refuse => check(address),
         }
     }
@@ -44,6 +45,63 @@ impl PrivateNetwork {
         let host = url.host_str().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
         bare.parse().map_or(Ok(()), |address| self.check(address))
+    }
+}
+
+/// Reads `true`, `false`, or networks with commas between them: `10.1.0.0/16,192.168.7.4`.
+impl FromStr for PrivateNetwork {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<PrivateNetwork, BadNetwork> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(PrivateNetwork::Allow),
+            "" | "false" | "no" | "off" | "0" => Ok(PrivateNetwork::Refuse),
+            networks => {
+                let networks: Result<Vec<Network>, BadNetwork> =
+                    networks.split(',').map(|it| it.trim().parse()).collect();
+                Ok(PrivateNetwork::Only(networks?.into()))
+            }
+        }
+    }
+}
+
+/// Addresses that begin with the same bits: `10.1.0.0/16`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u32,
+}
+
+/// A text that names no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither true, false nor an address or network such as 192.168.7.4 or 10.1.0.0/16")]
+pub struct BadNetwork(String);
+
+impl Network {
+    /// Whether that address is in it. An IPv4 address is the same when an IPv6 address carries it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |a: u128, b: u128, bits: u32| (a ^ b).checked_shr(bits - self.prefix_bits).unwrap_or(0) == 0;
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Network, BadNetwork> {
+        let bad = || BadNetwork(text.to_owned());
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse).map_err(|_| bad())?;
+        if prefix_bits > bits_max {
+            return Err(bad());
+        }
+        Ok(Network { address, prefix_bits })
     }
 }
 
@@ -71,8 +129,9 @@ pub fn check(address: IpAddr) -> Result<(), Refused> {
 
 /// What an IPv4 address is when it is not public.
 fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     Some(match (a, b, c) {
+        (168, 63, 129) if d == 16 => "the address of a cloud's own services",
         (0, ..) => "the unspecified address or of this network",
         (127, ..) => "a loopback address",
         (10, ..) | (192, 168, _) => "a private address",
@@ -124,6 +183,7 @@ mod tests {
             "8.8.8.8",
             "100.63.255.255",
             "100.128.0.1",
+            "168.63.129.17",
             "172.15.0.1",
             "172.32.0.1",
             "192.0.1.1",
@@ -149,6 +209,7 @@ mod tests {
             "100.127.255.255",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -188,5 +249,27 @@ mod tests {
         ] {
             assert!(check(text.parse().unwrap()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn networks_are_read_and_hold_what_they_should() {
+        for (text, inside, outside) in [
+            ("192.168.7.4", "192.168.7.4", "192.168.7.5"),
+            ("192.168.7.4", "::ffff:192.168.7.4", "::192.168.7.4"),
+            ("10.1.0.0/16", "10.1.255.255", "10.2.0.0"),
+            ("0.0.0.0/0", "127.0.0.1", "::1"),
+            ("fd00:1::/32", "fd00:1:ffff::1", "fd00:2::1"),
+            ("::/0", "::1", "127.0.0.1"),
+            ("10.9.9.9, 127.0.0.2/31", "127.0.0.3", "127.0.0.4"),
+        ] {
+            let allowed: PrivateNetwork = text.parse().unwrap();
+            assert_eq!(allowed.check(inside.parse().unwrap()), Ok(()), "{text}: {inside}");
+            assert!(allowed.check(outside.parse().unwrap()).is_err(), "{text}: {outside}");
+        }
+        for text in ["maybe", "10.1.0.0/33", "10.1.0.0/x", "10.1", "10.0.0.1,", "example.com", "::/129"] {
+            assert!(text.parse::<PrivateNetwork>().is_err(), "{text}");
+        }
+        assert_eq!("yes".parse(), Ok(PrivateNetwork::Allow));
+        assert_eq!("off".parse(), Ok(PrivateNetwork::Refuse));
     }
 }

@@ -17,7 +17,7 @@ pub enum EgressError {
     #[error("`{0}` is not an http or https URL")]
     Scheme(String),
     /// The address is not public.
-    #[error("{host} may not be reached: {refused}; the server's --allow-private-network setting would allow it")]
+    #[error("{host} may not be reached: {refused}; the server's --allow-private-network may name it")]
     Refused {
         /// The host as the URL names it.
         host: String,
