@@ -110,6 +110,15 @@ pub enum Command {
         #[arg(long)]
         no_publish: bool,
     },
+    /// Make what documents say so: rows of records, and workflows (docs/apply.md)
+    Apply {
+        /// A file of documents, a folder of such files, or `-` for standard input; may be given more than once
+        #[arg(long = "file", short, required = true, value_name = "FILE|DIR")]
+        files: Vec<PathBuf>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Start a run of a workflow
     Start(StartArgs),
     /// Look at runs and act on them

@@ -1,5 +1,6 @@
 //! The commands: one file per noun or verb.
 
+mod apply;
 mod approvals;
 mod audit;
 mod check;
@@ -87,6 +88,10 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Deploy { files, no_publish } => {
             let publish = if no_publish { deploy::Publish::No } else { deploy::Publish::Yes };
             deploy::run(&files, publish, &context).await
+        }
+        Command::Apply { files, dry_run } => {
+            let mode = if dry_run { apply::Mode::DryRun } else { apply::Mode::Write };
+            apply::run(&files, mode, &context).await
         }
         Command::Start(args) => start::run(args, &context).await,
         Command::Runs(command) => runs::run(command, &context).await,

@@ -30,6 +30,7 @@ pub fn path(record: &Record, operation: Operation) -> String {
     let slug = record.slug();
     match operation {
         Operation::List | Operation::Create => format!("/{slug}"),
+        Operation::Export => format!("/{slug}/export"),
         Operation::Get | Operation::Update | Operation::Delete => format!("/{slug}/{{id}}"),
         Operation::Restore => format!("/{slug}/{{id}}/restore"),
         Operation::Transition(transition) => format!("/{slug}/{{id}}/{}", transition.verb.replace('_', "-")),
@@ -39,7 +40,7 @@ pub fn path(record: &Record, operation: Operation) -> String {
 /// The HTTP method of an operation, in lower case.
 pub fn method(operation: Operation) -> &'static str {
     match operation {
-        Operation::List | Operation::Get => "get",
+        Operation::List | Operation::Export | Operation::Get => "get",
         Operation::Create | Operation::Restore | Operation::Transition(_) => "post",
         Operation::Update => "patch",
         Operation::Delete => "delete",
@@ -52,6 +53,7 @@ pub fn summary(record: &Record, operation: Operation) -> String {
     let a = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     match operation {
         Operation::List => format!("List {many}."),
+        Operation::Export => format!("Take out {many}, as a file, without secrets."),
         Operation::Get => format!("Show {a} {noun}."),
         Operation::Create => format!("Make {a} {noun}."),
         Operation::Update => format!("Change {a} {noun}: what the body leaves out stays."),
@@ -74,6 +76,10 @@ fn describe(record: &Record, operation: Operation) -> Json {
     };
     let answer = match operation {
         Operation::List => json!({"description": "A page of the list.", "content": of(&format!("{name}Page"))}),
+        Operation::Export => json!({
+            "description": "The rows that the parameters let through, the oldest first, as they are read.",
+            "content": {"application/jsonl": {"schema": {"type": "string"}}, "text/csv": {"schema": {"type": "string"}}},
+        }),
         Operation::Delete => json!({"description": "It is deleted."}),
         _ => json!({"description": format!("The {}.", record.noun), "content": of(&name)}),
     };
@@ -87,7 +93,7 @@ fn describe(record: &Record, operation: Operation) -> Json {
     };
     let id = match operation {
         Operation::Transition(transition) => format!("{}_{}", transition.verb, record.noun),
-        Operation::List => format!("list_{}", record.name),
+        Operation::List | Operation::Export => format!("{}_{}", operation.verb(), record.name),
         other => format!("{}_{}", other.verb(), record.noun),
     };
     let mut described = json!({
@@ -113,11 +119,27 @@ fn parameters(record: &Record, operation: Operation) -> Vec<Json> {
                           "description": "The ETag that was read: 412 when it is another by now."});
     match operation {
         Operation::List => list_parameters(record),
+        Operation::Export => export_parameters(record),
         Operation::Create => Vec::new(),
         Operation::Get => vec![id],
         _ if !record.changes() => vec![id],
         _ => vec![id, if_match],
     }
+}
+
+/// Those of the list, but for its pages.
+fn export_parameters(record: &Record) -> Vec<Json> {
+    let format = json!({"name": "format", "in": "query", "required": false,
+        "schema": {"type": "string", "enum": ["jsonl", "csv"], "default": "jsonl"},
+        "description": "`jsonl`: an object a line, as `windlass apply` reads them; `csv`: a table."});
+    let filters = list_parameters(record).into_iter().filter(|it| it["name"] != "limit" && it["name"] != "after");
+    let sort = |mut parameter: Json| {
+        if parameter["name"] == "sort" {
+            parameter["schema"]["default"] = json!("id");
+        }
+        parameter
+    };
+    std::iter::once(format).chain(filters.map(sort)).collect()
 }
 
 fn list_parameters(record: &Record) -> Vec<Json> {

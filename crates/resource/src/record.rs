@@ -1,7 +1,7 @@
 //! Records: what is kept together, who owns it, how it is written and how it ends.
 
 use crate::{
-    Column, Fold, Kind, OnDelete, Secrecy, Transition,
+    Access, Column, Fold, Kind, OnDelete, Secrecy, Transition,
     column::{id, integer, text, timestamp},
 };
 
@@ -27,6 +27,8 @@ pub struct Record {
     pub name: &'static str,
     /// The singular, for people: `workflow tag`.
     pub noun: &'static str,
+    /// What it is called in the commands of its area, where the name of its table says too much.
+    pub command: Option<&'static str>,
     /// What it is: a sentence or two.
     pub doc: &'static str,
     /// What it holds, besides what every record has.
@@ -109,6 +111,8 @@ pub enum Retention {
 pub enum Operation {
     /// Sees many.
     List,
+    /// Takes out many, as a file.
+    Export,
     /// Sees one.
     Get,
     /// Makes one.
@@ -143,6 +147,7 @@ impl Record {
             area,
             name,
             noun,
+            command: None,
             doc: "",
             columns: &[],
             unique: &[],
@@ -162,6 +167,13 @@ impl Record {
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Record {
         self.doc = doc;
+        self
+    }
+
+    /// What it is called in the commands of its area: `windlass workflows tagged`.
+    #[must_use]
+    pub const fn command(mut self, command: &'static str) -> Record {
+        self.command = Some(command);
         self
     }
 
@@ -288,6 +300,16 @@ impl Record {
         from.map(|transition| transition.verb).collect()
     }
 
+    /// The columns by which people find one again, wherever it is: the first that are unique and may be given by
+    /// callers. Documents name rows by them.
+    pub fn natural_key(&self) -> Option<&'static [&'static str]> {
+        let given = |name: &str| {
+            let column = self.columns.iter().find(|column| column.name == name);
+            column.is_some_and(|column| column.access != Access::ReadOnly && column.is_shown())
+        };
+        self.unique.iter().map(|Unique(columns)| *columns).find(|columns| columns.iter().all(|name| given(name)))
+    }
+
     /// Whether `?q=` looks for it.
     pub fn is_searchable(&self) -> bool {
         self.columns.iter().any(|column| column.searchable)
@@ -313,7 +335,7 @@ impl Record {
 
     /// What callers may do with it.
     pub fn operations(&self) -> Vec<Operation> {
-        let mut all = vec![Operation::List, Operation::Get];
+        let mut all = vec![Operation::List, Operation::Export, Operation::Get];
         if matches!(self.writing, Writing::Full | Writing::Link | Writing::Append) {
             all.push(Operation::Create);
         }
@@ -333,13 +355,18 @@ impl Record {
     /// The permission that an operation needs.
     pub fn permission(&self, operation: Operation) -> &'static str {
         match operation {
-            Operation::List | Operation::Get => self.area.read,
+            Operation::List | Operation::Export | Operation::Get => self.area.read,
             Operation::Transition(transition) => transition.permission.unwrap_or(self.area.write),
             _ => self.area.write,
         }
     }
 
-    /// Its name in addresses and commands: with hyphens.
+    /// Its name among the commands of its area.
+    pub fn command_name(&self) -> String {
+        self.command.map_or_else(|| self.slug(), str::to_owned)
+    }
+
+    /// Its name in addresses: with hyphens.
     pub fn slug(&self) -> String {
         self.name.replace('_', "-")
     }
@@ -364,6 +391,7 @@ impl Operation {
     pub fn verb(self) -> &'static str {
         match self {
             Operation::List => "list",
+            Operation::Export => "export",
             Operation::Get => "get",
             Operation::Create => "create",
             Operation::Update => "update",

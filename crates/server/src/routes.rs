@@ -3,6 +3,7 @@
 mod approvals;
 mod audit;
 mod events;
+mod export;
 mod health;
 mod records;
 mod runs;
@@ -143,7 +144,7 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, settings::unset_setting);
     route!(router, audit::get_head);
     route!(router, audit::verify_audit);
-    route!(router, audit::export_audit);
+    route!(router, audit::prove_audit);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

@@ -293,6 +293,16 @@ impl Store {
         self.database().query_opt(sql, vec![tenant.into(), name.into()]).await?.as_ref().map(workflow).transpose()
     }
 
+    /// The name of a workflow.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn workflow_name(&self, tenant: TenantKey, id: uuid::Uuid) -> Result<Option<String>, StoreError> {
+        let sql = "select name from workflows where tenant_key = $1 and id = $2";
+        let row = self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?;
+        row.map(|row| row.string(0)).transpose()
+    }
+
     /// Workflows by name, without their drafts.
     pub async fn list_workflows(
         &self,

@@ -24,19 +24,10 @@ pub enum AuditCommand {
     },
     /// Print the end of the chain: note it elsewhere, and a tail that is cut later is found
     Head,
-    /// Write the audit to a file, or to standard output
-    Export {
-        /// `proof` holds what it takes to judge it without the database
-        #[arg(long, value_parser = ["jsonl", "json", "csv", "proof"], default_value = "jsonl")]
-        format: String,
+    /// Write everything that is sealed, with what it takes to judge it without the database
+    Proof {
         /// Where to; standard output when left out
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Words that all have to be found
-        #[arg(long, value_name = "WORDS")]
-        q: Option<String>,
-        /// Only entries of which this holds, such as `created_at.gte=2026-01-01T00:00:00Z`; may be given more than once
-        #[arg(long = "where", value_name = "FIELD[.OP]=VALUE")]
-        filters: Vec<String>,
     },
 }

@@ -1,5 +1,7 @@
 //! The commands of records: `windlass <area> <noun> <verb>`, made from the same descriptors as the API.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use windlass_resource::{Access, Column, Kind, Operation, Record, list, openapi, records, validate};
 
@@ -45,7 +47,7 @@ pub fn call_of(matches: &ArgMatches) -> Option<RecordCall> {
         return Some(RecordCall { record, operation, matches: matches.clone() });
     }
     let (verb, matches) = matches.subcommand()?;
-    let record = records::ALL.iter().filter(of_area).find(|record| record.slug() == noun)?;
+    let record = records::ALL.iter().filter(of_area).find(|record| record.command_name() == noun)?;
     Some(RecordCall { record, operation: operation(record, verb)?, matches: matches.clone() })
 }
 
@@ -56,7 +58,7 @@ fn is_the_area(record: &Record) -> bool {
 
 fn noun_command(record: &'static Record) -> Command {
     let first = record.doc.split_once(". ").map_or(record.doc, |(first, _)| first);
-    Command::new(record.slug())
+    Command::new(record.command_name())
         .about(first.trim_end_matches('.').to_owned())
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -77,6 +79,7 @@ fn verb_command(record: &'static Record, operation: Operation) -> Command {
     let settable = |may: fn(&Column) -> bool| record.columns.iter().filter(move |column| may(column));
     let command = match operation {
         Operation::List => return list_command(record, command),
+        Operation::Export => return export_command(record, command),
         Operation::Get => return command.arg(id),
         Operation::Create => {
             let columns = settable(|column| column.access != Access::ReadOnly);
@@ -98,33 +101,39 @@ fn verb_command(record: &'static Record, operation: Operation) -> Command {
 }
 
 fn list_command(record: &'static Record, command: Command) -> Command {
-    let sorts: Vec<&str> = list::sortable(record).map(|column| column.name).collect();
     let limit = Arg::new("limit").long("limit").value_name("LIMIT").value_parser(value_parser!(u32).range(1..=1000));
-    let mut command = command
-        .arg(limit.help("Rows of a page"))
-        .arg(
-            Arg::new("after")
-                .long("after")
-                .value_name("CURSOR")
-                .help("Go on after this cursor, which the page before ended with"),
-        )
-        .arg(
-            Arg::new("sort").long("sort").value_name("COLUMNS").allow_hyphen_values(true).help(format!(
-                "Columns with commas between, `-` before one for the greatest first: {}",
-                sorts.join(", ")
-            )),
-        )
-        .arg(Arg::new("where").long("where").value_name("FIELD[.OP]=VALUE").action(ArgAction::Append).help(
-            "Only rows of which this holds, such as `created_at.gte=2026-01-01T00:00:00Z`; may be given more than once",
-        ));
+    let after = Arg::new("after").long("after").value_name("CURSOR");
+    let after = after.help("Go on after this cursor, which the page before ended with");
+    command.arg(limit.help("Rows of a page")).arg(after).args(filters(record))
+}
+
+fn export_command(record: &'static Record, command: Command) -> Command {
+    let format = Arg::new("format").long("format").value_parser(["jsonl", "csv"]).default_value("jsonl");
+    let output = Arg::new("output").long("output").short('o').value_name("FILE").value_parser(value_parser!(PathBuf));
+    command
+        .arg(format.help("`jsonl` is what `windlass apply` reads; `csv` is a table"))
+        .arg(output.help("Where to; standard output when left out"))
+        .args(filters(record))
+}
+
+/// What says which rows, and in which order.
+fn filters(record: &'static Record) -> Vec<Arg> {
+    let sorts: Vec<&str> = list::sortable(record).map(|column| column.name).collect();
+    let sorts = format!("Columns with commas between, `-` before one for the greatest first: {}", sorts.join(", "));
+    let filter =
+        "Only rows of which this holds, such as `created_at.gte=2026-01-01T00:00:00Z`; may be given more than once";
+    let mut all = vec![
+        Arg::new("sort").long("sort").value_name("COLUMNS").allow_hyphen_values(true).help(sorts),
+        Arg::new("where").long("where").value_name("FIELD[.OP]=VALUE").action(ArgAction::Append).help(filter),
+    ];
     if record.is_searchable() {
-        command = command.arg(Arg::new("q").long("q").value_name("WORDS").help("Words that all have to be found"));
+        all.push(Arg::new("q").long("q").value_name("WORDS").help("Words that all have to be found"));
     }
     if record.deletion == windlass_resource::Deletion::Soft {
         let deleted = Arg::new("deleted").long("deleted").action(ArgAction::SetTrue);
-        command = command.arg(deleted.help("List those that are deleted and can be restored"));
+        all.push(deleted.help("Those that are deleted and can be restored"));
     }
-    command
+    all
 }
 
 /// The option of a column.

@@ -2,18 +2,17 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
 };
 
-use futures::StreamExt;
 use serde_json::Value;
 use windlass_store::{AuditReport, Trust, verify_file};
 
-use super::{Context, db::look_at};
+use super::{Context, db::look_at, records::save};
 use crate::{
     args::AuditCommand,
-    client::{Call, Client, escape, query},
+    client::{Call, query},
     exit::{Exit, Failure, Outcome},
     output,
     place::of_store,
@@ -46,16 +45,11 @@ pub async fn run(command: AuditCommand, context: &Context) -> Outcome {
             ))?;
             Ok(Exit::Done)
         }
-        AuditCommand::Export { format, output, q, filters } => {
-            let mut pairs = vec![format!("format={format}")];
-            pairs.extend(q.map(|q| format!("q={}", escape(&q))));
-            for filter in &filters {
-                let (name, value) = filter.split_once('=').ok_or_else(|| {
-                    Failure::refused(format!("--where `{filter}` is not FIELD=VALUE or FIELD.OP=VALUE"))
-                })?;
-                pairs.push(format!("{}={}", escape(name), escape(value)));
-            }
-            export(&pairs.join("&"), output.as_deref(), context).await
+        AuditCommand::Proof { output } => {
+            let client = context.client().await?;
+            let written = save(&client, Call::get("/audit/proof"), output.as_deref()).await;
+            client.close().await;
+            written.map(|()| Exit::Done)
         }
     }
 }
@@ -146,24 +140,4 @@ fn print(report: &Value) -> Result<(), Failure> {
         Some(0) => "  nothing was changed, removed, inserted or swapped".to_owned(),
         count => format!("  {} things are wrong", count.unwrap_or_default()),
     })
-}
-
-async fn export(query: &str, to: Option<&Path>, context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let written = write(&client, query, to).await;
-    client.close().await;
-    written.map(|()| Exit::Done)
-}
-
-async fn write(client: &Client, query: &str, to: Option<&Path>) -> Result<(), Failure> {
-    let mut pieces = client.pieces(Call::get(format!("/audit/export?{query}"))).await?;
-    let failed = |error: std::io::Error| Failure::refused(format!("the audit cannot be written: {error}"));
-    let mut out: Box<dyn Write + Send> = match to {
-        Some(path) => Box::new(File::create(path).map_err(failed)?),
-        None => Box::new(std::io::stdout()),
-    };
-    while let Some(piece) = pieces.next().await {
-        out.write_all(&piece?).map_err(failed)?;
-    }
-    out.flush().map_err(failed)
 }

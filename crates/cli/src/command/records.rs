@@ -1,6 +1,13 @@
 //! `windlass <area> <noun> …`: records, over the same routes as every other client.
 
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
 use clap::ArgMatches;
+use futures::StreamExt;
 use http::Method;
 use serde_json::{Map, Value};
 use windlass_resource::{Column, Kind, Operation, Record, openapi, validate};
@@ -32,6 +39,10 @@ pub async fn run(call: RecordCall, context: &Context) -> Outcome {
 }
 
 async fn send(client: &Client, request: Call, (call, context): (&RecordCall, &Context)) -> Outcome {
+    if matches!(call.operation, Operation::Export) {
+        let to = call.matches.get_one::<PathBuf>("output").map(PathBuf::as_path);
+        return save(client, request, to).await.map(|()| Exit::Done);
+    }
     let answer = client.send(request).await?;
     if matches!(call.operation, Operation::Delete) {
         if context.json() {
@@ -53,6 +64,23 @@ async fn send(client: &Client, request: Call, (call, context): (&RecordCall, &Co
     Ok(Exit::Done)
 }
 
+/// Writes an answer to a file, or to standard output, as it comes.
+///
+/// # Errors
+/// The server refuses, or the file cannot be written.
+pub async fn save(client: &Client, request: Call, to: Option<&Path>) -> Result<(), Failure> {
+    let mut pieces = client.pieces(request).await?;
+    let failed = |error: std::io::Error| Failure::refused(format!("it cannot be written: {error}"));
+    let mut out: Box<dyn Write + Send> = match to {
+        Some(path) => Box::new(File::create(path).map_err(failed)?),
+        None => Box::new(std::io::stdout()),
+    };
+    while let Some(piece) = pieces.next().await {
+        out.write_all(&piece?).map_err(failed)?;
+    }
+    out.flush().map_err(failed)
+}
+
 fn request(call: &RecordCall) -> Result<Call, Failure> {
     let (record, matches) = (call.record, &call.matches);
     let id = text(matches, "id").map(escape).unwrap_or_default();
@@ -64,7 +92,7 @@ fn request(call: &RecordCall) -> Result<Call, Failure> {
         _ => Method::POST,
     };
     let mut request = match call.operation {
-        Operation::List => Call::get(format!("{path}{}", query(matches)?)),
+        Operation::List | Operation::Export => Call::get(format!("{path}{}", query(matches)?)),
         Operation::Create | Operation::Update => {
             Call { method, ..Call::get(path) }.json(&body(matches, record.columns.iter())?)
         }
@@ -91,7 +119,7 @@ fn query(matches: &ArgMatches) -> Result<String, Failure> {
     if let Ok(Some(limit)) = matches.try_get_one::<u32>("limit") {
         put("limit", &limit.to_string());
     }
-    for name in ["after", "sort", "q"] {
+    for name in ["after", "sort", "q", "format"] {
         if let Some(value) = text(matches, name) {
             put(name, value);
         }

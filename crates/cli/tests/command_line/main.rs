@@ -1,5 +1,6 @@
 //! The real binary: what it prints, how it ends, and that nothing is lost when it is killed.
 
+mod apply;
 mod data;
 mod exits;
 mod reference;

@@ -137,7 +137,7 @@ fn secrets_reach_what_they_are_for_and_are_seen_nowhere_else() {
     let journal = on(&["runs", "journal", id, "--json"]).expect(0).stdout.clone();
     assert!(journal.contains("${{ secrets.pay_key }}"), "{journal}");
     let steps = on(&["runs", "show", id, "--json"]).expect(0).stdout.clone();
-    let audit = on(&["audit", "audit-entries", "list", "--json"]).expect(0).stdout.clone();
+    let audit = on(&["audit", "entries", "list", "--json"]).expect(0).stdout.clone();
     let list = on(&["vault", "secrets", "list", "--json"]).expect(0).stdout.clone();
     assert!(list.contains("last_used_at\":\"2"), "{list}");
     assert_eq!(server.signal("TERM"), 0);

@@ -12,6 +12,7 @@ pub static AUDIT: Area = Area {
 
 /// Something that was done. Written in the transaction that does it.
 pub static AUDIT_ENTRIES: Record = Record::of(&AUDIT, "audit_entries", "audit entry")
+    .command("entries")
     .doc("Something that was done: written in the same transaction, so that there is none without the other.")
     .columns(&[
         text("action")

@@ -18,6 +18,7 @@ pub static LIMITS: Area = Area {
 
 /// A rule of the door.
 pub static RATE_LIMIT_RULES: Record = Record::of(&LIMITS, "rate_limit_rules", "rate limit rule")
+    .command("rules")
     .doc("How many requests may come in any span of time; what is beyond gets 429. A request has to satisfy every rule that it matches.")
     .columns(&[
         text("name").required().chars(1, 60).lower().pattern(&SLUG).searchable().doc("Its name, which the headers of answers show."),

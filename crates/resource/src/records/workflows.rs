@@ -30,6 +30,7 @@ pub static FOLDERS: Record = Record::of(&WORKFLOWS, "folders", "folder")
 
 /// In which folder a workflow lies.
 pub static WORKFLOW_PLACES: Record = Record::of(&WORKFLOWS, "workflow_places", "workflow place")
+    .command("placed")
     .doc("The folder in which a workflow lies. A workflow without one lies at the top.")
     .columns(&[
         reference("workflow_id", "workflows").required().write_once().on_delete(OnDelete::Cascade).doc("The workflow."),
@@ -53,6 +54,7 @@ pub static TAGS: Record = Record::of(&WORKFLOWS, "tags", "tag")
 
 /// That a workflow has a tag.
 pub static WORKFLOW_TAGS: Record = Record::of(&WORKFLOWS, "workflow_tags", "workflow tag")
+    .command("tagged")
     .doc("That a workflow has a tag.")
     .columns(&[
         reference("workflow_id", "workflows").required().on_delete(OnDelete::Cascade).doc("The workflow."),

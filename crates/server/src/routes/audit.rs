@@ -1,30 +1,21 @@
-//! The audit beyond its list: its end, a judgement of the whole of it, and the whole of it as a file.
+//! The audit beyond its list and its export: its end, a judgement of the whole of it, and a proof.
 //!
 //! The list itself is the record `audit_entries`, with filters and search like every other.
 
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderValue, header},
-    response::Response,
 };
-use futures::{Stream, stream};
+use futures::stream;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use windlass_engine::id::TenantKey;
-use windlass_resource::{
-    list::{ListQuery, PAGE_ROWS_MAX},
-    records::audit::AUDIT_ENTRIES,
-};
-use windlass_store::{AuditHead, AuditReport, Store, StoreError, Trust};
+use windlass_store::{AuditHead, AuditReport, StoreError, Trust};
 
 use crate::{
     app::App,
     auth::{AuditRead, Authorized},
     extract::Query,
     problem::Problem,
-    refusal,
     reply::{self, Reply},
 };
 
@@ -141,188 +132,22 @@ fn noted_head(text: &str) -> Result<(i64, [u8; 32]), Problem> {
         .ok_or_else(|| Problem::bad_request("invalid_query", "`head` must be `number:hash`, as /audit/head gives them"))
 }
 
-/// As what the audit is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    /// One object with all entries as `items`.
-    Json,
-    /// An entry a line.
-    Jsonl,
-    /// A table.
-    Csv,
-    /// Blocks and entries, to be judged without the database.
-    Proof,
-}
-
-/// The columns of a table, in order.
-const CSV_COLUMNS: &[&str] = &[
-    "id",
-    "created_at",
-    "created_by",
-    "action",
-    "record",
-    "record_id",
-    "subject",
-    "changes",
-    "request_id",
-    "user_agent",
-    "address",
-];
-
-/// Which entries, and as what.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document shows it; the handler reads pairs, as lists of records do")]
-pub struct ExportQuery {
-    /// `json`, `jsonl` (the default), `csv`, or `proof`: everything that is sealed, with what it takes to judge it
-    /// without the database. A proof takes no filters.
-    format: Option<String>,
-    /// Words that all have to be found.
-    q: Option<String>,
-    /// The order; the newest first when left out.
-    sort: Option<String>,
-}
-
-/// The whole audit, or what of it the filters of `/audit-entries` let through, as a file.
-#[utoipa::path(get, path = "/audit/export", tag = "audit", params(ExportQuery),
-    responses((status = 200, description = "The file, as it is read from the database", content(
-        (String = "application/jsonl"), (String = "application/json"), (String = "text/csv")))))]
-pub async fn export_audit(
-    caller: Authorized<AuditRead>,
-    State(app): State<App>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Reply {
-    let (formats, mut filters): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "format");
-    let format = match formats.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().as_slice() {
-        [] | ["jsonl"] => Format::Jsonl,
-        ["json"] => Format::Json,
-        ["csv"] => Format::Csv,
-        ["proof"] if filters.is_empty() => Format::Proof,
-        ["proof"] => {
-            return Err(Problem::bad_request("invalid_query", "a proof is of everything: leave the filters out"));
-        }
-        _ => return Err(Problem::bad_request("invalid_query", "`format` must be json, jsonl, csv or proof")),
-    };
-    if let Some((name, _)) = filters.iter().find(|(name, _)| name == "limit" || name == "after") {
-        return Err(Problem::bad_request("invalid_query", format!("an export has no `{name}`: it is no page")));
-    }
-    filters.push(("limit".to_owned(), PAGE_ROWS_MAX.to_string()));
-    let (store, tenant) = (app.store().clone(), caller.tenant());
-    let (media_type, name, body) = match format {
-        Format::Proof => {
-            let proof = store.export_audit(tenant).await?;
-            let chunks = stream::try_unfold(proof, |mut proof| async move {
-                Ok::<_, StoreError>(proof.next().await?.map(|chunk| (Bytes::from(chunk), proof)))
-            });
-            ("application/jsonl", "audit-proof.jsonl", Body::from_stream(chunks))
-        }
-        Format::Jsonl => {
-            ("application/jsonl", "audit.jsonl", Body::from_stream(pages(Pages::of(store, tenant, filters, format)?)))
-        }
-        Format::Json => {
-            ("application/json", "audit.json", Body::from_stream(pages(Pages::of(store, tenant, filters, format)?)))
-        }
-        Format::Csv => (
-            "text/csv; charset=utf-8",
-            "audit.csv",
-            Body::from_stream(pages(Pages::of(store, tenant, filters, format)?)),
-        ),
-    };
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    let disposition = reply::header_value(&format!("attachment; filename=\"{name}\""));
-    response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-    Ok(response)
-}
-
-/// An export on its way: page after page, each written as it is read.
-struct Pages {
-    store: Store,
-    tenant: TenantKey,
-    filters: Vec<(String, String)>,
-    /// `None` behind the last page.
-    query: Option<ListQuery>,
-    format: Format,
-    first: bool,
-}
-
-impl Pages {
-    fn of(store: Store, tenant: TenantKey, filters: Vec<(String, String)>, format: Format) -> Result<Pages, Problem> {
-        let query = ListQuery::parse(&AUDIT_ENTRIES, &filters).map_err(|errors| {
-            let detail = "the query is not what this list reads";
-            Problem::bad_request("invalid_query", detail).with_errors(refusal::of_fields(errors))
-        })?;
-        Ok(Pages { store, tenant, filters, query: Some(query), format, first: true })
-    }
-
-    async fn next(&mut self) -> Result<Option<String>, StoreError> {
-        let Some(query) = self.query.take() else { return Ok(None) };
-        let page = self
-            .store
-            .list_records(self.tenant, &AUDIT_ENTRIES, &query)
-            .await
-            .map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let mut text = String::new();
-        match self.format {
-            Format::Json if self.first => text.push_str("{\"items\":["),
-            Format::Csv if self.first => text.push_str(&(CSV_COLUMNS.join(",") + "\r\n")),
-            _ => {}
-        }
-        for entry in &page.items {
-            match self.format {
-                Format::Csv => text.push_str(&csv_line(entry)),
-                Format::Json => {
-                    text.push_str(if self.first { "\n" } else { ",\n" });
-                    text.push_str(&entry.to_string());
-                }
-                Format::Jsonl | Format::Proof => text.push_str(&(entry.to_string() + "\n")),
-            }
-            self.first = false;
-        }
-        self.first = false;
-        match page.next {
-            None if self.format == Format::Json => text.push_str("\n]}\n"),
-            None => {}
-            Some(next) => {
-                let mut pairs = self.filters.clone();
-                pairs.push(("after".to_owned(), next));
-                // The same filters were read before, and the cursor is our own.
-                self.query = ListQuery::parse(&AUDIT_ENTRIES, &pairs).ok();
-            }
-        }
-        Ok(Some(text))
-    }
-}
-
-fn pages(pages: Pages) -> impl Stream<Item = Result<Bytes, StoreError>> {
-    stream::try_unfold(pages, |mut pages| async move { Ok(pages.next().await?.map(|text| (Bytes::from(text), pages))) })
-}
-
-/// An entry as a line of a table (RFC 4180). What a spreadsheet would take for a formula gets a quote before it.
-fn csv_line(entry: &Value) -> String {
-    let cells = CSV_COLUMNS.iter().map(|name| {
-        let text = match &entry[*name] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text };
-        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+/// The whole audit and what it takes to judge it without the database. What of it a table or a program wants, with
+/// filters, is `/audit-entries/export`.
+#[utoipa::path(get, path = "/audit/proof", tag = "audit",
+    responses((status = 200, description = "Blocks and entries, as they are read from the database",
+        content((String = "application/jsonl")))))]
+pub async fn prove_audit(caller: Authorized<AuditRead>, State(app): State<App>) -> Reply {
+    let proof = app.store().export_audit(caller.tenant()).await?;
+    let chunks = stream::try_unfold(proof, |mut proof| async move {
+        Ok::<_, StoreError>(proof.next().await?.map(|chunk| (Bytes::from(chunk), proof)))
     });
-    cells.collect::<Vec<_>>().join(",") + "\r\n"
+    Ok(super::export::file("application/jsonl", "audit-proof.jsonl", Body::from_stream(chunks)))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn tables_hold_text_and_no_formulas() {
-        let entry = json!({ "id": "1", "created_by": "=1+1", "subject": "a \"b\", c", "changes": { "a": 1 } });
-        assert_eq!(csv_line(&entry), "1,,'=1+1,,,,\"a \"\"b\"\", c\",\"{\"\"a\"\":1}\",,,\r\n");
-    }
 
     #[test]
     fn heads_are_read_strictly() {

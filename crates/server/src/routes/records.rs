@@ -15,9 +15,12 @@ use axum::{
 use serde_json::{Value, json};
 use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema};
 use uuid::Uuid;
-use windlass_resource::{Operation, Record, list::ListQuery, openapi, records::limits::RATE_LIMIT_RULES, schema};
+use windlass_resource::{
+    FieldError, Operation, Record, list::ListQuery, openapi, records::limits::RATE_LIMIT_RULES, schema,
+};
 use windlass_store::{RecordView, Target};
 
+use super::export;
 use crate::{
     app::App,
     auth::{Permitted, PermittedFirst, RecordRoute},
@@ -52,6 +55,7 @@ pub fn router(records: &[&'static Record]) -> Router<App> {
 fn handler(operation: Operation) -> MethodRouter<App> {
     match operation {
         Operation::List => get(permitted(list_rows)),
+        Operation::Export => get(permitted(export_rows)),
         Operation::Get => get(permitted(get_row)),
         Operation::Create => post(permitted(create_row)),
         Operation::Update => patch(permitted(update_row)),
@@ -94,12 +98,19 @@ fn permitted<H: Handler<T, App>, T: PermittedFirst>(handler: H) -> H {
 }
 
 async fn list_rows(caller: Permitted, State(app): State<App>, Query(pairs): Query<Vec<(String, String)>>) -> Reply {
-    let query = ListQuery::parse(caller.record(), &pairs).map_err(|errors| {
-        let detail = "the query is not what this list reads";
-        Problem::bad_request("invalid_query", detail).with_errors(refusal::of_fields(errors))
-    })?;
+    let query = ListQuery::parse(caller.record(), &pairs).map_err(bad_query)?;
     let page = app.store().list_records(caller.tenant(), caller.record(), &query).await?;
     reply::ok(&json!({ "items": page.items, "next": page.next }))
+}
+
+/// What a list's parameters are refused with.
+pub fn bad_query(errors: Vec<FieldError>) -> Problem {
+    Problem::bad_request("invalid_query", "the query is not what this list reads")
+        .with_errors(refusal::of_fields(errors))
+}
+
+async fn export_rows(caller: Permitted, State(app): State<App>, Query(pairs): Query<Vec<(String, String)>>) -> Reply {
+    export::answer(app.store().clone(), (caller.tenant(), caller.record()), pairs)
 }
 
 async fn get_row(caller: Permitted, State(app): State<App>, PathOf(path): PathOf<RecordPath>) -> Reply {

@@ -261,6 +261,11 @@ pub async fn no_record_is_open_to_others(api: Api) {
                     let rest: Vec<&Value> = page["items"].as_array().unwrap().iter().filter(|it| !own(it)).collect();
                     assert!(rest.is_empty(), "{path}: {rest:?}");
                 }
+                Operation::Export => {
+                    let lines = send(theirs).await;
+                    let row = ours.unwrap_or("nothing");
+                    assert!(lines.status == 200 && !lines.body.contains(row), "{path}: {}", lines.body);
+                }
                 Operation::Create => {}
                 Operation::Update => drop(send(theirs.json(&json!({}))).await.problem(404, "not_found")),
                 Operation::Transition(it) => {
