@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use windlass_resource::{Access, Kind, Ownership, Record, Writing, records};
+use windlass_resource::{
+    Access, Kind, Ownership, Record, Writing,
+    records::{self, files::FILES},
+};
 
 use crate::{
     client::{Client, Request, TRY_EVERY},
@@ -63,6 +66,9 @@ impl Inhabited {
             if is_own && matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) {
                 let body = body(record, &filled, &workflow_ids, mark)?;
                 client.must(&Request::post(list.as_str(), &body)).await?;
+            }
+            if record.name == FILES.name {
+                client.must(&Request::post(format!("/files?name={mark}"), &json!({ "what": mark }))).await?;
             }
             // What is the installation's is shown to its first tenant alone.
             if !is_own && client.ask(&Request::get(list.as_str())).await?.status == 403 {

@@ -4,6 +4,7 @@
 
 mod audit;
 mod db;
+mod files;
 mod records;
 mod runs;
 mod serve;
@@ -20,6 +21,7 @@ use windlass_steps::egress::address::PrivateNetwork;
 
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
+pub use files::FilesCommand;
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
@@ -142,6 +144,9 @@ pub enum Command {
     /// Look at shared state and change it
     #[command(subcommand)]
     State(StateCommand),
+    /// Files with their versions, and links by which others fetch them
+    #[command(subcommand)]
+    Files(FilesCommand),
     /// Look at the audit, take it out, and judge it
     #[command(subcommand)]
     Audit(AuditCommand),

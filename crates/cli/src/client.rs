@@ -8,7 +8,7 @@ mod local;
 mod remote;
 mod sse;
 
-use axum::body::Bytes;
+pub use axum::body::Bytes;
 use futures::stream::BoxStream;
 use http::Method;
 
@@ -62,6 +62,14 @@ impl Call {
     }
 }
 
+/// A file that is sent as it is read.
+pub struct SentFile {
+    /// Its bytes.
+    pub pieces: BoxStream<'static, std::io::Result<Bytes>>,
+    /// How many there are, where that is known.
+    pub bytes: Option<u64>,
+}
+
 /// The pieces of a body as they come.
 pub type Pieces = BoxStream<'static, Result<Bytes, Failure>>;
 
@@ -107,6 +115,18 @@ impl Client {
             Client::Remote(remote) => remote.send(call).await,
             Client::Local(local) => local.send(call).await,
         }
+    }
+
+    /// Sends it with that file as its body, as it is read, and takes the whole answer; a problem is a failure.
+    ///
+    /// # Errors
+    /// The problem, or that nobody answers.
+    pub async fn send_file(&self, call: Call, file: SentFile) -> Result<Answer, Failure> {
+        let answer = match self {
+            Client::Remote(remote) => remote.send_file(call, file).await,
+            Client::Local(local) => local.send_file(call, file).await,
+        };
+        answer?.or_problem()
     }
 
     /// Opens a stream of server-sent events.

@@ -7,6 +7,7 @@ mod check;
 mod db;
 mod demo_run;
 mod deploy;
+mod files;
 mod records;
 mod reference;
 mod run;
@@ -50,6 +51,14 @@ impl Context {
     pub fn place_options(&self) -> String {
         match place::of_client(&self.global, self.sources) {
             Ok(place::Place::Database(database)) => database.options(),
+            _ => String::new(),
+        }
+    }
+
+    /// The address of the server that this command line names; nothing where it acts straight on a database.
+    pub fn server_url(&self) -> String {
+        match place::of_client(&self.global, self.sources) {
+            Ok(place::Place::Server { url, .. }) => url.trim_end_matches('/').trim_end_matches("/api/v1").to_owned(),
             _ => String::new(),
         }
     }
@@ -99,6 +108,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Approvals(command) => approvals::run(command, &context).await,
         Command::Settings(command) => settings::run(command, &context).await,
         Command::State(command) => state::run(command, &context).await,
+        Command::Files(command) => files::run(command, &context).await,
         Command::Audit(command) => audit::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
         Command::Tokens(command) => tokens::run(command, &context).await,

@@ -345,6 +345,9 @@ fn bounds(database: &Database, told: &Told) -> Bounds {
     settings::apply(&told.file, &mut bounds);
     settings::apply(&told.environment, &mut bounds);
     bounds.runtime.audit_archive = audit_archive(database);
+    if let Some(place) = std::env::var("WINDLASS_FILES").ok().filter(|place| !place.is_empty()) {
+        bounds.store.files = Some(place);
+    }
     bounds
 }
 

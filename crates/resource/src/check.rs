@@ -129,12 +129,12 @@ fn check_record(record: &Record, found: &mut Findings) {
             found.say(&place, "there are two columns of this name");
         }
         check_column(&place, column, found);
-        let by_callers = !matches!(record.writing, Writing::Program | Writing::Log) && !column.generated;
+        let by_callers = matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) && !column.generated;
         if column.required && column.access == Access::ReadOnly && by_callers {
             found.say(&place, "nobody could give what is required and set by the program alone");
         }
     }
-    if record.deletion == Deletion::Soft && record.writing != Writing::Full {
+    if record.deletion == Deletion::Soft && !matches!(record.writing, Writing::Full | Writing::Upload) {
         found.say(name, "only what callers make and change can be restored");
     }
     check_keys(record, found);

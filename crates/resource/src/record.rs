@@ -80,6 +80,8 @@ pub enum Writing {
     Full,
     /// Callers make and delete them; they do not change.
     Link,
+    /// The program makes them of what callers send by a way of its own; callers change and delete them.
+    Upload,
     /// Callers make them; they stay as they are.
     Append,
     /// The program writes them; callers see them and may use their transitions.
@@ -317,7 +319,7 @@ impl Record {
 
     /// Whether a row may change once it is there.
     pub fn changes(&self) -> bool {
-        matches!(self.writing, Writing::Full | Writing::Program)
+        matches!(self.writing, Writing::Full | Writing::Upload | Writing::Program)
     }
 
     /// Its columns that the vault seals.
@@ -339,10 +341,10 @@ impl Record {
         if matches!(self.writing, Writing::Full | Writing::Link | Writing::Append) {
             all.push(Operation::Create);
         }
-        if self.writing == Writing::Full {
+        if matches!(self.writing, Writing::Full | Writing::Upload) {
             all.push(Operation::Update);
         }
-        if matches!(self.writing, Writing::Full | Writing::Link) {
+        if matches!(self.writing, Writing::Full | Writing::Upload | Writing::Link) {
             all.push(Operation::Delete);
             if self.deletion == Deletion::Soft {
                 all.push(Operation::Restore);

@@ -3,6 +3,7 @@
 //! `docs/records.md` shows how to declare one; `docs/schema.md` is written from these.
 
 pub mod audit;
+pub mod files;
 pub mod limits;
 pub mod tenants;
 pub mod vault;
@@ -20,6 +21,9 @@ pub static ALL: &[&Record] = &[
     &vault::SECRETS,
     &vault::CREDENTIALS,
     &audit::AUDIT_ENTRIES,
+    &files::FILES,
+    &files::FILE_VERSIONS,
+    &files::FILE_LINKS,
     &limits::RATE_LIMIT_RULES,
 ];
 

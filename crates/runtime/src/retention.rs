@@ -20,6 +20,8 @@ use crate::{
 /// Between two turns, so that a sweep never takes a tenth of the writer's time.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAGE_ROWS: i64 = 500;
+/// Turns at the objects of files in one sweep: with many, one look at all of them takes several sweeps.
+const FILE_TURNS_MAX: u32 = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Sweeps until everything stops.
@@ -58,7 +60,22 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
     while !core.store.sweep().await?.is_idle() {
         tokio::time::sleep(PAUSE).await;
     }
+    sweep_files(core).await;
     Ok(())
+}
+
+/// Removes from the storage what nothing refers to; a storage that does not answer is asked again at the next sweep.
+async fn sweep_files(core: &Core) {
+    for _ in 0..FILE_TURNS_MAX {
+        match core.store.sweep_files().await {
+            Ok(turn) if turn.seen == 0 => return,
+            Ok(_) => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                tracing::warn!(%error, "files that nothing refers to were not removed; the next sweep goes on");
+                return;
+            }
+        }
+    }
 }
 
 /// What the settings say now: those that the server began with, and over them those in the database, the tenant's last.

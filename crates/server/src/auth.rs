@@ -113,6 +113,12 @@ impl Asked {
         Asked { request_id: header("x-request-id"), user_agent: header("user-agent"), address }
     }
 
+    /// By nobody who is known.
+    pub fn by_somebody(self) -> By {
+        let Asked { request_id, user_agent, address } = self;
+        By { who: "somebody".to_owned(), request_id, user_agent, address }
+    }
+
     fn by(self, principal: &Principal) -> By {
         let Asked { request_id, user_agent, address } = self;
         By { who: by_principal(principal), request_id, user_agent, address }

@@ -87,6 +87,7 @@ fn accepts_ours(accept: &str) -> bool {
             || essence == "text/plain"
             || essence == "text/csv"
             || essence == "application/jsonl"
+            || essence == "application/octet-stream"
             || essence.contains("yaml")
             || essence.contains("openmetrics")
             || essence.ends_with("+json");

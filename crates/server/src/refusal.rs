@@ -3,9 +3,12 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use windlass_definition::diagnostic::{Diagnostic, Severity};
 use windlass_runtime::RuntimeError;
-use windlass_store::{RecordError, StoreError};
+use windlass_store::{FileError, RecordError, StoreError};
 
 use crate::problem::{FieldError, Problem};
+
+/// Of the rest of a body that was refused nothing is read.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl From<RuntimeError> for Problem {
     fn from(error: RuntimeError) -> Problem {
@@ -78,6 +81,30 @@ impl From<RecordError> for Problem {
             RecordError::Guarded { .. } => Problem::conflict("transition_guarded", detail),
             RecordError::InUse { .. } => Problem::conflict("in_use", detail),
             RecordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<FileError> for Problem {
+    fn from(error: FileError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            FileError::Record(error) => error.into(),
+            FileError::NotFound(noun) => Problem::not_found(noun),
+            FileError::TooLarge { .. } => Problem::too_large(detail).with_header(header::CONNECTION, CLOSE),
+            FileError::Quota { .. } => {
+                Problem::conflict("quota_exceeded", detail).with_header(header::CONNECTION, CLOSE)
+            }
+            FileError::Cut(_) => Problem::bad_request("body_incomplete", detail).with_header(header::CONNECTION, CLOSE),
+            FileError::NoStorage | FileError::Busy(_) => unavailable(detail),
+            FileError::Storage(_) => {
+                tracing::error!(%detail, "the storage of files");
+                unavailable("the storage of files does not answer as it should; the server's log says more".to_owned())
+            }
+            FileError::Damaged(_) => {
+                tracing::error!(%detail, "a file");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "file_damaged", detail)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod approvals;
 mod audit;
 mod events;
 mod export;
+mod files;
 mod health;
 mod records;
 mod runs;
@@ -90,6 +91,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(utoipa_axum::routes!(health::livez))
         .routes(utoipa_axum::routes!(health::readyz))
         .routes(utoipa_axum::routes!(schema::openapi))
+        .nest(API, OpenApiRouter::new().routes(utoipa_axum::routes!(files::get_shared_file)))
         .merge(metrics())
 }
 
@@ -145,6 +147,11 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, audit::get_head);
     route!(router, audit::verify_audit);
     route!(router, audit::prove_audit);
+    route!(router, files::upload_file);
+    route!(router, files::upload_version);
+    route!(router, files::get_content);
+    route!(router, files::sign_link);
+    route!(router, files::get_usage);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

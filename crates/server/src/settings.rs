@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use serde::Serialize;
+use windlass_resource::records::files::FILE_BYTES_MAX;
 use windlass_runtime::Settings;
 use windlass_store::{Hints, SettingLayer, SettingValue, StoreOptions};
 
@@ -187,6 +188,12 @@ settings! {
     "dead_nodes_kept_hours", Storage, BeforeDatabase, "Hours after which a server that is dead or gone is forgotten (`windlass db status` names it until then)", 1..=100_000,
         |bounds| bounds.store.dead_nodes_kept.as_secs() / 3_600,
         |value, bounds| bounds.store.dead_nodes_kept = Duration::from_secs(value.saturating_mul(3_600));
+    "file_bytes_max", Storage, BeforeDatabase, "Bytes that one file may have (docs/files.md)", 1..=FILE_BYTES_MAX,
+        |bounds| bounds.store.file_bytes_max,
+        |value, bounds| bounds.store.file_bytes_max = value;
+    "file_transfers_max", Network, BeforeDatabase, "Files that come or go at once on this server", 1..=10_000,
+        |bounds| bounds.store.file_transfers_max as u64,
+        |value, bounds| bounds.store.file_transfers_max = count(value);
     "hints", Execution, BeforeDatabase, "1: servers tell each other what to look at; 0: everything is found by polling", 0..=1,
         |bounds| u64::from(bounds.store.hints == Hints::On),
         |value, bounds| bounds.store.hints = if value == 0 { Hints::Off } else { Hints::On };

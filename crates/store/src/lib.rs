@@ -20,6 +20,7 @@ pub mod database;
 mod error;
 pub mod events;
 mod fair;
+mod files;
 pub mod inbox;
 pub mod journal;
 mod migrate;
@@ -60,6 +61,10 @@ pub use database::{Database, Dialect, Row, Statement, Value, postgres::Statement
 pub use error::StoreError;
 pub use events::{EventRow, EventWait};
 pub use fair::FairQueue;
+pub use files::{
+    FileBody, FileChunks, FileContent, FileError, SharedFile, Sniffed, UPLOAD_TIME_MAX, Upload, UploadTo, is_active,
+    sniff,
+};
 pub use inbox::Received;
 pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};

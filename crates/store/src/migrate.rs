@@ -107,6 +107,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0015_setting_values.sql"),
         postgres: include_str!("../migrations/postgres/0015_setting_values.sql"),
     },
+    Migration {
+        version: 16,
+        name: "files",
+        sqlite: include_str!("../migrations/sqlite/0016_files.sql"),
+        postgres: include_str!("../migrations/postgres/0016_files.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

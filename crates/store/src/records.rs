@@ -7,6 +7,7 @@
 
 mod audit;
 mod behaviour;
+mod files;
 mod folders;
 mod row;
 mod seal;
@@ -25,6 +26,7 @@ use windlass_resource::{
     validate,
 };
 
+pub(crate) use files::{Keeping, Kept};
 pub use row::show;
 
 use crate::{StoreError, store::Store};

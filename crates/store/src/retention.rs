@@ -79,6 +79,7 @@ const BELONGINGS: &[&str] = &[
     "delete from run_queue where tenant_key = $1 and run_id = $2",
     "delete from run_backlog where tenant_key = $1 and run_id = $2",
     "delete from concurrency_slots where tenant_key = $1 and run_id = $2",
+    "delete from files where tenant_key = $1 and run_id = $2",
 ];
 
 /// Takes a run out of sight with all that belongs to it; `false` if it is not there or not over.

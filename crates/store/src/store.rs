@@ -26,8 +26,9 @@ use crate::{
     database::{
         Database,
         postgres::{Address, Postgres, Session, StatementLog},
-        sqlite::{Files, Sqlite, open_writer},
+        sqlite::{Files as DataDir, Sqlite, open_writer},
     },
+    files::Files,
     migrate::{self, Migrate},
     node::{self, Bury, Hint, Hints, Identity, Keeper, Ownership, Standing},
     partitions,
@@ -83,6 +84,12 @@ pub struct StoreOptions {
     pub master_key: KeySource,
     /// Values from that many bytes on belong into blobs.
     pub blob_threshold_bytes: usize,
+    /// Where files are kept: a directory, or `s3://bucket/prefix`; none are taken without it.
+    pub files: Option<String>,
+    /// Bytes that one file may have.
+    pub file_bytes_max: u64,
+    /// Files that come or go at once.
+    pub file_transfers_max: usize,
     /// What ends the process when a commit's outcome is open: by default a message and an abort.
     pub fatal: Fatal,
 }
@@ -96,9 +103,16 @@ impl StoreOptions {
             }
             Location::Postgres { .. } => KeySource::Absent,
         };
+        let files = match &location {
+            Location::Sqlite { data_dir } => Some(data_dir.join("files").display().to_string()),
+            Location::Postgres { .. } => None,
+        };
         StoreOptions {
             location,
             master_key,
+            files,
+            file_bytes_max: 1 << 30,
+            file_transfers_max: 32,
             node_name: "windlass".to_owned(),
             lanes: 8,
             migrate: Migrate::Apply,
@@ -141,6 +155,7 @@ pub(crate) struct Inner {
     pub records: &'static [&'static Record],
     pub vault: Vault,
     pub sealer: Sealer,
+    pub files: Files,
     pub state_reads: StateReads,
     identity: Identity,
     queues: Vec<Arc<Queue>>,
@@ -401,7 +416,7 @@ async fn join(threads: Vec<JoinHandle<()>>, patience: Duration, lock: Option<std
 }
 
 async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, StoreError> {
-    let files = Arc::new(Files { dir: data_dir });
+    let files = Arc::new(DataDir { dir: data_dir });
     let queue = Arc::new(Queue::default());
     let clock = Arc::new(Clock::machine());
     let ownership = Arc::new(Ownership::new(Uuid::now_v7()));
@@ -429,6 +444,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         records: options.records,
         vault: Vault::closed(options.master_key.clone()),
         sealer: Sealer::default(),
+        files: Files::of(&options),
         state_reads: StateReads::default(),
         identity: identity(&options),
         queues: vec![queue],
@@ -516,6 +532,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         records: options.records,
         vault: Vault::closed(options.master_key.clone()),
         sealer: Sealer::default(),
+        files: Files::of(&options),
         state_reads: StateReads::default(),
         identity,
         queues,
@@ -560,6 +577,7 @@ async fn visit(
         records: options.records,
         vault: Vault::closed(options.master_key.clone()),
         sealer: Sealer::default(),
+        files: Files::of(&options),
         state_reads: StateReads::default(),
         identity: identity(&options),
         queues: vec![queue],

@@ -41,6 +41,8 @@ pub struct TenantRules {
     pub runs_active_max: Option<usize>,
     /// Runs that are queued.
     pub runs_queued_max: Option<u64>,
+    /// Bytes of its files.
+    pub file_bytes_max: Option<u64>,
     /// Days that finished runs and events are kept.
     pub retention_days: Option<u32>,
 }
@@ -94,15 +96,16 @@ impl Store {
 
     /// The rules of those tenants that have any.
     pub(crate) async fn tenant_rules(&self) -> Result<HashMap<TenantKey, TenantRules>, StoreError> {
-        let sql = "select key, status, max_concurrent_runs, max_queued_runs, data_retention_days from tenants \
+        let sql = "select key, status, max_concurrent_runs, max_queued_runs, data_retention_days, max_file_bytes from tenants \
                    where status <> 'active' or max_concurrent_runs is not null or max_queued_runs is not null \
-                   or data_retention_days is not null";
+                   or data_retention_days is not null or max_file_bytes is not null";
         let rules = |row: &Row| {
             let number = |column| row.opt(column, Row::int);
             let rules = TenantRules {
                 suspended: row.text(1)? == "suspended",
                 runs_active_max: number(2)?.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),
                 runs_queued_max: number(3)?.map(i64::unsigned_abs),
+                file_bytes_max: number(5)?.map(i64::unsigned_abs),
                 retention_days: number(4)?.map(|it| u32::try_from(it).unwrap_or(u32::MAX)),
             };
             Ok((row.tenant(0)?, rules))

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use windlass_runtime::Runtime;
 use windlass_server::{App, Gate, routes, settings::Told};
 
-use super::{Answer, Call, Pieces};
+use super::{Answer, Call, Pieces, SentFile};
 use crate::{
     exit::{Exit, Failure},
     place::{self, Database, Purpose},
@@ -56,11 +56,17 @@ impl Local {
     /// # Errors
     /// The answer is over the bound.
     pub async fn send(&self, call: Call) -> Result<Answer, Failure> {
-        let response = self.call(call).await?;
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
-        let body = body.map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        whole(self.call(call).await?).await
+    }
+
+    /// Sends it with that file as its body.
+    ///
+    /// # Errors
+    /// The answer is over the bound.
+    pub async fn send_file(&self, call: Call, file: SentFile) -> Result<Answer, Failure> {
+        let mut call = call;
+        call.headers.extend(file.bytes.map(|bytes| ("content-length", bytes.to_string())));
+        whole(self.ask(call, Body::from_stream(file.pieces)).await?).await
     }
 
     /// Sends it and takes the answer piece by piece.
@@ -79,18 +85,22 @@ impl Local {
         Ok(response.into_body().into_data_stream().map_err(cut).boxed())
     }
 
-    async fn call(&self, call: Call) -> Result<axum::response::Response, Failure> {
-        let mut request = Request::builder().method(call.method).uri(format!("/api/v1{}", call.path));
-        for (name, value) in call.headers {
-            request = request.header(name, value);
-        }
-        let body = match call.body {
+    async fn call(&self, mut call: Call) -> Result<axum::response::Response, Failure> {
+        let body = match call.body.take() {
             Some((media_type, bytes)) => {
-                request = request.header("content-type", media_type);
+                call.headers.push(("content-type", media_type.to_owned()));
                 Body::from(bytes)
             }
             None => Body::empty(),
         };
+        self.ask(call, body).await
+    }
+
+    async fn ask(&self, call: Call, body: Body) -> Result<axum::response::Response, Failure> {
+        let mut request = Request::builder().method(call.method).uri(format!("/api/v1{}", call.path));
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
         let request = request.body(body).map_err(|error| Failure::refused(error.to_string()))?;
         Ok(self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
     }
@@ -100,4 +110,12 @@ impl Local {
         self.app.drain();
         place::close_runtime(self.app.runtime(), GRACE).await;
     }
+}
+
+/// The whole answer.
+async fn whole(response: axum::response::Response) -> Result<Answer, Failure> {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
+    let body = body.map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
 }

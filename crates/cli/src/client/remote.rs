@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use futures::{StreamExt, TryStreamExt};
 use reqwest::RequestBuilder;
 
-use super::{Answer, Call, Pieces};
+use super::{Answer, Call, Pieces, SentFile};
 use crate::{
     exit::{Exit, Failure},
     place::Database,
@@ -56,6 +56,21 @@ impl Remote {
     /// Nobody answers.
     pub async fn send(&self, call: Call) -> Result<Answer, Failure> {
         let response = self.request(call).send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Sends it with that file as its body.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn send_file(&self, call: Call, file: SentFile) -> Result<Answer, Failure> {
+        let mut request = self.request(call).body(reqwest::Body::wrap_stream(file.pieces));
+        if let Some(bytes) = file.bytes {
+            request = request.header("content-length", bytes);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         Ok(Answer { status, headers, body })

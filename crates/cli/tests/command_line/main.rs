@@ -3,6 +3,7 @@
 mod apply;
 mod data;
 mod exits;
+mod files;
 mod reference;
 mod server;
 mod support;

@@ -57,6 +57,10 @@ permissions! {
     SettingsRead = "settings.read";
     /// Choose settings of the tenant.
     SettingsWrite = "settings.write";
+    /// See files, fetch them, and see their links.
+    FilesRead = "files.read";
+    /// Upload, change and delete files, and make links to them.
+    FilesWrite = "files.write";
     /// See the audit.
     AuditRead = "audit.read";
     /// See secrets and credentials without their values, and how it stands with the vault.

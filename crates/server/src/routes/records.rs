@@ -3,6 +3,8 @@
 //! Invariant: a handler has the record, the tenant and the caller from [`Permitted`] alone, and that is given to
 //! nobody without the operation's permission.
 
+use std::collections::btree_map::Entry;
+
 use axum::{
     Router,
     body::Body as HttpBody,
@@ -79,7 +81,11 @@ pub fn describe(document: &mut OpenApi, prefix: &str, records: &[&Record]) {
             if let Ok(mut item) = serde_json::from_value::<PathItem>(item) {
                 let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
                 operations.into_iter().flatten().for_each(super::with_problem);
-                document.paths.paths.insert(format!("{prefix}{path}"), item);
+                // A way of its own may stand beside those that every record has.
+                match document.paths.paths.entry(format!("{prefix}{path}")) {
+                    Entry::Vacant(place) => drop(place.insert(item)),
+                    Entry::Occupied(mut place) => place.get_mut().merge_operations(item),
+                }
             }
         }
     }
@@ -183,7 +189,7 @@ async fn take_transition(
     shown(StatusCode::OK, &app.store().transition_record(place, (target, transition), &body, caller.by()).await?)
 }
 
-fn shown(status: StatusCode, view: &RecordView) -> Reply {
+pub(super) fn shown(status: StatusCode, view: &RecordView) -> Reply {
     let mut response = reply::json(status, &view.json)?;
     if let Some(revision) = view.revision {
         response.headers_mut().insert(header::ETAG, reply::header_value(&format!("\"{revision}\"")));
@@ -200,7 +206,7 @@ fn target(caller: &Permitted, path: &RecordPath, headers: &HeaderMap) -> Result<
 }
 
 /// The revision that the caller has seen; an ETag that we never gave matches nothing.
-fn if_match(headers: &HeaderMap) -> Option<i64> {
+pub(super) fn if_match(headers: &HeaderMap) -> Option<i64> {
     let text = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim().trim_start_matches("W/");
     if text == "*" {
         return None;

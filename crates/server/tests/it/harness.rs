@@ -29,6 +29,7 @@ pub struct Api {
     client: reqwest::Client,
     stop: CancellationToken,
     _home: Home,
+    _files: TempDir,
 }
 
 /// What holds the database.
@@ -62,14 +63,16 @@ impl Api {
         let key = MasterKey::generate().unwrap().to_text();
         let master_key = KeySource::Text { holder: "the test", keys: Arc::new(key) };
         let options = StoreOptions { records: library::and_the_products(), ..StoreOptions::new(location) };
-        let options = StoreOptions { master_key, ..options };
+        let files = tempfile::tempdir().unwrap();
+        let place = Some(files.path().display().to_string());
+        let options = StoreOptions { master_key, files: place, ..options };
         let store = Store::open(options).await.unwrap();
         make_library(&store).await;
         let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let (base, stop) = serve(&runtime, Limits::default()).await;
-        Api { base, store, runtime, client, stop, _home: home }
+        Api { base, store, runtime, client, stop, _home: home, _files: files }
     }
 
     /// The same behind a door with these bounds.

@@ -4,6 +4,7 @@ mod audit;
 mod auth;
 mod conditions;
 mod coverage;
+mod files;
 mod harness;
 mod hostile;
 mod idempotency;
@@ -36,6 +37,7 @@ on_every_database! {
     audit: what_is_done_is_in_the_audit, the_audit_is_exported_and_judged;
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
+    files: files_are_uploaded_changed_and_fetched, what_a_browser_would_run_is_never_shown, a_link_is_for_whoever_has_it;
     hostile: what_is_hostile_is_refused_and_writes_nothing;
     idempotency: one_key_starts_one_run;
     openapi: answers_are_what_the_document_says;

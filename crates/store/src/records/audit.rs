@@ -11,7 +11,7 @@ use crate::{AuditNote, StoreError, database::Tx};
 /// Bytes of a value that the audit keeps as it is.
 const VALUE_BYTES_MAX: usize = 4_096;
 /// What every change changes.
-const NOT_TOLD: &[&str] = &["id", "revision", "created_at", "created_by", "updated_at", "updated_by", "search_text"];
+const NOT_TOLD: &[&str] = &["id", "revision", "created_at", "created_by", "updated_at", "updated_by"];
 
 /// Each field that differs: `{"name": {"from": "a", "to": "b"}}`.
 pub(super) fn changes(record: &Record, old: Option<&[Datum]>, new: Option<&[Datum]>) -> Json {
@@ -19,7 +19,7 @@ pub(super) fn changes(record: &Record, old: Option<&[Datum]>, new: Option<&[Datu
     for (at, column) in record.stored().into_iter().enumerate() {
         let side = |row: Option<&[Datum]>| row.and_then(|row| row.get(at)).cloned().unwrap_or(Datum::Null);
         let (from, to) = (side(old), side(new));
-        if from == to || NOT_TOLD.contains(&column.name) {
+        if from == to || column.internal || NOT_TOLD.contains(&column.name) {
             continue;
         }
         let mut change = Map::new();

@@ -6,6 +6,7 @@ use windlass_engine::id::TenantKey;
 use windlass_resource::{Datum, FieldError, Record};
 
 use super::{
+    files::Files,
     folders::Folders,
     row,
     tenants::Tenants,
@@ -75,6 +76,7 @@ impl NewRow<'_> {
 /// The behaviour of a record, if it has one.
 pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
     match record.name {
+        "files" => Some(&Files),
         "folders" => Some(&Folders),
         "tenants" => Some(&Tenants),
         "secrets" => Some(&Secrets),

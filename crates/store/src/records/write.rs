@@ -5,7 +5,7 @@ use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{
-    Datum, Deletion, Effect, FieldError, Guard, OnDelete, Record, Transition, Unique,
+    Datum, Deletion, Effect, FieldError, Guard, OnDelete, Record, Transition, Unique, Writing,
     statement::{Lock, Statement, Writer},
 };
 
@@ -147,7 +147,7 @@ impl Write {
         }
     }
 
-    async fn create(&self, tx: &mut Tx, values: Named) -> Result<RecordView, RecordError> {
+    pub(super) async fn create(&self, tx: &mut Tx, values: Named) -> Result<RecordView, RecordError> {
         let id = Uuid::now_v7();
         let mut new: Vec<Datum> = vec![Datum::Null; self.record.stored().len()];
         self.put(&mut new, &values);
@@ -269,7 +269,7 @@ impl Write {
     }
 
     /// The same, and it is not deleted.
-    async fn locked(&self, tx: &mut Tx, target: Target) -> Result<Vec<Datum>, RecordError> {
+    pub(super) async fn locked(&self, tx: &mut Tx, target: Target) -> Result<Vec<Datum>, RecordError> {
         let found = self.found(tx, Target { expect: None, ..target }).await?;
         if row::is_deleted(self.record, &found) {
             return Err(RecordError::NotFound { noun: self.record.noun });
@@ -283,7 +283,7 @@ impl Write {
     }
 
     /// Changes a row that was read and locked.
-    async fn save(
+    pub(super) async fn save(
         &self,
         tx: &mut Tx,
         (action, id): (&'static str, Uuid),
@@ -367,6 +367,10 @@ impl Write {
         for (record, column, rule) in referring() {
             let statement = match rule {
                 OnDelete::Restrict => continue,
+                // What is hidden keeps what is its own, and gets it back when it is restored; links go.
+                OnDelete::Cascade if self.record.deletion == Deletion::Soft && record.writing != Writing::Link => {
+                    continue;
+                }
                 OnDelete::SetNull => self.writer.let_go(record, column, id),
                 OnDelete::Cascade => self.writer.delete_referring(record, column, id),
             };

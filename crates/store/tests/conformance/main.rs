@@ -6,6 +6,7 @@ mod backlog;
 mod commits;
 mod damage;
 mod distribution;
+mod files;
 mod harness;
 mod library;
 mod owning;
