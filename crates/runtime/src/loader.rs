@@ -5,9 +5,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    io,
+    num::NonZero,
+    sync::{Arc, LazyLock},
 };
 
+use tokio::runtime::{Builder, Runtime};
 use windlass_definition::Timestamp;
 use windlass_engine::{
     Entry, Run,
@@ -291,14 +294,23 @@ fn entry(row: StoredEntry, decoded: Decoded, blobs: &HashMap<String, Arc<[u8]>>)
     })
 }
 
+/// Threads with large stacks, which end when nothing was to do for a while. Not a thread for each piece of work: as nobody joins
+/// it, glibc may free such a stack while whoever started the thread still lets go of it, and the process ends with a
+/// segmentation fault.
+static LARGE_STACKS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).max(2);
+    Builder::new_current_thread()
+        .thread_name("windlass-fold")
+        .thread_stack_size(STACK_BYTES)
+        .max_blocking_threads(threads)
+        .build()
+});
+
 /// Runs something that may recurse deeply; a panic in it is an error like any other.
 pub(crate) async fn on_large_stack<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("windlass-fold".to_owned()).stack_size(STACK_BYTES);
-    // Nobody listens any more when the process is about to end.
-    let spawned = thread.spawn(move || drop(reply.send(work())));
-    spawned.map_err(|error| format!("no thread to read it on: {error}"))?;
-    answer.await.unwrap_or_else(|_| Err("reading it failed in a way that nobody foresaw".to_owned()))
+    let threads = LARGE_STACKS.as_ref().map_err(|error| format!("no thread to read it on: {error}"))?;
+    let worked = threads.spawn_blocking(work).await;
+    worked.unwrap_or_else(|_| Err("reading it failed in a way that nobody foresaw".to_owned()))
 }

@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -24,6 +25,11 @@ pub(crate) const BATCH_ROWS_MAX: usize = 4_000;
 pub(crate) const BATCH_ROWS_SHARED_MAX: usize = 500;
 /// How many bytes one batch takes.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
+/// From so many commits in a batch on, the next one waits a moment for as many: what a batch costs hardly depends on what is
+/// in it, and those who were told of the last one are about to come back.
+const GATHERED_MIN: usize = 16;
+/// How long it waits at most, and at most half as long as the last batch took.
+const GATHERED_FOR_MAX: Duration = Duration::from_millis(1);
 /// How many commits may wait before callers of `ready` are held back.
 pub(crate) const WAITING_MAX: usize = 16_384;
 
@@ -63,6 +69,28 @@ struct State {
     jobs: FairQueue<TenantKey, Job>,
     ordinary: VecDeque<OrdinaryJob>,
     closed: bool,
+    last: Last,
+}
+
+/// The last batch.
+struct Last {
+    commits: usize,
+    taken_at: Instant,
+}
+
+impl Default for Last {
+    fn default() -> Last {
+        Last { commits: 0, taken_at: Instant::now() }
+    }
+}
+
+impl State {
+    /// How much longer the next batch waits to become as large as the last one.
+    fn gathers(&self, until: Instant, now: Instant) -> Option<Duration> {
+        let wanted = self.last.commits;
+        let waits = wanted >= GATHERED_MIN && self.jobs.len() < wanted && !self.closed && now < until;
+        waits.then(|| until - now)
+    }
 }
 
 /// The queue of one writer.
@@ -187,14 +215,30 @@ impl Queue {
             }
             turn.jobs.extend(state.jobs.pop());
         }
+        if !turn.jobs.is_empty() {
+            state.last = Last { commits: turn.jobs.len(), taken_at: Instant::now() };
+        }
         let count = state.ordinary.len().min(ordinary_max);
         turn.ordinary.extend(state.ordinary.drain(..count));
         turn
     }
 
+    /// Tells the last batch, and waits until the next one is as large, if that is soon. It holds the writer's thread, which
+    /// has nothing else to do.
+    fn end_batch(&self) {
+        self.tell_batch();
+        let mut state = self.state();
+        let until = Instant::now() + (state.last.taken_at.elapsed() / 2).min(GATHERED_FOR_MAX);
+        while let Some(left) = state.gathers(until, Instant::now()) {
+            state = self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        // It is waited for once after each batch.
+        state.last.commits = 0;
+    }
+
     /// Waits for something to write; `None` when the queue is closed and empty.
     pub(crate) fn take_blocking(&self, ordinary_max: usize) -> Option<Turn> {
-        self.tell_batch();
+        self.end_batch();
         let mut state = self.state();
         loop {
             let turn = self.take(&mut state, ordinary_max);
@@ -212,7 +256,7 @@ impl Queue {
 
     /// The same for a writer that is a task.
     pub(crate) async fn take_async(&self) -> Option<Turn> {
-        self.tell_batch();
+        self.end_batch();
         loop {
             {
                 let mut state = self.state();
@@ -270,5 +314,30 @@ mod tests {
         assert!(queue.has_room(TenantKey(2)));
         batch(&queue);
         assert!(queue.has_room(TenantKey(1)));
+    }
+
+    #[test]
+    fn after_a_large_batch_the_next_one_waits_a_moment_to_become_as_large() {
+        let queue = Queue::default();
+        let now = Instant::now();
+        let until = now + GATHERED_FOR_MAX;
+        let waits = |at: Instant| queue.state().gathers(until, at);
+        assert_eq!(waits(now), None, "there was no batch");
+
+        queue.push_all((1..GATHERED_MIN).map(|_| job(1)).collect());
+        batch(&queue);
+        assert_eq!(waits(now), None, "the last one was small");
+
+        queue.push_all((0..GATHERED_MIN).map(|_| job(1)).collect());
+        batch(&queue);
+        assert_eq!(waits(now), Some(GATHERED_FOR_MAX));
+        queue.push_all((1..GATHERED_MIN).map(|_| job(1)).collect());
+        assert_eq!(waits(now), Some(GATHERED_FOR_MAX), "one is missing");
+        assert_eq!(waits(until), None, "for a moment only");
+        queue.push(job(1));
+        assert_eq!(waits(now), None, "it is as large");
+        batch(&queue);
+        queue.close();
+        assert_eq!(waits(now), None, "nothing more comes");
     }
 }
