@@ -129,6 +129,8 @@ fn open_directory(directory: PathBuf) -> Result<Objects, FileError> {
 /// A bucket; its keys, its region and its endpoint are in the environment (`AWS_…`).
 #[cfg(feature = "s3")]
 fn open_bucket(place: &str) -> Result<Objects, FileError> {
+    // Its client asks for the process's cryptography; one that is there already stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     let store = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(failed)?;
     let prefix = if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) };
