@@ -228,16 +228,16 @@ impl World {
         };
         quietly(&mut command, &self.log(server))?;
         command.env("WINDLASS_BOOTSTRAP_TOKEN", TOKEN).env("WINDLASS_LOG", "info");
-        self.with_master_key(&mut command);
+        self.with_what_a_directory_has(&mut command);
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
-    /// A data directory makes its own master key; servers of PostgreSQL are given theirs.
-    fn with_master_key(&self, command: &mut Command) {
+    /// A data directory makes its own master key, and a place for files; servers of PostgreSQL are given theirs.
+    fn with_what_a_directory_has(&self, command: &mut Command) {
         if let Place::Postgres(_) = &self.place {
-            command.env("WINDLASS_MASTER_KEY", MASTER_KEY);
+            command.env("WINDLASS_MASTER_KEY", MASTER_KEY).env("WINDLASS_FILES", self.folder.join("files"));
         }
     }
 
@@ -261,7 +261,7 @@ impl World {
         self.of_database(&mut command);
         let (said, log) = (self.folder.join("command.json"), self.folder.join("command.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);
-        self.with_master_key(&mut command);
+        self.with_what_a_directory_has(&mut command);
         let status = Program::start(&mut command)?.finish(STOP_WITHIN)?;
         if !status.success() {
             bail!("{arguments:?}: {status}: {}", fs::read_to_string(&log).unwrap_or_default());
@@ -408,7 +408,7 @@ impl World {
         self.of_database(&mut command);
         let (said, log) = (self.folder.join("verify.json"), self.folder.join("verify.log"));
         quietly(&mut command, &log)?.stdout(File::create(&said)?);
-        self.with_master_key(&mut command);
+        self.with_what_a_directory_has(&mut command);
         let status = Program::start(&mut command)?.finish(VERIFY_WITHIN)?;
         let read = || -> Result<Value> { Ok(serde_json::from_str(&fs::read_to_string(&said)?)?) };
         let verdict =
