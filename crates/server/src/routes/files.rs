@@ -24,7 +24,7 @@ use crate::{
     app::App,
     auth::{Asked, Authorized, FilesRead, FilesWrite},
     extract::{self, NoBody, PathOf, PathParts, Query},
-    problem::Problem,
+    problem::{Problem, ProblemDocument},
     reply::{self, Reply},
 };
 
@@ -170,8 +170,8 @@ pub struct ContentQuery {
 
 /// Fetch a file, or a range of it.
 #[utoipa::path(get, path = "/files/{id}/content", tag = "files", params(("id" = Uuid, Path), ContentQuery),
-    responses((status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
-        (status = 206, description = "The range of it that was asked for.", body = Vec<u8>, content_type = "*/*"),
+    responses((status = 200, description = "The file.", body = Value, content_type = "*/*"),
+        (status = 206, description = "The range of it that was asked for.", body = Value, content_type = "*/*"),
         (status = 304, description = "It is what the caller has.")))]
 pub async fn get_content(
     caller: Authorized<FilesRead>,
@@ -193,9 +193,10 @@ pub async fn get_content(
 
 /// Fetch a file by a link: whoever has it may, until it expires, is used up or is revoked.
 #[utoipa::path(get, path = "/shared-files/{token}", tag = "files", params(("token" = String, Path)),
-    responses((status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
-        (status = 206, description = "The range of it that was asked for.", body = Vec<u8>, content_type = "*/*"),
-        (status = 304, description = "It is what the caller has.")))]
+    responses((status = 200, description = "The file.", body = Value, content_type = "*/*"),
+        (status = 206, description = "The range of it that was asked for.", body = Value, content_type = "*/*"),
+        (status = 304, description = "It is what the caller has."),
+        (status = "default", description = "A problem.", body = ProblemDocument, content_type = "application/problem+json")))]
 pub async fn get_shared_file(
     State(app): State<App>,
     PathOf(TokenPath(token)): PathOf<TokenPath>,
