@@ -62,7 +62,7 @@ async fn crash(plan: Plan) -> Result<Outcome> {
         (0..world.servers()).for_each(|server| eprintln!("{}", world.end_of_log(server)));
     } else {
         expected::check(&load, &mut outcome).await?;
-        takeover::measure(&load, takeover::count(plan.database, plan.options.short), &mut outcome).await?;
+        takeover::measure(&load, &plan, &mut outcome).await?;
     }
     outcome.at_least("kills", killed?.into(), plan.count.into());
     outcome.count("rounds", round);

@@ -46,6 +46,8 @@ const SETTINGS: &str = "lease_ms=3000,runs_active_max=12";
 const ANSWERS: std::ops::RangeInclusive<usize> = 100..=400;
 /// Without a next entry for so long, a run is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For so long a server that is about to be killed is waited for to have runs.
+const BUSY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs that are under way for a while, whenever a server is killed.
 const SLEEPER: &str = "
@@ -170,7 +172,7 @@ async fn cycles(world: &Arc<World>, plan: &Plan, outcome: &mut Outcome) -> Resul
         }
         eprintln!("cycle {}: {killed} killed, {stopped} stopped, {} runs taken over", cycle + 1, measured.runs);
     }
-    report(outcome, measured, (killed, stopped), plan.count.into());
+    report(plan, outcome, (measured, killed, stopped));
     let admitted = database.query_one("select count(*) from journal where kind = 'admitted'", &[]).await?;
     outcome.at_least("queued_and_admitted", admitted.get::<_, i64>(0).unsigned_abs(), 1);
     Ok(())
@@ -186,10 +188,10 @@ async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
+const UNDER_WAY: &str = "from runs r join lanes l on l.id = r.lane_id join nodes n on n.id = l.node_id \
+                         where n.pid = {pid} and n.state = 'alive' and r.status in ('running', 'compensating')";
 // Rows that a session of the dead server still writes have times before this statement.
-const ORPHANS: &str = "create temp table orphans as select r.tenant_key, r.id, clock_timestamp() as since from runs r \
-                       join lanes l on l.id = r.lane_id join nodes n on n.id = l.node_id \
-                       where n.pid = {pid} and n.state = 'alive' and r.status in ('running', 'compensating')";
+const ORPHANS: &str = "create temp table orphans as select r.tenant_key, r.id, clock_timestamp() as since ";
 const GONE_ON: &str = "select (extract(epoch from next.at - o.since) * 1000)::float8 from orphans o left join lateral ( \
                        select min(j.at) as at from journal j where j.tenant_key = o.tenant_key and j.run_id = o.id \
                        and j.at > o.since) next on true";
@@ -197,8 +199,15 @@ const GONE_ON: &str = "select (extract(epoch from next.at - o.since) * 1000)::fl
 /// Kills a server and waits until others have gone on with each of its runs.
 async fn kill(world: &Arc<World>, server: usize, (database, measured): (&Client, &mut Measured)) -> Result<()> {
     let process = world.process(server).context("a server that runs")?;
+    let under_way = UNDER_WAY.replace("{pid}", &process.to_string());
+    let since = std::time::Instant::now();
+    while database.query_one(&format!("select count(*) {under_way}"), &[]).await?.get::<_, i64>(0) == 0
+        && since.elapsed() < BUSY_WITHIN
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     change(world, Change::Kill(server)).await?;
-    database.batch_execute(&ORPHANS.replace("{pid}", &process.to_string())).await?;
+    database.batch_execute(&format!("{ORPHANS}{under_way}")).await?;
     let since = std::time::Instant::now();
     let found = loop {
         let rows = database.query(GONE_ON, &[]).await?;
@@ -214,8 +223,10 @@ async fn kill(world: &Arc<World>, server: usize, (database, measured): (&Client,
     Ok(())
 }
 
-fn report(outcome: &mut Outcome, measured: Measured, (killed, stopped): (u64, u64), cycles: u64) {
+/// The short form tells times and judges none: the machine may do other things meanwhile.
+fn report(plan: &Plan, outcome: &mut Outcome, (measured, killed, stopped): (Measured, u64, u64)) {
     let Measured { runs, mut milliseconds } = measured;
+    let cycles = u64::from(plan.count);
     milliseconds.sort_by(f64::total_cmp);
     outcome.at_least("killed", killed, 2 * cycles);
     outcome.at_least("stopped", stopped, 2 * cycles);
@@ -226,7 +237,7 @@ fn report(outcome: &mut Outcome, measured: Measured, (killed, stopped): (u64, u6
     outcome.count("gone_on_ms_p50", half.round());
     outcome.count("gone_on_ms_p99", p99.round());
     outcome.count("gone_on_ms_max", most.round());
-    if p99 > (LEASE + GRACE).as_millis() as f64 {
+    if p99 > (LEASE + GRACE).as_millis() as f64 && !plan.options.short {
         outcome.violation(format!("a killed server's runs went on after {p99:.0} ms (p99), not within lease + 2 s"));
     }
     let lost = milliseconds.iter().filter(|it| it.is_infinite()).count();
