@@ -87,6 +87,6 @@ if [ "$what" = test ]; then
     fi
   done
   # One check's program comes from Python's package index; it says where it is, and nothing is done when it is there.
-  "$(dirname "$0")/../proof/schemathesis/install.sh" >/dev/null || fail "schemathesis cannot be installed (proof/schemathesis)"
+  "$(dirname "$0")/python-tool.sh" "$(dirname "$0")/../proof/schemathesis" schemathesis >/dev/null || fail "schemathesis cannot be installed (proof/schemathesis)"
   command -v cargo-nextest >/dev/null 2>&1 || say "cargo-nextest is not installed: the tests run with cargo test, which is slower"
 fi

@@ -1,4 +1,4 @@
-//! Files in a bucket: a real server of S3's protocol (moto), which `scripts/s3/install.sh` installs.
+//! Files in a bucket: a real server of S3's protocol (moto), which `scripts/python-tool.sh` installs.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -26,8 +26,9 @@ impl Drop for Moto {
 
 /// Starts it on a free port; gives its address.
 fn start() -> (Moto, String) {
-    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/s3/install.sh");
-    let installed = Command::new(install).output().expect("the script runs");
+    const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts");
+    let mut install = Command::new(format!("{SCRIPTS}/python-tool.sh"));
+    let installed = install.args([&format!("{SCRIPTS}/s3"), "moto_server"]).output().expect("the script runs");
     let program = String::from_utf8(installed.stdout).unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     let mut child = Command::new(program.trim())

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Installs the program that makes the requests, when it is not there, and says where it is.
-const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis/install.sh");
+const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/python-tool.sh");
+const VERSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis");
 /// How long all of it may take.
 const WITHIN: Duration = Duration::from_secs(3_600);
 /// How often a thing that is there is asked for, of all requests that name one.
@@ -71,7 +72,7 @@ async fn schemathesis(plan: Plan) -> Result<Outcome> {
 
 /// Where the program is; installs it first.
 fn install() -> Result<std::path::PathBuf> {
-    let output = Command::new(INSTALL).output().context(INSTALL)?;
+    let output = Command::new(INSTALL).args([VERSIONS, "schemathesis"]).output().context(INSTALL)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "schemathesis cannot be installed: {said}");
     Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).to_owned())

@@ -115,8 +115,8 @@ impl Pages {
         if let Some(next) = page.next {
             let mut pairs = self.filters.clone();
             pairs.push(("after".to_owned(), next));
-            // The same filters were read before, and the cursor is our own.
-            self.query = ListQuery::parse(self.record, &pairs).ok();
+            let refused = |_| StoreError::Invalid("the export cannot go on from its own cursor".to_owned());
+            self.query = Some(ListQuery::parse(self.record, &pairs).map_err(refused)?);
         }
         Ok(Some(piece.into()))
     }

@@ -12,7 +12,7 @@ use windlass_engine::id::TenantKey;
 use windlass_resource::records::files::FILE_LINKS;
 
 use super::{FileContent, FileError};
-use crate::{AuditNote, By, RecordError, StoreError, database::Row, store::Store};
+use crate::{By, RecordError, StoreError, database::Row, store::Store};
 
 /// For which purpose the vault gives the key.
 const PURPOSE: &str = "file links 1";
@@ -78,17 +78,7 @@ impl Store {
         let row = row.first().ok_or_else(refused)?;
         let content = self.file_content(tenant, row.uuid(0)?, row.opt(1, Row::int)?).await?;
         by.who = format!("link:{link}");
-        let note = AuditNote {
-            action: "download",
-            record: "files",
-            record_id: Some(content.file),
-            subject: Some(content.name.clone()),
-            changes: json!({ "version": content.number, "link": link }),
-            by,
-            at: self.now(),
-        };
-        self.database().transact(move |tx| Box::pin(async move { note.write(tx, tenant).await })).await?;
-        self.audit_noted();
+        self.note_fetch(&content, by, json!({ "version": content.number, "link": link })).await?;
         Ok(SharedFile { link, tenant, content })
     }
 }

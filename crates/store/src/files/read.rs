@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream::BoxStream};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use windlass_resource::records::files::CHUNK_BYTES;
 
 use super::FileError;
 use crate::{
-    Actor, AuditNote, StoreError,
+    Actor, AuditNote, By, StoreError,
     database::{Row, Value},
     store::Store,
 };
@@ -100,19 +100,21 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn note_download(&self, actor: Actor, content: &FileContent) -> Result<(), StoreError> {
+        let changes = json!({ "version": content.number });
+        self.note_fetch(content, actor.by, changes).await
+    }
+
+    pub(super) async fn note_fetch(&self, content: &FileContent, by: By, changes: Json) -> Result<(), StoreError> {
         let note = AuditNote {
             action: "download",
             record: "files",
             record_id: Some(content.file),
             subject: Some(content.name.clone()),
-            changes: json!({ "version": content.number }),
-            by: actor.by,
+            changes,
+            by,
             at: self.now(),
         };
-        let tenant = actor.tenant;
-        self.database().transact(move |tx| Box::pin(async move { note.write(tx, tenant).await })).await?;
-        self.audit_noted();
-        Ok(())
+        self.note(content.tenant, note).await
     }
 }
 
