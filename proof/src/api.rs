@@ -26,6 +26,8 @@ pub struct Operation {
     pub is_api: bool,
     /// Whether it asks for a token.
     pub is_guarded: bool,
+    /// Whether everybody may do it who comes in at all.
+    pub is_for_all: bool,
     /// A body that it takes; null when it takes none.
     pub body: Value,
 }
@@ -81,6 +83,7 @@ impl Api {
                     method: method.to_uppercase(),
                     is_api: path.starts_with(ROOT),
                     path: path.strip_prefix(ROOT).unwrap_or(path).to_owned(),
+                    is_for_all: operation["security"].to_string().contains("\"me.read\""),
                     is_guarded: operation["security"].as_array().is_some_and(|it| !it.is_empty()),
                     body,
                 });

@@ -50,6 +50,11 @@ impl Request {
         Request { method: "PATCH", ..Request::post(path, body) }
     }
 
+    /// To put something in the place of what is there.
+    pub fn put(path: impl Into<String>, body: &Value) -> Request {
+        Request { method: "PUT", ..Request::post(path, body) }
+    }
+
     /// To store a document, given as YAML.
     pub fn put_yaml(path: impl Into<String>, yaml: &str) -> Request {
         let headers = vec![("content-type", "application/yaml".to_owned())];
@@ -100,6 +105,13 @@ impl Client {
             next: AtomicUsize::new(0),
             answers: watch::Sender::new(0),
         }
+    }
+
+    /// Of the same servers, for somebody else.
+    #[must_use]
+    pub fn of(&self, token: &str) -> Client {
+        let addresses: Vec<SocketAddr> = self.targets.iter().map(|target| target.address).collect();
+        Client::new(&addresses, token)
     }
 
     /// Answers so far, as they come.

@@ -18,6 +18,8 @@ use crate::{
 const WORKFLOWS: [(&str, u32); 3] = [("approval", 6), ("signal", 6), ("python-task", 3)];
 /// How long it may take until all of them wait.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What the person chooses who is there.
+const PASSWORDS: [&str; 2] = ["correct horse battery", "staple correct horse"];
 /// Workflows are known by their names in paths.
 const WORKFLOWS_NOUN: &str = "workflows";
 /// So are settings; every tenant has all of them.
@@ -51,6 +53,7 @@ impl Inhabited {
                 client.must(&Request::post(format!("/workflows/{name}/runs"), &start)).await?;
             }
         }
+        people(client, mark).await?;
         ensure!(workflow_ids.len() == WORKFLOWS.len(), "workflows have no ids: {workflow_ids:?}");
         filled.ids.extend(workflow_ids.iter().cloned());
         for (noun, query, count) in
@@ -76,6 +79,10 @@ impl Inhabited {
             }
             for row in client.list(&list).await? {
                 let id = row["id"].as_str().context("a row without an id")?;
+                // Whoever ends what it came in with is out.
+                if record.name == "api_keys" && row["name"] != mark {
+                    continue;
+                }
                 filled.add(&noun(record), id);
             }
         }
@@ -90,6 +97,27 @@ impl Inhabited {
     fn add(&mut self, noun: &str, key: &str) {
         self.keys.entry(noun.to_owned()).or_default().push(key.to_owned());
     }
+}
+
+/// Somebody who joined, chose another password and has lost it; somebody who has not joined yet; a key that was used.
+async fn people(client: &Client, mark: &str) -> Result<()> {
+    let invite = |name: &str| {
+        let body = json!({ "email": format!("{name}-{mark}@example.org"), "role": "operator" });
+        Request::post("/invitations", &body)
+    };
+    client.must(&invite("late")).await?;
+    let link = client.must(&invite("early")).await?["link"].clone();
+    let joins = json!({ "link": link, "name": mark, "password": PASSWORDS[0] });
+    let joined = client.must(&Request::post("/invitations/accept", &joins)).await?;
+    let session = client.of(joined["token"].as_str().context("no session")?);
+    let change = json!({ "current": PASSWORDS[0], "new": PASSWORDS[1] });
+    session.must(&Request::put("/me/password", &change)).await?;
+    let members = client.list("/members").await?;
+    let user = members.iter().find_map(|it| it["user_id"].as_str()).context("no member")?;
+    // Only the first tenant may.
+    client.ask(&Request::post(format!("/users/{user}/link"), &json!({}))).await?;
+    client.must(&Request::post("/api-keys", &json!({ "name": mark, "scopes": ["runs.read"] }))).await?;
+    wait_for(client, "/api-key-usage", 1).await.map(|_| ())
 }
 
 /// A record's noun in paths.

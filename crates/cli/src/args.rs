@@ -5,6 +5,7 @@
 mod audit;
 mod db;
 mod files;
+mod people;
 mod records;
 mod runs;
 mod serve;
@@ -22,6 +23,7 @@ use windlass_steps::egress::address::PrivateNetwork;
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
+pub use people::{InviteArgs, JoinArgs, LoginArgs};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
@@ -135,7 +137,23 @@ pub enum Command {
     /// Look at the work that waits for outside workers
     #[command(subcommand)]
     Tasks(TasksCommand),
-    /// Look at API tokens, make and revoke them
+    /// Sign in to a server, and keep the session for later commands
+    Login(LoginArgs),
+    /// Sign out, and forget the session
+    Logout {
+        /// End all your sessions, on every machine and in every tenant
+        #[arg(long)]
+        everywhere: bool,
+    },
+    /// Say who you are and what you may do
+    Whoami,
+    /// Choose a password; all your other sessions end
+    Password,
+    /// Invite somebody to the tenant, and print the link, this once
+    Invite(InviteArgs),
+    /// Accept an invitation, and sign in
+    Join(JoinArgs),
+    /// Look at API keys, make and revoke them
     #[command(subcommand)]
     Tokens(TokensCommand),
     /// Look at settings and choose them

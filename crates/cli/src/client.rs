@@ -20,6 +20,7 @@ pub use sse::ServerEvent;
 use crate::{
     exit::Failure,
     place::{Place, Purpose},
+    session,
 };
 
 /// A request to the API.
@@ -88,7 +89,10 @@ impl Client {
     /// The database cannot be opened, or the address is none.
     pub async fn open(place: &Place) -> Result<Client, Failure> {
         match place {
-            Place::Server { url, token } => Ok(Client::Remote(Remote::new(url, token.clone())?)),
+            Place::Server { url, token } => {
+                let token = token.clone().or_else(|| session::of(url));
+                Ok(Client::Remote(Remote::new(url, token)?))
+            }
             Place::Database(database) => {
                 if let Some(remote) = Remote::holder_of(database).await {
                     return Ok(Client::Remote(remote));

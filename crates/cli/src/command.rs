@@ -8,6 +8,7 @@ mod db;
 mod demo_run;
 mod deploy;
 mod files;
+mod people;
 mod records;
 mod reference;
 mod run;
@@ -44,7 +45,15 @@ impl Context {
     /// # Errors
     /// It names two, or the database cannot be opened.
     pub async fn client(&self) -> Result<crate::client::Client, Failure> {
-        crate::client::Client::open(&place::of_client(&self.global, self.sources)?).await
+        crate::client::Client::open(&self.place()?).await
+    }
+
+    /// The place that this command line names.
+    ///
+    /// # Errors
+    /// It names two.
+    pub fn place(&self) -> Result<place::Place, Failure> {
+        place::of_client(&self.global, self.sources)
     }
 
     /// The options that name the place again, for hints.
@@ -111,6 +120,12 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Files(command) => files::run(command, &context).await,
         Command::Audit(command) => audit::run(command, &context).await,
         Command::Tasks(command) => tasks::run(command, &context).await,
+        Command::Login(args) => people::login(args, &context).await,
+        Command::Logout { everywhere } => people::logout(everywhere, &context).await,
+        Command::Whoami => people::whoami(&context).await,
+        Command::Password => people::choose_password(&context).await,
+        Command::Invite(args) => people::invite(args, &context).await,
+        Command::Join(args) => people::join(args, &context).await,
         Command::Tokens(command) => tokens::run(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,
         Command::Vault(command) => vault::run(command, &context).await,

@@ -14,6 +14,7 @@ pub mod input;
 pub mod output;
 pub mod place;
 pub mod serving;
+mod session;
 
 use std::process::ExitCode;
 

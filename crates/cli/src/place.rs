@@ -16,7 +16,7 @@ use windlass_steps::{
     emit::SigningKeys,
     exec::ExecOptions,
 };
-use windlass_store::{KeySource, Location, Missing, Store, StoreError, StoreOptions};
+use windlass_store::{KeySource, Location, Missing, RecordError, Store, StoreError, StoreOptions};
 
 use crate::{
     args::Global,
@@ -385,4 +385,12 @@ pub fn of_store(error: StoreError) -> Failure {
         _ => error.to_string(),
     };
     Failure::new(exit, code, message)
+}
+
+/// What the store refuses of a record, and the exit code that it means.
+pub fn of_record(error: RecordError) -> Failure {
+    match error {
+        RecordError::Store(error) => of_store(error),
+        error => Failure::refused(error.to_string()),
+    }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_runtime::Runtime;
 use windlass_server::{
     App, Gate, Tokens,
-    auth::FirstToken,
+    auth::First,
     listen::{self, Bounds},
     routes,
 };
@@ -34,7 +34,7 @@ pub struct Serving {
     pub database: Database,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// The first administrator's token, when somebody chose it.
+    /// The first administrator's API key, when somebody chose it.
     pub bootstrap_token: Option<String>,
     /// What steps may do.
     pub allowed: Allowed,
@@ -48,8 +48,8 @@ pub struct Serving {
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The token that was made at this start, which nobody can see again.
-    pub new_token: Option<String>,
+    /// The link that signs the first administrator in, which nobody can see again.
+    pub first_link: Option<String>,
     app: App,
     stop: CancellationToken,
     loops: Vec<JoinHandle<()>>,
@@ -81,7 +81,7 @@ impl Server {
         let address = listener.local_addr()?;
         let opened = place::open_server(&database, Purpose::Serve(allowed), settings).await?;
         let place::Opened { runtime, requests, settings } = opened;
-        let (tokens, new_token) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
+        let (tokens, first_link) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {
                 place::close_runtime(&runtime, Duration::ZERO).await;
@@ -103,7 +103,7 @@ impl Server {
             loops.push(tokio::spawn(listen::serve_local(listener, router, bounds, stop.clone())));
             socket
         });
-        Ok(Server { address, new_token, app, stop, loops, socket, grace })
+        Ok(Server { address, first_link, app, stop, loops, socket, grace })
     }
 
     /// Where clients find it.
@@ -127,14 +127,15 @@ impl Server {
             let _ = task.await;
         }
         drop(self.socket);
+        self.app.gate().flush().await;
         place::close_runtime(self.app.runtime(), self.grace.saturating_sub(begun.elapsed())).await;
     }
 }
 
 async fn open_tokens(runtime: &Runtime, chosen: Option<&str>) -> Result<(Tokens, Option<String>), Failure> {
     match Tokens::open(runtime.store().clone(), chosen).await {
-        Ok((tokens, FirstToken::Made(token))) => Ok((tokens, Some(token))),
-        Ok((tokens, FirstToken::Known)) => Ok((tokens, None)),
+        Ok((tokens, First::Link(link))) => Ok((tokens, Some(link))),
+        Ok((tokens, First::Known)) => Ok((tokens, None)),
         Err(problem) => Err(Failure::refused(problem.detail())),
     }
 }

@@ -137,6 +137,11 @@ fn check_record(record: &Record, found: &mut Findings) {
     if record.deletion == Deletion::Soft && !matches!(record.writing, Writing::Full | Writing::Upload) {
         found.say(name, "only what callers make and change can be restored");
     }
+    if let Some(name) = record.found_by
+        && !record.column(name).is_some_and(|column| column.is_secret() && matches!(column.kind, Kind::Bytes { .. }))
+    {
+        found.say(record.name, format!("`{name}` is no secret hash by which a row could be found"));
+    }
     check_keys(record, found);
     check_states(record, found);
     check_examples(record, found);

@@ -45,7 +45,8 @@ pub enum Secrecy {
     Shown,
     /// It is never shown; it is kept sealed by the vault, and the program alone reads it.
     Sealed,
-    /// It is never shown; its SHA-256 alone is kept, so that it can be compared and not read. For what nobody can guess.
+    /// It is never shown; a hash of it alone is kept, so that it can be compared and not read. What callers give is kept as
+    /// its SHA-256, which is for what nobody can guess; what the program alone writes is a hash already.
     Hashed,
 }
 
@@ -445,9 +446,18 @@ impl Column {
         self.secrecy != Secrecy::Shown
     }
 
+    /// Whether what it is given is a hash already: the program alone gives it.
+    pub fn is_hash(&self) -> bool {
+        self.secrecy == Secrecy::Hashed && matches!(self.access, Access::ReadOnly)
+    }
+
     /// What its table holds: of a secret, bytes.
     pub fn stored_kind(&self) -> Kind {
-        if self.is_secret() { Kind::Bytes { bytes_max: u32::MAX } } else { self.kind }
+        match self.secrecy {
+            Secrecy::Shown => self.kind,
+            _ if self.is_hash() => self.kind,
+            Secrecy::Sealed | Secrecy::Hashed => Kind::Bytes { bytes_max: u32::MAX },
+        }
     }
 
     /// Whether lists may be filtered by it.

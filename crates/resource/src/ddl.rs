@@ -1,7 +1,8 @@
 //! Tables: the statements that make them on either database.
 //!
 //! The text is one column, constraint or index a line, as the reader of migrations in `store` expects.
-//! Invariant: the tenant leads every key, index and foreign key of what a tenant owns.
+//! Invariant: the tenant leads every key, index and foreign key of what a tenant owns, but for hashes by which the program
+//! finds out which tenant it is about.
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Tables that are not declared as records, and what a reference to them names.
-pub const CORE_TABLES: &[&str] = &["workflows", "runs", "api_tokens", "approvals", "tasks"];
+pub const CORE_TABLES: &[&str] = &["workflows", "runs", "approvals", "tasks"];
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +207,9 @@ fn indexes(record: &Record, dialect: Dialect) -> Vec<(String, (&'static str, Str
     let mut all = Vec::new();
     if record.key != "id" {
         all.push((format!("{}_id_key", record.name), ("unique index ", format!("({})", keyed(record, "id")))));
+    }
+    if let Some(column) = record.found_by {
+        all.push((format!("{}_{column}_key", record.name), ("unique index ", format!("({column})"))));
     }
     for Unique(columns) in record.unique {
         let last = columns.len().saturating_sub(1);

@@ -16,6 +16,7 @@ mod datum;
 pub mod ddl;
 pub mod list;
 pub mod openapi;
+pub mod permission;
 pub mod print;
 mod record;
 pub mod records;

@@ -35,6 +35,8 @@ pub struct Record {
     pub columns: &'static [Column],
     /// What no two rows of a tenant have alike.
     pub unique: &'static [Unique],
+    /// The hash by which the program finds a row in whichever tenant: no two rows of all have it alike.
+    pub found_by: Option<&'static str>,
     /// By what it is looked for often. References and unique columns have their indexes anyway.
     pub indexes: &'static [Index],
     /// The primary key of its table among what one owner has: `id`, unless the core counts its rows by another column.
@@ -153,6 +155,7 @@ impl Record {
             doc: "",
             columns: &[],
             unique: &[],
+            found_by: None,
             indexes: &[],
             key: "id",
             ownership: Ownership::Tenant,
@@ -197,6 +200,13 @@ impl Record {
     #[must_use]
     pub const fn indexes(mut self, indexes: &'static [Index]) -> Record {
         self.indexes = indexes;
+        self
+    }
+
+    /// The program finds a row by this hash, in whichever tenant.
+    #[must_use]
+    pub const fn found_by(mut self, column: &'static str) -> Record {
+        self.found_by = Some(column);
         self
     }
 
@@ -350,7 +360,7 @@ impl Record {
                 all.push(Operation::Restore);
             }
         }
-        all.extend(self.transitions.iter().map(Operation::Transition));
+        all.extend(self.transitions.iter().filter(|it| !it.by_program).map(Operation::Transition));
         all
     }
 

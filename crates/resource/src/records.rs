@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod files;
 pub mod limits;
+pub mod people;
 pub mod tenants;
 pub mod vault;
 pub mod workflows;
@@ -14,6 +15,16 @@ use crate::Record;
 /// Every record, each after those that it refers to.
 pub static ALL: &[&Record] = &[
     &tenants::TENANTS,
+    &people::USERS,
+    &people::PASSWORDS,
+    &people::LINKS,
+    &people::MEMBERS,
+    &people::ROLES,
+    &people::ROLE_ASSIGNMENTS,
+    &people::INVITATIONS,
+    &people::SESSIONS,
+    &people::API_KEYS,
+    &people::API_KEY_USAGE,
     &workflows::FOLDERS,
     &workflows::WORKFLOW_PLACES,
     &workflows::TAGS,

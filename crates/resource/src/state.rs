@@ -17,6 +17,8 @@ pub struct Transition {
     pub effects: &'static [Effect],
     /// The permission that it needs, when that is not the area's to write.
     pub permission: Option<&'static str>,
+    /// Whether the program alone takes it.
+    pub by_program: bool,
 }
 
 /// What must hold for a transition. Where more is to be said, behaviour in Rust says it.
@@ -53,10 +55,17 @@ pub enum Effect {
 
 /// A transition by its verb, the states that it leads from, and the one that it leads to.
 pub const fn transition(verb: &'static str, from: &'static [&'static str], to: &'static str) -> Transition {
-    Transition { verb, from, to, doc: "", guards: &[], effects: &[], permission: None }
+    Transition { verb, from, to, doc: "", guards: &[], effects: &[], permission: None, by_program: false }
 }
 
 impl Transition {
+    /// The program alone takes it: it has no route and no command.
+    #[must_use]
+    pub const fn by_program(mut self) -> Transition {
+        self.by_program = true;
+        self
+    }
+
     /// What it does, for people: a sentence.
     #[must_use]
     pub const fn doc(mut self, doc: &'static str) -> Transition {

@@ -12,7 +12,7 @@ use windlass_store::Store;
 
 use crate::{
     admission::{Door, Limits},
-    auth::Gate,
+    auth::{Gate, Passwords},
     metrics::HttpMetrics,
     rate_limits::RateLimits,
     settings::InEffect,
@@ -31,6 +31,7 @@ struct Shared {
     metrics: HttpMetrics,
     rate_limits: RateLimits,
     settings: OnceLock<InEffect>,
+    passwords: Passwords,
     openapi: Bytes,
     draining: CancellationToken,
 }
@@ -46,7 +47,8 @@ impl App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
-        let shared = Shared { runtime, door, metrics, rate_limits, settings: OnceLock::new(), openapi, draining };
+        let (passwords, settings) = (Passwords::default(), OnceLock::new());
+        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, openapi, draining };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
@@ -97,6 +99,11 @@ impl App {
     /// The counters of the HTTP side.
     pub fn metrics(&self) -> &HttpMetrics {
         &self.shared.metrics
+    }
+
+    /// Where passwords are checked.
+    pub fn passwords(&self) -> &Passwords {
+        &self.shared.passwords
     }
 
     /// The OpenAPI document.

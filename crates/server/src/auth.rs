@@ -6,20 +6,21 @@
 //! handler ends or gives it back.
 
 mod gate;
-mod permission;
+mod passwords;
 
-use std::marker::PhantomData;
+use std::{convert::Infallible, marker::PhantomData, net::IpAddr};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::{Operation, Record};
-use windlass_store::{Actor, By, by_principal};
+use windlass_store::{Actor, By, Holds};
 
-pub use gate::{FirstToken, Gate, Identity, Tokens};
-pub use permission::*;
+pub use gate::{First, Gate, Identity, Tokens};
+pub use passwords::{PASSWORD_CHARS_MAX, Passwords, check_new};
+pub use windlass_resource::permission::*;
 
 use crate::{
     admission::{Class, Pass},
@@ -52,7 +53,17 @@ impl<P: Permission> Authorized<P> {
 
     /// The caller in its tenant, for what the audit tells of.
     pub fn actor(&self, asked: Asked) -> Actor {
-        Actor { tenant: self.identity.tenant, by: asked.by(&self.identity.by) }
+        Actor { tenant: self.identity.tenant, by: self.signed(&asked) }
+    }
+
+    /// Who the caller is, for records and for the audit.
+    pub fn signed(&self, asked: &Asked) -> By {
+        asked.sign(&self.identity)
+    }
+
+    /// The caller itself.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Whether the caller may do `Q` too.
@@ -75,7 +86,7 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
 
 /// Lets the caller in, once it has the permission and there is room.
 async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
-    let identity = app.gate().identify(bearer(parts)?).await?;
+    let identity = app.gate().identify(presented(parts)?).await?;
     if app.store().rules_of(identity.tenant).suspended {
         let detail = "the tenant is suspended: its requests are refused and its runs hold until somebody resumes it";
         return Err(Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", detail));
@@ -96,39 +107,44 @@ async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity,
 
 /// The address at the other end of the connection; the listener writes it into each request.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub std::net::IpAddr);
+pub struct Peer(pub IpAddr);
 
 /// What a request says of itself, for the audit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Asked {
+    /// The address at the other end of the connection; none on a socket in the file system.
+    pub address: Option<IpAddr>,
     request_id: Option<String>,
     user_agent: Option<String>,
-    address: Option<String>,
 }
 
 impl Asked {
     fn of(parts: &Parts) -> Asked {
         let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
-        let address = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_string());
-        Asked { request_id: header("x-request-id"), user_agent: header("user-agent"), address }
+        let address = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        Asked { address, request_id: header("x-request-id"), user_agent: header("user-agent") }
     }
 
     /// By nobody who is known.
-    pub fn by_somebody(self) -> By {
-        let Asked { request_id, user_agent, address } = self;
-        By { who: "somebody".to_owned(), request_id, user_agent, address }
+    pub fn by_somebody(&self) -> By {
+        self.named("somebody".to_owned(), Holds::These(std::sync::Arc::default()))
     }
 
-    fn by(self, principal: &Principal) -> By {
-        let Asked { request_id, user_agent, address } = self;
-        By { who: by_principal(principal), request_id, user_agent, address }
+    fn sign(&self, identity: &Identity) -> By {
+        self.named(identity.who(), identity.holds.clone())
+    }
+
+    /// Somebody of that name, who asks like this.
+    pub fn named(&self, who: String, holds: Holds) -> By {
+        let address = self.address.map(|address| address.to_string());
+        By { who, request_id: self.request_id.clone(), user_agent: self.user_agent.clone(), address, holds }
     }
 }
 
-impl FromRequestParts<App> for Asked {
-    type Rejection = std::convert::Infallible;
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Asked, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked, Infallible> {
         Ok(Asked::of(parts))
     }
 }
@@ -169,7 +185,7 @@ impl Permitted {
 
     /// Who the caller is, for the row and for the audit.
     pub fn by(&self) -> By {
-        self.asked.clone().by(&self.identity.by)
+        self.asked.sign(&self.identity)
     }
 }
 
@@ -181,6 +197,37 @@ impl FromRequestParts<App> for Permitted {
         let (identity, pass) = let_in(parts, app, route.record.permission(route.operation)).await?;
         Ok(Permitted { identity, route, asked: Asked::of(parts), _pass: pass })
     }
+}
+
+/// The name of the cookie of a session.
+pub const COOKIE: &str = "__Host-windlass";
+
+/// The token that a request comes with: in its `Authorization`, or as the cookie of a session.
+fn presented(parts: &Parts) -> Result<Option<&str>, Problem> {
+    if let Some(token) = bearer(parts)? {
+        return Ok(Some(token));
+    }
+    let Some(token) = cookie(&parts.headers) else { return Ok(None) };
+    // A browser sends cookies for whichever page asks: only our own may change anything.
+    if parts.method.is_safe() || is_same_origin(&parts.headers) {
+        return Ok(Some(token));
+    }
+    let detail = "a request with the cookie of a session that changes something must come from this server's own pages \
+                  (`Origin`); programs send `Authorization: Bearer <token>`";
+    Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", detail))
+}
+
+/// The token in the cookie of a session.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.into_iter().find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+}
+
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|it| it.to_str().ok());
+    let (Some(origin), Some(host)) = (text(header::ORIGIN), text(header::HOST)) else { return false };
+    origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
 }
 
 /// The token of the `Authorization` header, if there is one.
@@ -199,7 +246,7 @@ pub(crate) fn unauthorized(detail: &str) -> Problem {
 }
 
 fn forbidden(permission: &str) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the token has not the permission `{permission}`"))
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the caller has not the permission `{permission}`"))
 }
 
 /// A handler that names its permission: what the router asks for, by the types of its arguments.

@@ -6,10 +6,12 @@ mod events;
 mod export;
 mod files;
 mod health;
+mod people;
 mod records;
 mod runs;
 mod schema;
 mod settings;
+mod sign_in;
 mod start;
 mod state;
 mod stream;
@@ -91,8 +93,13 @@ fn public() -> OpenApiRouter<App> {
         .routes(utoipa_axum::routes!(health::livez))
         .routes(utoipa_axum::routes!(health::readyz))
         .routes(utoipa_axum::routes!(schema::openapi))
-        .nest(API, OpenApiRouter::new().routes(utoipa_axum::routes!(files::get_shared_file)))
+        .nest(API, comers().routes(utoipa_axum::routes!(files::get_shared_file)))
         .merge(metrics())
+}
+
+/// The ways in: whoever comes by them has no token yet.
+fn comers() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(utoipa_axum::routes!(sign_in::sign_in)).routes(utoipa_axum::routes!(people::accept))
 }
 
 /// The figures need a token too: they tell names of workflows and how busy one is.
@@ -152,6 +159,14 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, files::get_content);
     route!(router, files::sign_link);
     route!(router, files::get_usage);
+    route!(router, sign_in::me);
+    route!(router, sign_in::sign_out);
+    route!(router, sign_in::sign_out_everywhere);
+    route!(router, sign_in::set_password);
+    route!(router, people::list_permissions);
+    route!(router, people::invite);
+    route!(router, people::make_link);
+    route!(router, people::make_key);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

@@ -7,6 +7,8 @@
 use sha2::{Digest, Sha256};
 use windlass_engine::id::TokenId;
 
+use crate::problem::Problem;
+
 const PREFIX: &str = "wl_";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_CHARS: usize = 22;
@@ -31,6 +33,47 @@ impl TokenHash {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// What a secret of ours is for: it begins with that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// An API key.
+    Key,
+    /// A session.
+    Session,
+    /// A link that signs in.
+    Link,
+    /// A link of an invitation.
+    Invitation,
+}
+
+impl SecretKind {
+    const ALL: [SecretKind; 4] = [SecretKind::Key, SecretKind::Session, SecretKind::Link, SecretKind::Invitation];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            SecretKind::Key => PREFIX,
+            SecretKind::Session => "wls_",
+            SecretKind::Link => "wll_",
+            SecretKind::Invitation => "wli_",
+        }
+    }
+
+    /// What a text is for, by how it begins.
+    pub fn of(text: &str) -> Option<SecretKind> {
+        SecretKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()))
+    }
+}
+
+/// A new secret of that kind, in the form of a token, which nobody can make again.
+///
+/// # Errors
+/// The system gives no random bits.
+pub fn secret(kind: SecretKind) -> Result<String, Problem> {
+    let (_, token) = generate()
+        .map_err(|error| Problem::invalid("no_randomness", format!("the system gives no random bits: {error}")))?;
+    Ok(token.replacen(PREFIX, kind.prefix(), 1))
 }
 
 /// A new token: its id and its text, which nobody can make again.

@@ -23,7 +23,8 @@ use crate::{
 /// How old what another server changed may be before this one has seen it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const EPOCH: &str = "select cast(value as bigint) from settings where name = 'access_epoch'";
-const COUNT: &str = "update settings set value = cast(cast(value as bigint) + 1 as text) where name = 'access_epoch'";
+pub(crate) const COUNT: &str =
+    "update settings set value = cast(cast(value as bigint) + 1 as text) where name = 'access_epoch'";
 
 /// What a process remembers.
 #[derive(Debug)]
@@ -52,10 +53,10 @@ impl Store {
     /// The database does not answer; then nothing that is remembered may be used.
     pub async fn access_epoch(&self) -> Result<i64, StoreError> {
         let access = &self.inner.access;
-        let due = {
+        let due = self.is_shared() && {
             let mut looked = access.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            // One of those who ask looks, and the others wait no longer than it.
-            let due = self.is_shared() && looked.elapsed() >= LOOK_EVERY;
+            // One of those who ask looks; the others go by what was seen last.
+            let due = looked.elapsed() >= LOOK_EVERY;
             if due {
                 *looked = Instant::now();
             }

@@ -13,6 +13,7 @@ pub mod approvals;
 mod audit;
 mod backlog;
 pub mod blobs;
+mod callers;
 mod clock;
 mod committer;
 pub mod crash_point;
@@ -51,6 +52,7 @@ pub use audit::{
     Block, PublicKey, Sealed, Trust, by_principal, verify_file,
 };
 pub use backlog::{CLAIM_RUNS_MAX, Claimed, Position, Share};
+pub use callers::{Account, Caller, CameWith, EndSessions, Membership, NewInvitation, NewSession};
 pub use committer::commit::{
     ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, Holder, IdempotencyKey, InboxRow, JournalRow, LaneId,
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,
@@ -71,7 +73,7 @@ pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
 pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
-pub use records::{Actor, By, RecordError, RecordPage, RecordView, Target};
+pub use records::{Actor, By, Holds, Joined, Joining, RecordError, RecordPage, RecordView, Target};
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
@@ -86,6 +88,6 @@ pub use store::{Adopted, Fatal, Location, Store, StoreOptions};
 pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};
 pub use tenants::{Tenant, TenantRules};
 pub use timers::Timer;
-pub use tokens::{NewToken, TokenRow};
+pub use tokens::{KeyUse, NewToken, TokenRow};
 pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Rotate, Rotation, Vault, VaultStatus};
 pub use workflows::{Draft, FindWorkflows, IfMatch, InFolder, WorkflowRow, WorkflowVersion};

@@ -9,12 +9,16 @@ mod audit;
 mod behaviour;
 mod files;
 mod folders;
+mod joining;
+mod people;
 mod row;
 mod seal;
 mod sweep;
 mod tenants;
 mod vault;
 mod write;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -27,6 +31,8 @@ use windlass_resource::{
 };
 
 pub(crate) use files::{Keeping, Kept};
+pub use joining::{Joined, Joining};
+pub(crate) use people::texts;
 pub use row::show;
 
 use crate::{StoreError, store::Store};
@@ -118,17 +124,20 @@ pub struct By {
     pub user_agent: Option<String>,
     /// The address that it asks from.
     pub address: Option<String>,
+    /// What it may do: nobody gives others more than he has himself.
+    pub holds: Holds,
 }
 
 impl By {
     /// The program itself.
     pub fn system() -> By {
-        By::named("system")
+        By { holds: Holds::Program, ..By::named("system") }
     }
 
-    /// Somebody of whose request nothing is known.
+    /// Somebody of whose request nothing is known, and who gives nothing to others.
     pub fn named(who: impl Into<String>) -> By {
-        By { who: who.into(), request_id: None, user_agent: None, address: None }
+        let holds = Holds::These(Arc::default());
+        By { who: who.into(), request_id: None, user_agent: None, address: None, holds }
     }
 }
 
@@ -144,6 +153,42 @@ pub struct Actor {
 impl From<TenantKey> for Actor {
     fn from(tenant: TenantKey) -> Actor {
         Actor { tenant, by: By::system() }
+    }
+}
+
+/// What somebody may do in a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holds {
+    /// Everything, and what is left to the program besides.
+    Program,
+    /// Everything that callers may.
+    Everything,
+    /// These permissions.
+    These(Arc<BTreeSet<String>>),
+}
+
+impl Holds {
+    /// Whether it has that permission.
+    pub fn may(&self, permission: &str) -> bool {
+        match self {
+            Holds::Program | Holds::Everything => true,
+            Holds::These(these) => these.contains(permission),
+        }
+    }
+
+    /// Only what both allow.
+    #[must_use]
+    pub fn and(self, other: Holds) -> Holds {
+        match (self, other) {
+            (Holds::These(one), Holds::These(two)) => Holds::These(Arc::new(one.intersection(&two).cloned().collect())),
+            (Holds::These(these), _) | (_, Holds::These(these)) => Holds::These(these),
+            (one, _) => one,
+        }
+    }
+
+    /// The first of these that it has not.
+    pub fn lacks<'a>(&self, permissions: &'a [String]) -> Option<&'a str> {
+        permissions.iter().map(String::as_str).find(|it| !self.may(it))
     }
 }
 
@@ -252,6 +297,47 @@ impl Store {
         let values = validate::create_by_program(record, body).map_err(|errors| invalid(record, errors))?;
         let values = values.into_iter().map(|(column, value)| (column.name, value)).collect();
         self.write_record((tenant, record), by, write::Change::Create(values)).await
+    }
+
+    /// Makes a row of the program's own values, under an id that may be chosen; what is left out gets its default. The
+    /// audit calls it by that action.
+    pub(crate) async fn insert_record(
+        &self,
+        (tenant, record): (TenantKey, &'static Record),
+        (action, by): (&'static str, By),
+        given: Vec<(&'static str, Datum)>,
+    ) -> Result<RecordView, RecordError> {
+        let values = write::with_defaults(record, given);
+        self.write_record((tenant, record), by, write::Change::Make(action, values)).await
+    }
+
+    /// Changes a row as the program.
+    pub(crate) async fn change_record(
+        &self,
+        (tenant, record): (TenantKey, &'static Record),
+        target: Target,
+        (by, values): (By, Vec<(&'static str, Datum)>),
+    ) -> Result<RecordView, RecordError> {
+        self.write_record((tenant, record), by, write::Change::Update(target, values)).await
+    }
+
+    /// Notes in the audit what was done, or tried, beside the change of a record.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn note_event(
+        &self,
+        (tenant, record): (TenantKey, &'static Record),
+        (action, id): (&'static str, Option<Uuid>),
+        (by, changes): (By, Json),
+    ) -> Result<(), StoreError> {
+        let write = self.write_on((tenant, record), by);
+        let id = id.map_or(Datum::Null, Datum::Uuid);
+        self.database()
+            .transact(move |tx| Box::pin(async move { audit::note(tx, &write, (action, id), (None, changes)).await }))
+            .await?;
+        self.audit_noted();
+        Ok(())
     }
 
     /// Changes what a body names of a row.

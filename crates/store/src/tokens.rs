@@ -1,20 +1,22 @@
-//! API tokens: only their hash is stored.
+//! API keys: only their hash is stored, and how they are used is counted in bulk.
 
-use serde_json::json;
+use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{TenantKey, TokenId};
+use windlass_resource::{Datum, records::people::API_KEYS};
 
 use crate::{
-    Actor, AuditNote, StoreError,
-    database::{Row, Value},
+    Actor, RecordError, StoreError, Target,
+    database::{Row, Statement},
+    records::texts,
     store::Store,
 };
 
-/// A token to be stored.
-#[derive(Debug, Clone)]
+/// A key to be stored.
+#[derive(Debug, Clone, Default)]
 pub struct NewToken {
     /// Its id.
-    pub id: TokenId,
+    pub id: Uuid,
     /// What people call it.
     pub name: String,
     /// The part of it that may be shown.
@@ -23,11 +25,15 @@ pub struct NewToken {
     pub hash: [u8; 32],
     /// What it may do.
     pub scopes: Vec<String>,
+    /// Whose it is.
+    pub member: Option<Uuid>,
+    /// Requests that it may send in a minute, to each server.
+    pub per_minute: Option<u32>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A stored token.
+/// A stored key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
     /// Whose.
@@ -44,13 +50,31 @@ pub struct TokenRow {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, to the minute.
+    /// When it was last used.
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
+/// How often a key was used since it was last told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Whose.
+    pub tenant: TenantKey,
+    /// Which key.
+    pub key: Uuid,
+    /// Requests that were let in.
+    pub requests: i64,
+    /// Requests that were refused for its bound.
+    pub refused: i64,
+}
+
 const COLUMNS: &str = "tenant_key, id, name, prefix, scopes, created_at, expires_at, last_used_at, revoked_at";
+const COUNT: &str = "insert into api_key_usage (tenant_key, id, api_key_id, used_on, requests, refused, created_at, created_by) \
+                     select $1, $2, $3, $4, $5, $6, $7, 'system' where exists (select 1 from api_keys where tenant_key = $1 and id = $3) \
+                     on conflict (tenant_key, api_key_id, used_on) do update set \
+                     requests = api_key_usage.requests + excluded.requests, refused = api_key_usage.refused + excluded.refused";
+const TOUCH: &str = "update api_keys set last_used_at = $3 where tenant_key = $1 and id = $2";
 
 fn token(row: &Row) -> Result<TokenRow, StoreError> {
     Ok(TokenRow {
@@ -58,7 +82,7 @@ fn token(row: &Row) -> Result<TokenRow, StoreError> {
         id: row.id(1)?,
         name: row.string(2)?,
         prefix: row.string(3)?,
-        scopes: serde_json::from_str(row.text(4)?).map_err(|error| StoreError::damaged(error.to_string()))?,
+        scopes: texts(row.text(4)?),
         created_at: row.time(5)?,
         expires_at: row.opt(6, Row::time)?,
         last_used_at: row.opt(7, Row::time)?,
@@ -67,91 +91,74 @@ fn token(row: &Row) -> Result<TokenRow, StoreError> {
 }
 
 impl Store {
-    /// Stores a token. One with the same hash that is there already stays as it is.
-    pub async fn create_token(&self, actor: impl Into<Actor>, new: NewToken) -> Result<(), StoreError> {
+    /// Stores a key. One with the same hash that is there already stays as it is.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn create_token(&self, actor: impl Into<Actor>, new: NewToken) -> Result<(), RecordError> {
         let Actor { tenant, by } = actor.into();
-        let note = AuditNote {
-            action: "create",
-            record: "api_tokens",
-            record_id: Some(new.id.uuid()),
-            subject: Some(new.name.clone()),
-            changes: json!({
-                "prefix": { "to": new.prefix },
-                "scopes": { "to": new.scopes },
-                "expires_at": { "to": new.expires_at.map(|at| at.to_string()) },
-            }),
-            by,
-            at: self.now(),
-        };
-        let sql = "insert into api_tokens (tenant_key, id, name, prefix, hash, scopes, created_at, expires_at) \
-                   values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (hash) do nothing";
-        let params = vec![
-            tenant.into(),
-            new.id.into(),
-            new.name.into(),
-            new.prefix.into(),
-            new.hash.into(),
-            Value::json(&new.scopes),
-            self.now().into(),
-            new.expires_at.into(),
+        let there = "select 1 from api_keys where token_hash = $1";
+        if self.database().query_opt(there, vec![new.hash.into()]).await?.is_some() {
+            return Ok(());
+        }
+        let prefix = if new.prefix.is_empty() { "chosen".to_owned() } else { new.prefix };
+        let rate = new.per_minute.map_or(Datum::Null, |rate| Datum::Int(i64::from(rate)));
+        let values = vec![
+            ("id", Datum::Uuid(new.id)),
+            ("name", Datum::Text(new.name)),
+            ("prefix", Datum::Text(prefix)),
+            ("token_hash", Datum::Bytes(new.hash.to_vec())),
+            ("scopes", Datum::Json(serde_json::json!(new.scopes).to_string())),
+            ("member_id", new.member.map_or(Datum::Null, Datum::Uuid)),
+            ("requests_per_minute", rate),
+            ("expires_at", new.expires_at.map_or(Datum::Null, Datum::Time)),
         ];
-        self.noted(tenant, (sql, params), note).await.map(|_| ())
+        match self.insert_record((tenant, &API_KEYS), ("create", by), values).await {
+            // Another server was faster.
+            Ok(_) | Err(RecordError::Taken { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Writes a statement and, where it touched a row, tells the audit; whether it did.
-    async fn noted(
-        &self,
-        tenant: TenantKey,
-        (sql, params): (&'static str, Vec<Value>),
-        note: AuditNote,
-    ) -> Result<bool, StoreError> {
-        let written = self.database().transact(move |tx| {
-            Box::pin(async move {
-                let touched = tx.execute(sql, params).await? > 0;
-                if touched {
-                    note.write(tx, tenant).await?;
-                }
-                Ok(touched)
-            })
-        });
-        let touched = written.await?;
-        self.audit_noted();
-        Ok(touched)
-    }
-
-    /// The token of a hash, in whichever tenant, if it is neither revoked nor over: this is where a tenant comes from.
-    pub async fn token_by_hash(&self, hash: [u8; 32]) -> Result<Option<TokenRow>, StoreError> {
-        let sql = format!("select {COLUMNS} from api_tokens where hash = $1 and revoked_at is null");
-        let row = self.database().query_opt(sql, vec![hash.into()]).await?;
-        let found = row.as_ref().map(token).transpose()?;
-        Ok(found.filter(|token| token.expires_at.is_none_or(|end| end > self.now())))
-    }
-
-    /// Notes that a token was used.
-    pub async fn touch_token(&self, tenant: TenantKey, id: TokenId) -> Result<(), StoreError> {
-        let sql = "update api_tokens set last_used_at = $3 where tenant_key = $1 and id = $2";
-        self.database().execute(sql, vec![tenant.into(), id.into(), self.now().into()]).await.map(|_| ())
-    }
-
-    /// All tokens of a tenant, newest first; at most 1,000.
+    /// All keys of a tenant, newest first; at most 1,000.
     pub async fn list_tokens(&self, tenant: TenantKey) -> Result<Vec<TokenRow>, StoreError> {
-        let sql = format!("select {COLUMNS} from api_tokens where tenant_key = $1 order by id desc limit 1000");
+        let sql = format!(
+            "select {COLUMNS} from api_keys where tenant_key = $1 order by created_at desc, id desc limit 1000"
+        );
         self.database().query(sql, vec![tenant.into()]).await?.iter().map(token).collect()
     }
 
-    /// Revokes a token; `false` if there is none to revoke.
-    pub async fn revoke_token(&self, actor: impl Into<Actor>, id: TokenId) -> Result<bool, StoreError> {
+    /// Revokes a key; `false` if there is none to revoke.
+    pub async fn revoke_token(&self, actor: impl Into<Actor>, id: TokenId) -> Result<bool, RecordError> {
         let Actor { tenant, by } = actor.into();
-        let sql = "update api_tokens set revoked_at = $3 where tenant_key = $1 and id = $2 and revoked_at is null";
-        let note = AuditNote {
-            action: "revoke",
-            record: "api_tokens",
-            record_id: Some(id.uuid()),
-            subject: None,
-            changes: json!({}),
-            by,
-            at: self.now(),
-        };
-        self.noted(tenant, (sql, vec![tenant.into(), id.into(), self.now().into()]), note).await
+        let Some(revoke) = API_KEYS.transition("revoke") else { return Ok(false) };
+        let target = (Target { id: id.uuid(), expect: None }, revoke);
+        match self.transition_record((tenant, &API_KEYS), target, &serde_json::json!({}), by).await {
+            Ok(_) => Ok(true),
+            Err(RecordError::Transition { .. } | RecordError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds up how keys were used, many in one transaction.
+    pub async fn count_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let now = self.now();
+        let day = now.to_string().chars().take(10).collect::<String>();
+        let mut statements = Vec::with_capacity(uses.len() * 2);
+        for of in uses {
+            let place = vec![of.tenant.into(), of.key.into(), now.into()];
+            let row = vec![
+                of.tenant.into(),
+                Uuid::now_v7().into(),
+                of.key.into(),
+                day.as_str().into(),
+                of.requests.into(),
+                of.refused.into(),
+                now.into(),
+            ];
+            statements.push(Statement::new(TOUCH, place));
+            statements.push(Statement::new(COUNT, row));
+        }
+        self.database().write(statements).await.map(|_| ())
     }
 }

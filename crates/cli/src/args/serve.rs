@@ -16,7 +16,8 @@ pub struct ServeArgs {
     /// Where to listen
     #[arg(long, env = "WINDLASS_LISTEN", default_value = "127.0.0.1:7400", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// The first administrator's API token, at least 16 characters; one is made and printed when left out
+    /// An API key that may do everything, at least 16 characters; without one, a link that signs the administrator in is
+    /// printed until somebody has come in
     #[arg(long, env = "WINDLASS_BOOTSTRAP_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub bootstrap_token: Option<String>,
     /// Let steps reach addresses that are not public, such as services on this machine: all of them, or those that are

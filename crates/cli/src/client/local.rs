@@ -32,6 +32,7 @@ impl Local {
     /// The database cannot be opened, or another process has it.
     pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
         let place::Opened { runtime, settings, .. } = place::open_server(database, purpose, Told::default()).await?;
+        runtime.store().keep_roles().await.map_err(place::of_store)?;
         Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes()).with_settings(settings)))
     }
 

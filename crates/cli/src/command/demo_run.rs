@@ -148,9 +148,9 @@ async fn deploy_examples(client: &Client, folder: &Path) -> Result<usize, Failur
 }
 
 fn announce(server: &Server, described: &str, stays: bool) -> Result<(), Failure> {
-    if let Some(token) = &server.new_token {
-        output::line(format!("token  {token}"))?;
-        output::line("       the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
+    if let Some(link) = &server.first_link {
+        output::line(format!("link   {link}"))?;
+        output::line("       signs the administrator in, once, within a day: windlass login LINK")?;
     }
     if stays {
         output::line(format!("windlass serves {} from {described}; Ctrl-C stops it", server.url()))?;

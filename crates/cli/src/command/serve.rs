@@ -53,14 +53,14 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         () = signals.next() => return Err(Failure::new(Exit::NotCompleted, "stopped", "stopped before it served")),
     };
     if context.json() {
-        let token = server.new_token.as_deref();
-        output::json(&json!({ "url": server.url(), "database": described, "token": token }))?;
+        let link = server.first_link.as_deref();
+        output::json(&json!({ "url": server.url(), "database": described, "link": link }))?;
     } else {
         output::line(format!("windlass {} serves {}", env!("CARGO_PKG_VERSION"), server.url()))?;
         output::line(format!("  data   {described}"))?;
-        if let Some(token) = &server.new_token {
-            output::line(format!("  token  {token}"))?;
-            output::line("         the administrator's; shown this once: keep it, for example as WINDLASS_TOKEN")?;
+        if let Some(link) = &server.first_link {
+            output::line(format!("  link   {link}"))?;
+            output::line("         signs the administrator in, once, within a day: windlass login LINK")?;
         }
     }
     signals.next().await;

@@ -3,10 +3,8 @@
 use serde_json::json;
 use windlass_definition::Timestamp;
 use windlass_engine::id::{TenantKey, TokenId};
-use windlass_server::{
-    auth::PERMISSIONS,
-    token::{self, TokenHash},
-};
+use windlass_resource::permission::{self, EVERYTHING};
+use windlass_server::token::{self, TokenHash};
 use windlass_store::{NewToken, Store};
 
 use super::{Context, db::look_at};
@@ -15,11 +13,8 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     output,
     output::table::Table,
-    place::of_store,
+    place::{of_record, of_store},
 };
-
-/// The scope that holds every permission.
-const EVERYTHING: &str = "*";
 
 /// Carries out `windlass tokens …`.
 ///
@@ -75,8 +70,9 @@ async fn add_token(
     of: &OfTenant,
     context: &Context,
 ) -> Outcome {
-    if let Some(unknown) = scopes.iter().find(|it| *it != EVERYTHING && !PERMISSIONS.contains(&it.as_str())) {
-        let known = PERMISSIONS.join(", ");
+    let names: Vec<&str> = permission::all().iter().map(|it| it.name).collect();
+    if let Some(unknown) = scopes.iter().find(|it| *it != EVERYTHING && !names.contains(&it.as_str())) {
+        let known = names.join(", ");
         return Err(Failure::refused(format!(
             "there is no permission `{unknown}`; there are {known}, and `*` for all"
         )));
@@ -88,14 +84,15 @@ async fn add_token(
     let (id, text) =
         token::generate().map_err(|error| Failure::internal(format!("the system gives no random bits: {error}")))?;
     let new = NewToken {
-        id,
+        id: id.uuid(),
         name,
         prefix: token::prefix(&text),
         hash: *TokenHash::of(&text).as_bytes(),
         scopes,
         expires_at: days.map(|days| store.now().after(std::time::Duration::from_secs(u64::from(days) * 86_400))),
+        ..NewToken::default()
     };
-    store.create_token(tenant, new).await.map_err(of_store)?;
+    store.create_token(tenant, new).await.map_err(of_record)?;
     if context.json() {
         output::json(&json!({ "id": id, "token": text }))?;
     } else {
@@ -106,7 +103,7 @@ async fn add_token(
 }
 
 async fn revoke_token(store: &Store, id: TokenId, of: &OfTenant, context: &Context) -> Outcome {
-    if !store.revoke_token(key_of(store, of).await?, id).await.map_err(of_store)? {
+    if !store.revoke_token(key_of(store, of).await?, id).await.map_err(of_record)? {
         let message = format!("tenant `{}` has no token {id} that is not revoked", of.tenant);
         return Err(Failure::new(Exit::NotFound, "not_found", message));
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use crate::support::{Folder, Running};
 
 const TOKEN: &str = "a-token-for-the-tests";
-const GREET: &str = "name: greet\nsteps:\n  - id: a\n    type: transform\n    with: { value: \"Hello, ${{ input.name }}\" }\noutput: ${{ \
+pub const GREET: &str = "name: greet\nsteps:\n  - id: a\n    type: transform\n    with: { value: \"Hello, ${{ input.name }}\" }\noutput: ${{ \
                      steps.a.output }}\n";
 
 /// A server on a port of its own; what it printed and its address.
-fn serve(folder: &Folder, further: &[&str]) -> (Running, String) {
+pub fn serve(folder: &Folder, further: &[&str]) -> (Running, String) {
     let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
     arguments.extend(further);
     let running = folder.spawn(&arguments);
@@ -49,19 +49,6 @@ fn a_server_is_deployed_to_and_asked() {
     assert!(taken.expect(3).stderr.contains("cannot listen"), "{}", taken.stderr);
     assert_eq!(server.signal("TERM"), 0);
     assert!(!folder.path().join("data/windlass.sock").exists());
-}
-
-#[test]
-fn a_token_is_made_once_and_printed_once() {
-    let folder = Folder::new();
-    let (server, url) = serve(&folder, &[]);
-    let printed = server.until_printed("keep it");
-    let token = printed.split_whitespace().find(|word| word.starts_with("wl_")).unwrap().to_owned();
-    folder.run(&["runs", "list", "--url", &url, "--token", &token]).expect(0);
-    assert_eq!(server.signal("TERM"), 0);
-    let (server, url) = serve(&folder, &[]);
-    folder.run(&["runs", "list", "--url", &url, "--token", &token]).expect(0);
-    assert!(!server.printed().contains("wl_"), "{}", server.printed());
 }
 
 #[test]

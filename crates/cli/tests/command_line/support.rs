@@ -43,6 +43,7 @@ impl Folder {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WINDLASS_")) {
             command.env_remove(name);
         }
+        command.env("WINDLASS_CONFIG_DIR", self.path().join("config"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         command
     }

@@ -1,30 +1,38 @@
-//! Who comes in: tokens are looked up by their hash, and a hit is remembered for a short while.
+//! Who comes in: sessions and API keys are looked up by their hash, and an answer is remembered until anything changes of
+//! who may do what: at once on the server that changes it, within a second on the others.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use axum::http::{HeaderValue, StatusCode, header};
+use uuid::Uuid;
+use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
-use windlass_store::Store;
+use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
+use windlass_store::{By, Caller, CameWith, Holds, KeyUse, NewToken, Store, by_principal};
 
-use super::{Permission, TenantsRead, TenantsWrite, unauthorized};
+use super::unauthorized;
 use crate::{
     problem::Problem,
-    token::{self, CHOSEN_TOKEN_CHARS_MIN, TOKEN_CHARS_MAX, TokenHash},
+    token::{self, CHOSEN_TOKEN_CHARS_MIN, SecretKind, TOKEN_CHARS_MAX, TokenHash},
 };
 
-/// How long a token is taken from memory: a revoked one works so much longer at most.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// Tokens in memory at most; beyond that all are forgotten and looked up again.
+/// Callers in memory at most; beyond that all are forgotten and looked up again.
 const REMEMBERED_MAX: usize = 10_000;
-/// The scope that holds every permission.
-const EVERYTHING: &str = "*";
-/// What is about the whole installation.
-const SYSTEM: &[&str] = &[TenantsRead::NAME, TenantsWrite::NAME];
-/// The name of the first administrator's token.
+/// How often it is written down how keys were used.
+const WRITTEN_EVERY: Duration = Duration::from_secs(10);
+/// How long the first link works.
+const FIRST_LINK: Duration = Duration::from_secs(86_400);
+/// The name of the first administrator's key.
 const FIRST_NAME: &str = "admin";
+/// By what the first administrator signs in until it says otherwise.
+const FIRST_EMAIL: &str = "admin@localhost";
 
 /// Who the caller is and what it may do.
 #[derive(Debug, Clone)]
@@ -33,141 +41,258 @@ pub struct Identity {
     pub tenant: TenantKey,
     /// Who it is, for the journal.
     pub by: Principal,
-    scopes: Scopes,
-}
-
-#[derive(Debug, Clone)]
-enum Scopes {
-    Everything,
-    These(Arc<[String]>),
+    /// What it may do.
+    pub holds: Holds,
+    /// What it came in with; nothing at the machine itself.
+    pub with: Option<Arc<CameWith>>,
 }
 
 impl Identity {
     /// The person at the command line of this machine, who could open the database as well.
     pub fn local() -> Identity {
-        Identity { tenant: TenantKey::DEFAULT, by: Principal::System, scopes: Scopes::Everything }
+        Identity { tenant: TenantKey::DEFAULT, by: Principal::System, holds: Holds::Everything, with: None }
+    }
+
+    fn of(caller: Caller) -> Identity {
+        let by = match &caller.with {
+            CameWith::Session { email, .. } => Principal::Person(email.as_str().into()),
+            CameWith::Key { name, .. } => Principal::Token(name.as_str().into()),
+        };
+        Identity { tenant: caller.tenant, by, holds: caller.holds, with: Some(Arc::new(caller.with)) }
     }
 
     /// Whether it has that permission. What is about the whole installation is only for its first tenant.
     pub fn may(&self, permission: &str) -> bool {
-        if self.tenant != TenantKey::DEFAULT && SYSTEM.contains(&permission) {
+        if self.tenant != TenantKey::DEFAULT && is_system(permission) {
             return false;
         }
-        match &self.scopes {
-            Scopes::Everything => true,
-            Scopes::These(scopes) => scopes.iter().any(|scope| scope == permission),
+        permission == Myself::NAME || self.holds.may(permission)
+    }
+
+    /// Who it is, in rows and in the audit.
+    pub fn who(&self) -> String {
+        by_principal(&self.by)
+    }
+
+    /// The member that it is, or whose key it has.
+    pub fn member(&self) -> Option<Uuid> {
+        match self.with.as_deref()? {
+            CameWith::Session { member, .. } => Some(*member),
+            CameWith::Key { member, .. } => *member,
         }
     }
 }
 
 /// A door of the server.
 pub enum Gate {
-    /// Callers need a token.
+    /// Callers need a session or a key.
     Tokens(Tokens),
     /// Whoever gets here may do everything: in process, or through a socket that only the owner may open.
     Local,
 }
 
 impl Gate {
-    /// Who the bearer of that token is.
+    /// Who has that token.
     ///
     /// # Errors
-    /// 401 when there is none, it is unknown, expired or revoked.
+    /// 401 when there is none, it is unknown, over or revoked; 429 when a key is used too often.
     pub async fn identify(&self, token: Option<&str>) -> Result<Identity, Problem> {
         match (self, token) {
             (Gate::Local, _) => Ok(Identity::local()),
             (Gate::Tokens(tokens), Some(token)) => tokens.identify(token).await,
             (Gate::Tokens(_), None) => {
-                Err(unauthorized("this route needs a token: send `Authorization: Bearer <token>`"))
+                Err(unauthorized("this route needs a session or an API key: send `Authorization: Bearer <token>`"))
             }
+        }
+    }
+
+    /// Writes down how keys were used since that was last done.
+    pub async fn flush(&self) {
+        if let Gate::Tokens(tokens) = self {
+            tokens.shared.flush().await;
         }
     }
 }
 
-/// The API tokens of a store.
+/// The sessions and API keys of a store.
 pub struct Tokens {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     store: Store,
     known: RwLock<HashMap<[u8; 32], Known>>,
+    meters: Mutex<HashMap<Uuid, Arc<Meter>>>,
 }
 
+#[derive(Clone)]
 struct Known {
     identity: Identity,
-    until: Instant,
+    meter: Option<Arc<Meter>>,
+    epoch: i64,
+    until: Option<Timestamp>,
 }
 
-/// What opening the tokens made of the first one.
+/// How a key is used on this server.
+struct Meter {
+    tenant: TenantKey,
+    key: Uuid,
+    requests: AtomicI64,
+    refused: AtomicI64,
+    /// Requests that it may still send, and since when.
+    left: Mutex<(f64, Instant)>,
+}
+
+impl Meter {
+    /// Counts a request, and takes it from what the key may still send.
+    fn admit(&self, per_minute: Option<u32>) -> Result<(), Problem> {
+        if let Some(rate) = per_minute.map(f64::from) {
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            left.0 = (left.0 + now.duration_since(left.1).as_secs_f64() * rate / 60.0).min(rate);
+            left.1 = now;
+            if left.0 < 1.0 {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                let wait = ((1.0 - left.0) * 60.0 / rate).ceil();
+                let detail = format!("the key may send {rate} requests a minute to each server");
+                return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from(wait as u64)));
+            }
+            left.0 -= 1.0;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What opening the tokens found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FirstToken {
-    /// There was none: this one was made, and nobody can see it again.
-    Made(String),
-    /// There is one already, or somebody chose it.
+pub enum First {
+    /// Nobody has come in yet: this link signs the first administrator in, once, and nobody can see it again.
+    Link(String),
+    /// Somebody has, or somebody chose a key.
     Known,
 }
 
 impl Tokens {
-    /// The tokens of that store; the first administrator's is the chosen one, or is made when there is none at all.
+    /// The tokens of that store. The first administrator has the chosen key; without one, and as long as nobody has come
+    /// in, each start makes a link that signs it in.
     ///
     /// # Errors
-    /// The chosen token is too short, or the store does not answer.
-    pub async fn open(store: Store, chosen: Option<&str>) -> Result<(Tokens, FirstToken), Problem> {
+    /// The chosen key is too short, or the store does not answer.
+    pub async fn open(store: Store, chosen: Option<&str>) -> Result<(Tokens, First), Problem> {
+        store.keep_roles().await?;
         let first = match chosen {
             Some(chosen) => {
                 check_chosen(chosen)?;
                 insert(&store, chosen).await?;
-                FirstToken::Known
+                First::Known
             }
-            None if !store.list_tokens(TenantKey::DEFAULT).await?.is_empty() => FirstToken::Known,
+            None if store.anybody_came().await? => First::Known,
             None => {
-                let (_, token) = token::generate().map_err(|error| {
-                    Problem::invalid("no_randomness", format!("the system gives no random bits: {error}"))
-                })?;
-                insert(&store, &token).await?;
-                FirstToken::Made(token)
+                let user = store.first_administrator(FIRST_EMAIL, "Administrator").await?;
+                let link = token::secret(SecretKind::Link)?;
+                let until = store.now().after(FIRST_LINK);
+                store.add_link(user, *TokenHash::of(&link).as_bytes(), (until, By::system())).await?;
+                First::Link(link)
             }
         };
-        Ok((Tokens { store, known: RwLock::default() }, first))
+        let shared = Shared { store, known: RwLock::default(), meters: Mutex::default() };
+        let shared = Arc::new(shared);
+        tokio::spawn(write_down(Arc::downgrade(&shared)));
+        Ok((Tokens { shared }, first))
     }
 
     async fn identify(&self, token: &str) -> Result<Identity, Problem> {
         if token.is_empty() || token.len() > TOKEN_CHARS_MAX {
             return Err(unknown());
         }
-        let hash = TokenHash::of(token);
-        if let Some(identity) = self.remembered(&hash) {
-            return Ok(identity);
-        }
-        // Looked up by its SHA-256: how long that takes tells nothing of the token.
-        let row = self.store.token_by_hash(*hash.as_bytes()).await?.ok_or_else(unknown)?;
-        let scopes = match row.scopes.iter().any(|scope| scope == EVERYTHING) {
-            true => Scopes::Everything,
-            false => Scopes::These(row.scopes.into()),
+        let (shared, hash) = (&self.shared, TokenHash::of(token));
+        let epoch = shared.store.access_epoch().await?;
+        let known = match shared.remembered(&hash, epoch) {
+            Some(known) => known,
+            None => shared.look_up(token, &hash, epoch).await?,
         };
-        let identity = Identity { tenant: row.tenant, by: Principal::Token(row.name.into()), scopes };
-        self.remember(&hash, &identity);
-        // At most once in the time that it is remembered, which is fine enough for people.
-        if let Err(error) = self.store.touch_token(row.tenant, row.id).await {
-            tracing::warn!(%error, "cannot note that a token was used");
+        if let (Some(meter), Some(CameWith::Key { per_minute, .. })) = (&known.meter, known.identity.with.as_deref()) {
+            meter.admit(*per_minute)?;
         }
-        Ok(identity)
+        Ok(known.identity)
     }
+}
 
-    fn remembered(&self, hash: &TokenHash) -> Option<Identity> {
+impl Shared {
+    fn remembered(&self, hash: &TokenHash, epoch: i64) -> Option<Known> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = known.get(hash.as_bytes())?;
-        (found.until > Instant::now()).then(|| found.identity.clone())
+        let found = known.get(hash.as_bytes()).filter(|found| found.epoch == epoch)?;
+        found.until.is_none_or(|until| until > self.store.now()).then(|| found.clone())
     }
 
-    fn remember(&self, hash: &TokenHash, identity: &Identity) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
+    async fn look_up(&self, token: &str, hash: &TokenHash, epoch: i64) -> Result<Known, Problem> {
+        // Looked up by its SHA-256: how long that takes tells nothing of the token.
+        let found = match SecretKind::of(token) {
+            Some(SecretKind::Session) => self.store.caller_of_session(*hash.as_bytes()).await?,
+            _ => self.store.caller_of_key(*hash.as_bytes()).await?,
+        };
+        let caller = found.ok_or_else(unknown)?;
+        let meter = match &caller.with {
+            CameWith::Key { id, per_minute, .. } => Some(self.meter((caller.tenant, *id), *per_minute)),
+            CameWith::Session { .. } => None,
+        };
+        let until = caller.until;
+        let known = Known { identity: Identity::of(caller), meter, epoch, until };
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED_MAX {
+            all.clear();
         }
-        known.insert(*hash.as_bytes(), Known { identity: identity.clone(), until: Instant::now() + REMEMBERED });
+        all.insert(*hash.as_bytes(), known.clone());
+        Ok(known)
+    }
+
+    fn meter(&self, (tenant, key): (TenantKey, Uuid), per_minute: Option<u32>) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = f64::from(per_minute.unwrap_or(0));
+        let meter = meters.entry(key).or_insert_with(|| {
+            let (requests, refused) = (AtomicI64::new(0), AtomicI64::new(0));
+            Arc::new(Meter { tenant, key, requests, refused, left: Mutex::new((full, Instant::now())) })
+        });
+        Arc::clone(meter)
+    }
+
+    async fn flush(&self) {
+        let uses: Vec<KeyUse> = {
+            let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = |meter: &Arc<Meter>| KeyUse {
+                tenant: meter.tenant,
+                key: meter.key,
+                requests: meter.requests.swap(0, Ordering::Relaxed),
+                refused: meter.refused.swap(0, Ordering::Relaxed),
+            };
+            let uses = meters.values().map(told).filter(|it| it.requests > 0 || it.refused > 0).collect();
+            // Who is remembered holds its meter.
+            if meters.len() >= REMEMBERED_MAX {
+                meters.retain(|_, meter| Arc::strong_count(meter) > 1);
+            }
+            uses
+        };
+        if !uses.is_empty()
+            && let Err(error) = self.store.count_key_uses(&uses).await
+        {
+            tracing::warn!(%error, "how API keys were used in the last seconds is not written down");
+        }
+    }
+}
+
+/// Writes down how keys are used, as long as there is a gate.
+async fn write_down(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(WRITTEN_EVERY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.flush().await;
     }
 }
 
 fn unknown() -> Problem {
-    unauthorized("the token is not known here, or has expired or was revoked")
+    unauthorized("the session or API key is not known here, or is over or was revoked")
 }
 
 fn check_chosen(token: &str) -> Result<(), Problem> {
@@ -181,19 +306,15 @@ fn check_chosen(token: &str) -> Result<(), Problem> {
     Err(Problem::invalid("invalid_token", detail))
 }
 
-/// Keeps the hash of an administrator's token.
+/// Keeps the hash of an administrator's key.
 async fn insert(store: &Store, token: &str) -> Result<(), Problem> {
-    let id = match token::id_of(token) {
-        Some(id) => id,
-        None => windlass_engine::id::TokenId::new(uuid::Uuid::now_v7()),
-    };
-    let new = windlass_store::NewToken {
-        id,
+    let new = NewToken {
+        id: token::id_of(token).map_or_else(Uuid::now_v7, |id| id.uuid()),
         name: FIRST_NAME.to_owned(),
         prefix: token::prefix(token),
         hash: *TokenHash::of(token).as_bytes(),
         scopes: vec![EVERYTHING.to_owned()],
-        expires_at: None,
+        ..NewToken::default()
     };
     Ok(store.create_token(TenantKey::DEFAULT, new).await?)
 }

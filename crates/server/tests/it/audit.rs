@@ -62,7 +62,7 @@ pub async fn what_is_done_is_in_the_audit(api: Api) {
     assert_eq!(api.post(&format!("/runs/{run}/resume"), json!({})).await.status, 409);
     assert_eq!(actions(&api, "runs").await.len(), 5);
 
-    let tokens = actions(&api, "api_tokens").await;
+    let tokens = actions(&api, "api_keys").await;
     assert_eq!((named(&tokens), &tokens[0]["created_by"]), (vec!["create"], &json!("system")));
     let report = sealed(&api).await;
     assert_eq!(report["findings"], json!([]));

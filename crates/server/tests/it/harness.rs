@@ -7,7 +7,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use windlass_engine::id::TokenId;
 use windlass_runtime::{Runtime, Settings};
 use windlass_server::{
     App, Gate, Limits, Tokens,
@@ -108,12 +107,12 @@ impl Api {
         let tenant = self.store.create_tenant(slug, slug).await.unwrap();
         let token = format!("a-token-for-{slug}");
         let new = NewToken {
-            id: TokenId::new(uuid::Uuid::now_v7()),
+            id: uuid::Uuid::now_v7(),
             name: slug.to_owned(),
             prefix: "chosen".to_owned(),
             hash: *TokenHash::of(&token).as_bytes(),
             scopes: vec!["*".to_owned()],
-            expires_at: None,
+            ..NewToken::default()
         };
         self.store.create_token(tenant.key, new).await.unwrap();
         token

@@ -8,6 +8,7 @@ use windlass_resource::{Datum, FieldError, Record};
 use super::{
     files::Files,
     folders::Folders,
+    people::{Members, RoleAssignments, Roles},
     row,
     tenants::Tenants,
     vault::{Credentials, Secrets},
@@ -35,6 +36,22 @@ pub(super) trait Behaviour: Send + Sync {
     /// What else a change sets, given the row as it was.
     fn beside(&self, _old: &NewRow<'_>, _sets: &Named) -> Named {
         Named::new()
+    }
+
+    /// Looks at a row before it is deleted.
+    fn before_delete<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        row: &'a NewRow<'a>,
+    ) -> BoxFuture<'a, Result<Vec<FieldError>, StoreError>> {
+        let _ = (tx, row);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Does what follows from a row that was made.
+    fn after_create<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = (tx, row);
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -81,6 +98,9 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
         "tenants" => Some(&Tenants),
         "secrets" => Some(&Secrets),
         "credentials" => Some(&Credentials),
+        "roles" => Some(&Roles),
+        "role_assignments" => Some(&RoleAssignments),
+        "members" => Some(&Members),
         _ => None,
     }
 }

@@ -106,7 +106,7 @@ async fn keep(tx: &mut Tx, (file, version): (&Write, &Write), keeping: Keeping, 
             values.retain(|(name, _)| *name != "version" && !sets.iter().any(|(other, _)| other == name));
             values.extend(sets);
             values.push(("version", Datum::Int(1)));
-            (file.create(tx, values).await?, 1)
+            (file.create(tx, ("create", values)).await?, 1)
         }
         Keeping::VersionOf(target) => {
             let old = file.locked(tx, target).await?;
@@ -129,7 +129,7 @@ async fn keep(tx: &mut Tx, (file, version): (&Write, &Write), keeping: Keeping, 
         ("object_id", Datum::Uuid(kept.object)),
         ("chunks", Datum::Bytes(kept.chunks.clone())),
     ]);
-    version.create(tx, values).await.map_err(damaged)?;
+    version.create(tx, ("create", values)).await.map_err(damaged)?;
     if tx.execute(HOLD, vec![tenant.into(), kept.object.into(), kept.size().into()]).await? != 1 {
         return Err(StoreError::conflict("the upload took too long, and was swept").into());
     }

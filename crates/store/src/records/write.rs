@@ -27,6 +27,8 @@ pub(super) type Named = Vec<(&'static str, Datum)>;
 #[derive(Clone)]
 pub(super) enum Change {
     Create(Named),
+    /// The same by the program, under another word in the audit.
+    Make(&'static str, Named),
     Update(Target, Named),
     Delete(Target),
     Restore(Target),
@@ -45,7 +47,23 @@ pub(super) struct Write {
     pub seal: Option<Seal>,
 }
 
+/// All columns of a record that it is given, and the defaults of the others.
+pub(super) fn with_defaults(record: &'static Record, mut given: Named) -> Named {
+    for column in record.columns {
+        if !given.iter().any(|(name, _)| *name == column.name) {
+            // A descriptor whose default does not fit is found by the check of descriptors.
+            given.push((column.name, column.default_datum().unwrap_or(Datum::Null)));
+        }
+    }
+    given
+}
+
 impl Store {
+    /// A write on the rows of a record.
+    pub(super) fn write_on(&self, (tenant, record): (TenantKey, &'static Record), by: By) -> Write {
+        Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now(), seal: None }
+    }
+
     pub(super) async fn write_record(
         &self,
         (tenant, record): (TenantKey, &'static Record),
@@ -53,17 +71,18 @@ impl Store {
         change: Change,
     ) -> Result<RecordView, RecordError> {
         let seal = if change.has_sealed(record) { Some(Seal::of(self, (tenant, record)).await?) } else { None };
-        let write = Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now(), seal };
+        let write = Write { seal, ..self.write_on((tenant, record), by) };
+        let decides = write.decides_access(&change);
         // Twice where its key was replaced between that and this.
-        let written = match self.try_write(write.clone(), change.clone()).await? {
+        let written = match self.try_write((write.clone(), decides), change.clone()).await? {
             Some(written) => written,
             None => {
                 let seal = Some(Seal::renewed(self, (tenant, record)).await?);
-                let again = self.try_write(Write { seal, ..write }, change).await?;
+                let again = self.try_write((Write { seal, ..write }, decides), change).await?;
                 again.unwrap_or_else(|| Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into()))
             }
         };
-        if record.access && written.is_ok() {
+        if decides && written.is_ok() {
             // It is done, whatever becomes of this look: the next one finds it.
             if let Err(error) = self.look_at_access().await {
                 tracing::warn!(%error, "who may do what has changed, and is read again later");
@@ -75,7 +94,7 @@ impl Store {
     /// `None` when the key that seals was replaced meanwhile: nothing was written.
     async fn try_write(
         &self,
-        write: Write,
+        (write, decides): (Write, bool),
         change: Change,
     ) -> Result<Option<Result<RecordView, RecordError>>, RecordError> {
         let record = write.record;
@@ -87,6 +106,7 @@ impl Store {
                     return Ok(None);
                 }
                 match write.carry_out(tx, change).await {
+                    Ok(view) if decides => access::count(tx).await.map(|()| Some(Ok(view))),
                     Err(RecordError::Store(error)) => Err(error),
                     // Nothing was changed before it was refused: there is nothing to take back.
                     other => Ok(Some(other)),
@@ -104,7 +124,11 @@ impl Store {
 impl Change {
     /// Whether it gives a value that is to be sealed.
     fn has_sealed(&self, record: &Record) -> bool {
-        let (Change::Create(values) | Change::Update(_, values) | Change::Transition(_, _, values)) = self else {
+        let (Change::Create(values)
+        | Change::Make(_, values)
+        | Change::Update(_, values)
+        | Change::Transition(_, _, values)) = self
+        else {
             return false;
         };
         let given = |name: &str| values.iter().any(|(other, value)| *other == name && !value.is_null());
@@ -137,9 +161,21 @@ async fn change(tx: &mut Tx, statement: Statement) -> Result<(), StoreError> {
 }
 
 impl Write {
+    /// Whether the change may decide over who may do what: its own record does, or one that refers to it.
+    fn decides_access(&self, change: &Change) -> bool {
+        let record = self.record;
+        let refers = |other: &Record| other.access && other.references().any(|(_, to, _)| to == record.name);
+        match change {
+            // Nobody remembers anything of somebody who was not there.
+            Change::Make(..) => false,
+            _ => record.access || self.records.iter().any(|other| refers(other)),
+        }
+    }
+
     async fn carry_out(&self, tx: &mut Tx, change: Change) -> Result<RecordView, RecordError> {
         match change {
-            Change::Create(values) => self.create(tx, values).await,
+            Change::Create(values) => self.create(tx, ("create", values)).await,
+            Change::Make(action, values) => self.create(tx, (action, values)).await,
             Change::Update(target, values) => self.update(tx, target, values).await,
             Change::Delete(target) => self.delete(tx, target).await,
             Change::Restore(target) => self.restore(tx, target).await,
@@ -147,8 +183,13 @@ impl Write {
         }
     }
 
-    pub(super) async fn create(&self, tx: &mut Tx, values: Named) -> Result<RecordView, RecordError> {
-        let id = Uuid::now_v7();
+    pub(super) async fn create(
+        &self,
+        tx: &mut Tx,
+        (action, values): (&'static str, Named),
+    ) -> Result<RecordView, RecordError> {
+        let chosen = values.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| id.as_uuid());
+        let id = chosen.unwrap_or_else(Uuid::now_v7);
         let mut new: Vec<Datum> = vec![Datum::Null; self.record.stored().len()];
         self.put(&mut new, &values);
         self.put(&mut new, &[("id", Datum::Uuid(id)), ("revision", Datum::Int(1))]);
@@ -162,7 +203,10 @@ impl Write {
         let named: Named =
             self.record.stored().iter().zip(&new).map(|(column, value)| (column.name, value.clone())).collect();
         change(tx, self.writer.insert(self.record, &self.kept(id, named)?)).await?;
-        self.note(tx, "create", (None, Some(&new))).await?;
+        self.note(tx, action, (None, Some(&new))).await?;
+        if let Some(behaviour) = behaviour::of(self.record) {
+            behaviour.after_create(tx, &behaviour::NewRow { write: self, id, values: &new }).await?;
+        }
         Ok(view(self.record, &new))
     }
 
@@ -178,6 +222,13 @@ impl Write {
 
     async fn delete(&self, tx: &mut Tx, target: Target) -> Result<RecordView, RecordError> {
         let old = self.locked(tx, target).await?;
+        if let Some(behaviour) = behaviour::of(self.record) {
+            let row = behaviour::NewRow { write: self, id: target.id, values: &old };
+            let errors = behaviour.before_delete(tx, &row).await?;
+            if !errors.is_empty() {
+                return Err(RecordError::Invalid { noun: self.record.noun, errors });
+            }
+        }
         self.release(tx, target.id).await?;
         match self.record.deletion {
             Deletion::Hard => {
@@ -202,7 +253,7 @@ impl Write {
         self.save(tx, ("restore", target.id), &old, vec![("deleted_at", Datum::Null)]).await
     }
 
-    async fn transition(
+    pub(super) async fn transition(
         &self,
         tx: &mut Tx,
         (target, transition): (Target, &'static Transition),
@@ -426,9 +477,6 @@ impl Write {
         let changes: Json = audit::changes(self.record, old, new);
         let row = new.or(old).unwrap_or_default();
         let id = row::get(self.record, row, "id").clone();
-        if self.record.access {
-            access::count(tx).await?;
-        }
         audit::note(tx, self, (action, id), (audit::subject(self.record, row), changes)).await
     }
 }

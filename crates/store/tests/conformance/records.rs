@@ -1,9 +1,10 @@
 //! Workflows, places, tokens, events, messages.
 
 use windlass_engine::id::{Id, RunId};
+use windlass_resource::records::people::API_KEY_USAGE;
 use windlass_store::{
-    Actor, By, Draft, EventRow, IfMatch, InboxRow, NewToken, QueuedRun, Received, RowChange, RunCommit, SlotKey, Store,
-    StoreError,
+    Actor, By, CameWith, Draft, EventRow, Holds, IfMatch, InboxRow, KeyUse, NewToken, QueuedRun, Received, RowChange,
+    RunCommit, SlotKey, Store, StoreError,
 };
 
 use crate::harness::{Fixture, TENANT, done, run_id, start};
@@ -84,24 +85,33 @@ async fn places_are_limited(fixture: Fixture) {
 async fn tokens_are_found_by_hash(fixture: Fixture) {
     let store = &fixture.store;
     let token = NewToken {
-        id: Id::new(uuid::Uuid::now_v7()),
+        id: uuid::Uuid::now_v7(),
         name: "first".to_owned(),
         prefix: "wl_1".to_owned(),
         hash: [9; 32],
         scopes: vec!["*".to_owned()],
-        expires_at: None,
+        ..NewToken::default()
     };
     store.create_token(TENANT, token.clone()).await.expect("a token");
-    store
-        .create_token(TENANT, NewToken { id: Id::new(uuid::Uuid::now_v7()), ..token.clone() })
-        .await
-        .expect("the same");
-    let found = store.token_by_hash([9; 32]).await.expect("a read").expect("a token");
-    assert_eq!((found.tenant, found.id, found.scopes.as_slice()), (TENANT, token.id, ["*".to_owned()].as_slice()));
-    store.touch_token(TENANT, token.id).await.expect("a note");
-    assert_eq!(store.list_tokens(TENANT).await.expect("a list").len(), 1);
-    assert!(store.revoke_token(TENANT, token.id).await.expect("an answer"));
-    assert_eq!(store.token_by_hash([9; 32]).await.expect("a read"), None);
+    let again = NewToken { id: uuid::Uuid::now_v7(), ..token.clone() };
+    store.create_token(TENANT, again).await.expect("the same");
+    let found = store.caller_of_key([9; 32]).await.expect("a read").expect("a token");
+    assert_eq!((found.tenant, &found.holds), (TENANT, &Holds::Everything));
+    assert!(matches!(found.with, CameWith::Key { id, .. } if id == token.id));
+    assert!(store.caller_of_session([9; 32]).await.expect("a read").is_none(), "a key is no session");
+    let used = KeyUse { tenant: TENANT, key: token.id, requests: 3, refused: 1 };
+    let nobody = KeyUse { key: uuid::Uuid::now_v7(), ..used };
+    store.count_key_uses(&[used, nobody]).await.expect("a count");
+    store.count_key_uses(&[used]).await.expect("a count");
+    let usage = store.all_records(TENANT, &API_KEY_USAGE).await.expect("rows");
+    assert_eq!((usage.len(), &usage[0]["requests"], &usage[0]["refused"]), (1, &6.into(), &2.into()));
+    let listed = store.list_tokens(TENANT).await.expect("a list");
+    assert!(listed.len() == 1 && listed[0].last_used_at.is_some(), "{listed:?}");
+    let (before, id) = (store.access_epoch().await.expect("an epoch"), Id::new(token.id));
+    assert!(store.revoke_token(TENANT, id).await.expect("an answer"));
+    assert!(!store.revoke_token(TENANT, id).await.expect("an answer"));
+    assert!(store.access_epoch().await.expect("an epoch") > before, "who remembers it looks again");
+    assert!(store.caller_of_key([9; 32]).await.expect("a read").is_none());
 }
 
 async fn an_event_is_kept_once(fixture: Fixture) {

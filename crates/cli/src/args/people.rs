@@ -1,0 +1,40 @@
+//! `windlass login …` and its likes: people at the command line.
+
+use clap::Args;
+
+/// What `windlass login` takes. The password is asked for, or is a line of standard input.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// A link that works once, as the first start prints it
+    #[arg(value_name = "LINK", conflicts_with = "email", required_unless_present = "email")]
+    pub link: Option<String>,
+    /// The address to sign in with
+    #[arg(long)]
+    pub email: Option<String>,
+    /// The slug of the tenant to sign in to; the first one that you are a member of when left out
+    #[arg(long, value_name = "SLUG")]
+    pub tenant: Option<String>,
+}
+
+/// What `windlass invite` takes.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// Whom: an e-mail address
+    pub email: String,
+    /// With which role, such as `viewer`, `operator`, `builder`, `tenant_admin`
+    #[arg(long, default_value = "viewer")]
+    pub role: String,
+    /// Days for which the link works
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=30))]
+    pub days: u32,
+}
+
+/// What `windlass join` takes. The password is asked for, or is a line of standard input.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The link of the invitation
+    pub link: String,
+    /// What people call you, when you are new
+    #[arg(long)]
+    pub name: Option<String>,
+}

@@ -1,0 +1,139 @@
+//! `windlass login`, `logout`, `whoami`, `password`, `invite`, `join`: people at the command line.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    args::{InviteArgs, JoinArgs, LoginArgs},
+    client::{Call, Client},
+    exit::{Exit, Failure, Outcome},
+    output,
+    place::Place,
+    session,
+};
+
+/// Signs in, and keeps the session for later commands.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn login(args: LoginArgs, context: &Context) -> Outcome {
+    let body = match (&args.link, &args.email) {
+        (Some(link), _) => json!({ "link": link, "tenant": args.tenant }),
+        (None, email) => json!({ "email": email, "password": password("Password")?, "tenant": args.tenant }),
+    };
+    come(Call::post("/sign-in").json(&body), context).await
+}
+
+/// Accepts an invitation, and keeps the session for later commands.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn join(args: JoinArgs, context: &Context) -> Outcome {
+    let body = json!({ "link": args.link, "name": args.name, "password": password("Password")? });
+    come(Call::post("/invitations/accept").json(&body), context).await
+}
+
+async fn come(call: Call, context: &Context) -> Outcome {
+    let Place::Server { url, .. } = context.place()? else {
+        return Err(Failure::refused("who is at the data itself needs no session: name a server with --url"));
+    };
+    let client = Client::open(&Place::Server { url: url.clone(), token: None }).await?;
+    let came: Value = client.send(call).await?.read()?;
+    session::keep(&url, came["token"].as_str().unwrap_or_default())?;
+    if context.json() {
+        output::json(&json!({ "email": came["email"], "tenant": came["tenant"], "expires_at": came["expires_at"] }))?;
+    } else {
+        let word = |name: &str| came[name].as_str().unwrap_or_default().to_owned();
+        output::line(format!("signed in as {} to {} until {}", word("email"), word("tenant"), word("expires_at")))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Signs out, and forgets the session.
+///
+/// # Errors
+/// The server is not there.
+pub async fn logout(everywhere: bool, context: &Context) -> Outcome {
+    let path = if everywhere { "/sign-out/everywhere" } else { "/sign-out" };
+    context.client().await?.send(Call::post(path)).await?;
+    if let Place::Server { url, .. } = context.place()? {
+        session::forget(&url)?;
+    }
+    if context.json() {
+        output::json(&json!({ "signed_out": true }))?;
+    } else {
+        output::line("signed out")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says who the caller is and what it may do.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn whoami(context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let answer = client.send(Call::get("/me")).await;
+    client.close().await;
+    let answer = answer?;
+    if context.json() {
+        output::line(answer.text())?;
+        return Ok(Exit::Done);
+    }
+    let me: Value = answer.read()?;
+    let word = |name: &str| me[name].as_str().unwrap_or_default().to_owned();
+    output::line(format!("{} in tenant {}", word("who"), word("tenant")))?;
+    for permission in me["permissions"].as_array().into_iter().flatten() {
+        output::line(format!("  {}", permission.as_str().unwrap_or_default()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Chooses a password.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn choose_password(context: &Context) -> Outcome {
+    let current = password("Present password (empty if you have none)")?;
+    let body = json!({ "current": Some(current).filter(|it| !it.is_empty()), "new": password("New password")? });
+    let call = Call { method: http::Method::PUT, ..Call::get("/me/password") }.json(&body);
+    context.client().await?.send(call).await?;
+    if context.json() {
+        output::json(&json!({ "changed": true }))?;
+    } else {
+        output::line("it is your password now; your other sessions have ended")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Invites somebody, and prints the link, this once.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn invite(args: InviteArgs, context: &Context) -> Outcome {
+    let body = json!({ "email": args.email, "role": args.role, "days": args.days });
+    let client = context.client().await?;
+    let answer = client.send(Call::post("/invitations").json(&body)).await;
+    client.close().await;
+    let answer = answer?;
+    if context.json() {
+        output::line(answer.text())?;
+        return Ok(Exit::Done);
+    }
+    let made: Value = answer.read()?;
+    output::line(made["link"].as_str().unwrap_or_default())?;
+    output::note(format!("shown this once: send it to {}, who joins with `windlass join LINK`", args.email));
+    Ok(Exit::Done)
+}
+
+/// Asks for a secret, without showing it; where nobody is asked, it is the next line of standard input.
+fn password(what: &str) -> Result<String, Failure> {
+    let terminal = console::Term::stderr();
+    if terminal.is_term() && std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        terminal.write_str(&format!("{what}: "))?;
+        return Ok(terminal.read_secure_line()?);
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}

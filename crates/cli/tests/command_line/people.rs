@@ -1,0 +1,82 @@
+//! People at the command line: the story of `docs/identity.md`, word by word.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use crate::{
+    server::{GREET, serve},
+    support::{Ended, Folder},
+};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/identity.md");
+const PASSWORD: &str = "correct horse battery";
+
+/// One person at a machine of its own, who types that.
+struct Person<'a> {
+    folder: &'a Folder,
+    url: &'a str,
+    name: &'a str,
+}
+
+impl Person<'_> {
+    fn run(&self, arguments: &[&str], typed: &str) -> Ended {
+        let mut command = self.folder.command(arguments);
+        command.args(["--url", self.url]).env("WINDLASS_CONFIG_DIR", self.folder.path().join(self.name));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Whoever is asked for nothing may end before it reads.
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
+        let output: Output = child.wait_with_output().unwrap();
+        Ended::of(output)
+    }
+}
+
+fn word(text: &str, begins: &str) -> String {
+    text.split_whitespace().find(|word| word.starts_with(begins)).unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+#[test]
+fn a_viewer_joins_and_can_watch_but_not_publish() {
+    let folder = Folder::new();
+    let file = folder.write("greet.yaml", GREET);
+    let file = file.to_str().unwrap();
+    let (server, url) = serve(&folder, &[]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let of = |name| Person { folder: &folder, url: &url, name };
+    let (admin, grace) = (of("admin"), of("grace"));
+
+    assert!(admin.run(&["login", &link], "").expect(0).stdout.contains("signed in as admin@localhost to default"));
+    assert!(admin.run(&["login", &link], "").expect(5).stderr.contains("still works"), "a link works once");
+    admin.run(&["password"], &format!("\n{PASSWORD}\n")).expect(0);
+    admin.run(&["deploy", file], "").expect(0);
+    let invited = admin.run(&["invite", "grace@example.org", "--role", "viewer"], "");
+    let invitation = word(&invited.expect(0).stdout, "wli_");
+
+    grace.run(&["join", &invitation, "--name", "Grace"], &format!("{PASSWORD}\n")).expect(0);
+    let me = grace.run(&["whoami"], "");
+    assert!(me.expect(0).stdout.contains("person:grace@example.org in tenant default"), "{}", me.stdout);
+    assert!(me.stdout.contains("runs.read") && !me.stdout.contains("workflows.publish"), "{}", me.stdout);
+    assert!(grace.run(&["workflows", "list"], "").expect(0).stdout.contains("greet"));
+    grace.run(&["runs", "list"], "").expect(0);
+    for refused in [&["deploy", file][..], &["start", "greet"], &["invite", "x@example.org"]] {
+        let ended = grace.run(refused, "");
+        assert_ne!(ended.code, 0, "{refused:?}");
+        assert!(ended.stderr.contains("the caller has not the permission"), "{refused:?}: {}", ended.stderr);
+    }
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    for shown in ["windlass login wll_", "windlass invite grace@example.org --role viewer", "windlass join wli_"] {
+        assert!(page.contains(shown), "{shown} is not on the page");
+    }
+
+    grace.run(&["logout"], "").expect(0);
+    grace.run(&["runs", "list"], "").expect(5);
+    let again = grace.run(&["login", "--email", "grace@example.org"], "wrong battery horse\n");
+    assert!(again.expect(5).stderr.contains("no account with this password"), "{}", again.stderr);
+    grace.run(&["login", "--email", "grace@example.org"], &format!("{PASSWORD}\n")).expect(0);
+    grace.run(&["logout", "--everywhere"], "").expect(0);
+    assert_eq!(server.signal("TERM"), 0);
+    let (server, _url) = serve(&folder, &[]);
+    assert!(!server.printed().contains("wll_"), "somebody has come in: {}", server.printed());
+}

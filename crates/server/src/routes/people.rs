@@ -1,0 +1,277 @@
+//! People and programs that come: invitations, links, API keys. What they become is records.
+
+use std::time::Duration;
+
+use axum::{extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+use windlass_definition::Timestamp;
+use windlass_resource::permission::{self, EVERYTHING, KeysWrite, Myself, Named, PeopleWrite, UsersWrite};
+use windlass_store::{Holds, Joining, NewInvitation, NewToken};
+
+use super::sign_in::{self, Deliver, SignedIn};
+use crate::{
+    app::App,
+    auth::{Asked, Authorized, check_new},
+    extract::{self, Body, NoBody, PathOf, PathParts},
+    openapi::schema,
+    problem::{FieldError, Problem},
+    reply::{self, Reply},
+    token::{self, SecretKind, TokenHash},
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long a link for somebody who lost the password works.
+const LINK: Duration = Duration::from_secs(3_600);
+const INVITATION_DAYS: u32 = 7;
+const INVITATION_DAYS_MAX: u32 = 30;
+const KEY_DAYS_MAX: u32 = 3_650;
+const REQUESTS_PER_MINUTE_MAX: u32 = 1_000_000;
+
+/// Every permission there is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Permissions {
+    /// By name.
+    #[schema(value_type = Vec<schema::Json>)]
+    pub items: &'static [Named],
+}
+
+/// Every permission that roles and keys may name.
+#[utoipa::path(get, path = "/permissions", tag = "people", responses((status = 200, body = Permissions)))]
+pub async fn list_permissions(_: Authorized<Myself>) -> Reply {
+    reply::ok(&Permissions { items: permission::all() })
+}
+
+/// Whom to invite.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InviteBody {
+    /// The address.
+    email: String,
+    /// The name of the role that it gets.
+    role: String,
+    /// Days for which the link works: 7 when left out, 30 at most.
+    days: Option<u32>,
+}
+
+/// An invitation, with its link: shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Invited {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// Who.
+    pub email: String,
+    /// With which role.
+    pub role: String,
+    /// What to hand over: it works once.
+    pub link: String,
+    /// Until when.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+}
+
+/// Invite somebody with a role.
+#[utoipa::path(post, path = "/invitations", tag = "people", request_body = InviteBody,
+    responses((status = 201, body = Invited)))]
+pub async fn invite(
+    caller: Authorized<PeopleWrite>,
+    State(app): State<App>,
+    asked: Asked,
+    Body(body): Body<InviteBody>,
+) -> Reply {
+    let days = days(body.days.unwrap_or(INVITATION_DAYS), INVITATION_DAYS_MAX)?;
+    let role = app.store().role_by_name(caller.tenant(), &body.role).await?;
+    let Some((role, permissions)) = role else {
+        return Err(field("/role", format!("there is no role `{}`: `GET /api/v1/roles` lists them", body.role)));
+    };
+    if let Some(lacking) = caller.identity().holds.lacks(&permissions) {
+        return Err(field("/role", format!("it allows `{lacking}`, which you may not do yourself")));
+    }
+    let email = body.email.trim().to_lowercase();
+    let right = windlass_resource::patterns::EMAIL.compiled().is_some_and(|pattern| pattern.is_match(&email));
+    if !right || email.chars().count() > 254 {
+        return Err(field("/email", "must be an e-mail address of at most 254 characters".to_owned()));
+    }
+    let link = token::secret(SecretKind::Invitation)?;
+    let expires_at = app.store().now().after(days);
+    let new = NewInvitation { email: email.clone(), role, hash: *TokenHash::of(&link).as_bytes(), expires_at };
+    let id = app.store().add_invitation(caller.tenant(), new, caller.signed(&asked)).await?;
+    reply::json(StatusCode::CREATED, &Invited { id, email, role: body.role, link, expires_at })
+}
+
+/// Who joins.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptBody {
+    /// The link of the invitation.
+    link: String,
+    /// What people call somebody new.
+    name: Option<String>,
+    /// The password: a new one for somebody new, his own of somebody who is a user already.
+    password: String,
+    /// How the session is handed over.
+    #[serde(default)]
+    deliver: Deliver,
+}
+
+/// Accept an invitation, and be signed in.
+#[utoipa::path(post, path = "/invitations/accept", tag = "people", request_body = AcceptBody,
+    responses((status = 200, body = SignedIn)))]
+pub async fn accept(State(app): State<App>, asked: Asked, Body(body): Body<AcceptBody>) -> Reply {
+    app.passwords().attempt(asked.address, None)?;
+    let hash = *TokenHash::of(&body.link).as_bytes();
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such invitation that is still open");
+    let email = app.store().invited(hash).await?.ok_or_else(unknown)?;
+    let by = |email: &str| asked.named(format!("person:{email}"), Holds::These(std::sync::Arc::default()));
+    let joining = match app.store().account_by_email(&email).await? {
+        Some(_) => {
+            let account = sign_in::by_password(&app, &asked, (&email, &body.password)).await?;
+            Joining { name: account.name, password_hash: None, by: by(&email) }
+        }
+        None => {
+            let name = body.name.map(|name| name.trim().to_owned()).unwrap_or_default();
+            if name.is_empty() || name.chars().count() > 200 {
+                return Err(field("/name", "must have 1 to 200 characters".to_owned()));
+            }
+            check_new(&body.password, &email)?;
+            let password_hash = Some(app.passwords().hash(&body.password).await?);
+            Joining { name, password_hash, by: by(&email) }
+        }
+    };
+    let joined = app.store().accept_invitation(hash, joining).await?;
+    let account = app.store().account(joined.user).await?.ok_or_else(unknown)?;
+    let all = app.store().memberships(joined.user).await?;
+    let place = all.into_iter().find(|it| it.tenant == joined.tenant).ok_or_else(unknown)?;
+    sign_in::begin(&app, (&asked, &account), &place, ("invitation", body.deliver)).await
+}
+
+/// The id of a user in an address.
+pub struct UserPath(Uuid);
+
+impl PathParts for UserPath {
+    fn read(parts: &[&str]) -> Result<UserPath, Problem> {
+        extract::id(parts.first().copied().unwrap_or_default(), "user").map(UserPath)
+    }
+}
+
+/// A link that signs in once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinkMade {
+    /// The link: shown this once.
+    pub link: String,
+    /// Until when.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+}
+
+/// Make a link that signs a user in, once, within an hour: for whoever lost the password.
+#[utoipa::path(post, path = "/users/{id}/link", tag = "people", params(("id" = String, Path)),
+    responses((status = 201, body = LinkMade)))]
+pub async fn make_link(
+    caller: Authorized<UsersWrite>,
+    State(app): State<App>,
+    PathOf(UserPath(user)): PathOf<UserPath>,
+    asked: Asked,
+    _: NoBody,
+) -> Reply {
+    app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
+    let link = token::secret(SecretKind::Link)?;
+    let expires_at = app.store().now().after(LINK);
+    app.store().add_link(user, *TokenHash::of(&link).as_bytes(), (expires_at, caller.signed(&asked))).await?;
+    reply::json(StatusCode::CREATED, &LinkMade { link, expires_at })
+}
+
+/// What key to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyBody {
+    /// What people call it.
+    name: String,
+    /// What it may do; `*` is everything that its maker may.
+    scopes: Vec<String>,
+    /// Days after which it ends; never when left out.
+    days: Option<u32>,
+    /// Requests that it may send in a minute, to each server.
+    requests_per_minute: Option<u32>,
+}
+
+/// An API key, with its text: shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyMade {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// How it begins.
+    pub prefix: String,
+    /// The key itself.
+    pub key: String,
+    /// Until when.
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Make an API key. It never does more than its maker may.
+#[utoipa::path(post, path = "/api-keys", tag = "people", request_body = KeyBody,
+    responses((status = 201, body = KeyMade)))]
+pub async fn make_key(
+    caller: Authorized<KeysWrite>,
+    State(app): State<App>,
+    asked: Asked,
+    Body(body): Body<KeyBody>,
+) -> Reply {
+    let identity = caller.identity();
+    let owned = identity.member().is_some();
+    let all = owned || matches!(identity.holds, Holds::Everything);
+    for (at, scope) in body.scopes.iter().enumerate() {
+        let known = permission::all().iter().any(|it| it.name == scope) || scope == EVERYTHING;
+        let may = if scope == EVERYTHING { all } else { identity.may(scope) };
+        if !known || !may {
+            let why = if known { "is more than you may do yourself" } else { "is no permission" };
+            return Err(field(&format!("/scopes/{at}"), format!("`{scope}` {why}")));
+        }
+    }
+    if body.scopes.is_empty() || body.scopes.len() > permission::all().len() {
+        return Err(field("/scopes", "must name at least one permission, and none twice".to_owned()));
+    }
+    if body.name.trim().is_empty() || body.name.chars().count() > 200 {
+        return Err(field("/name", "must have 1 to 200 characters".to_owned()));
+    }
+    if body.requests_per_minute.is_some_and(|rate| rate == 0 || rate > REQUESTS_PER_MINUTE_MAX) {
+        return Err(field("/requests_per_minute", format!("must be 1 to {REQUESTS_PER_MINUTE_MAX}")));
+    }
+    let expires_at = match body.days {
+        Some(count) => Some(app.store().now().after(days(count, KEY_DAYS_MAX)?)),
+        None => None,
+    };
+    let key = token::secret(SecretKind::Key)?;
+    let id = token::id_of(&key).map_or_else(Uuid::now_v7, |id| id.uuid());
+    let (name, prefix) = (body.name, token::prefix(&key));
+    let new = NewToken {
+        id,
+        name: name.clone(),
+        prefix: prefix.clone(),
+        hash: *TokenHash::of(&key).as_bytes(),
+        scopes: body.scopes,
+        member: identity.member(),
+        per_minute: body.requests_per_minute,
+        expires_at,
+    };
+    app.store().create_token(caller.actor(asked), new).await?;
+    reply::json(StatusCode::CREATED, &KeyMade { id, name, prefix, key, expires_at })
+}
+
+fn days(count: u32, most: u32) -> Result<Duration, Problem> {
+    match count {
+        1.. if count <= most => Ok(DAY * count),
+        _ => Err(field("/days", format!("must be 1 to {most}"))),
+    }
+}
+
+fn field(pointer: &str, message: String) -> Problem {
+    let error = FieldError { pointer: pointer.to_owned(), message, ..FieldError::default() };
+    Problem::invalid("invalid_input", "the body is refused").with_errors(vec![error])
+}

@@ -1,0 +1,297 @@
+//! Signing in and out, and who one is.
+
+use axum::{
+    body::Body as HttpBody,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use windlass_engine::id::TenantKey;
+use windlass_resource::{permission::Myself, records::people::USERS};
+use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession};
+
+use crate::{
+    app::App,
+    auth::{self, Asked, Authorized, COOKIE, check_new},
+    extract::{Body, NoBody},
+    problem::Problem,
+    reply::{self, Reply},
+    token::{self, SecretKind, TokenHash},
+};
+
+/// How long a session lasts.
+const SESSION: std::time::Duration = std::time::Duration::from_secs(12 * 3_600);
+/// Characters of an address by which somebody signs in.
+const EMAIL_CHARS_MAX: usize = 254;
+
+/// How a session is handed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Deliver {
+    /// In the answer, for programs: `Authorization: Bearer <token>`.
+    #[default]
+    Token,
+    /// As a cookie that scripts cannot read, for browsers.
+    Cookie,
+}
+
+/// How somebody signs in: with address and password, or with a link.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignInBody {
+    /// The address.
+    email: Option<String>,
+    /// The password.
+    password: Option<String>,
+    /// The link, which works once.
+    link: Option<String>,
+    /// The slug of the tenant; the first one that it is a member of when left out.
+    tenant: Option<String>,
+    /// How the session is handed over.
+    #[serde(default)]
+    deliver: Deliver,
+}
+
+/// Somebody is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SignedIn {
+    /// By what it signed in.
+    pub email: String,
+    /// What people call it.
+    pub name: String,
+    /// The slug of the tenant.
+    pub tenant: String,
+    /// The session's token, unless it is a cookie: shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Until when.
+    #[schema(value_type = String)]
+    pub expires_at: windlass_definition::Timestamp,
+}
+
+/// Sign in with address and password, or with a link that works once.
+#[utoipa::path(post, path = "/sign-in", tag = "people", request_body = SignInBody,
+    responses((status = 200, body = SignedIn)))]
+pub async fn sign_in(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(body): Body<SignInBody>) -> Reply {
+    let (account, method) = match (body.email, body.password, body.link) {
+        (Some(email), Some(password), None) => (by_password(&app, &asked, (&email, &password)).await?, "password"),
+        (None, None, Some(link)) => (by_link(&app, &asked, &link).await?, "link"),
+        _ => return Err(Problem::invalid("invalid_body", "send `email` and `password`, or `link` alone")),
+    };
+    let place = place(&app, account.id, body.tenant.as_deref()).await?;
+    // Whoever had a session in this browser has another one now.
+    if let Some(old) = auth::cookie(&headers)
+        && let Some(caller) = app.store().caller_of_session(*TokenHash::of(old).as_bytes()).await?
+        && let CameWith::Session { id, .. } = caller.with
+    {
+        app.store().end_session(caller.tenant, id, signed(&asked, &account)).await?;
+    }
+    begin(&app, (&asked, &account), &place, (method, body.deliver)).await
+}
+
+fn signed(asked: &Asked, account: &Account) -> By {
+    asked.named(format!("person:{}", account.email), Holds::These(std::sync::Arc::default()))
+}
+
+/// Begins a session and hands it over.
+pub(super) async fn begin(
+    app: &App,
+    (asked, account): (&Asked, &Account),
+    place: &Membership,
+    (method, deliver): (&'static str, Deliver),
+) -> Reply {
+    let text = token::secret(SecretKind::Session)?;
+    let expires_at = app.store().now().after(SESSION);
+    let new = NewSession {
+        user: account.id,
+        hash: *TokenHash::of(&text).as_bytes(),
+        method,
+        address: asked.address.map(|address| address.to_string()),
+        expires_at,
+    };
+    app.store().add_session(place.tenant, new, signed(asked, account)).await?;
+    let cookie = (deliver == Deliver::Cookie)
+        .then(|| format!("{COOKIE}={text}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", SESSION.as_secs()));
+    let token = (deliver == Deliver::Token).then_some(text);
+    let (email, name) = (account.email.clone(), account.name.clone());
+    let mut response = reply::ok(&SignedIn { email, name, tenant: place.slug.clone(), token, expires_at })?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, reply::header_value(&cookie));
+    }
+    Ok(response)
+}
+
+/// The account of that password.
+///
+/// # Errors
+/// 401, the same whatever is wrong; 429 after too many attempts.
+pub(super) async fn by_password(app: &App, asked: &Asked, (email, password): (&str, &str)) -> Result<Account, Problem> {
+    let email = email.trim().to_lowercase();
+    if email.chars().count() > EMAIL_CHARS_MAX || password.chars().count() > auth::PASSWORD_CHARS_MAX {
+        return Err(refused());
+    }
+    app.passwords().attempt(asked.address, Some(&email))?;
+    let account = app.store().account_by_email(&email).await?;
+    let hash = account.as_ref().and_then(|it| it.password_hash.clone());
+    let right = app.passwords().matches(password, hash.into_iter().collect()).await?;
+    match account {
+        Some(account) if right && account.active => {
+            app.passwords().forgive(asked.address, &email);
+            Ok(account)
+        }
+        Some(account) => {
+            note_failure(app, asked, &account).await?;
+            Err(refused())
+        }
+        None => Err(refused()),
+    }
+}
+
+/// A failure stands in the audit of each tenant that the account is a member of, or of the first one.
+async fn note_failure(app: &App, asked: &Asked, account: &Account) -> Result<(), Problem> {
+    let mut tenants: Vec<TenantKey> =
+        app.store().memberships(account.id).await?.into_iter().map(|it| it.tenant).collect();
+    if tenants.is_empty() {
+        tenants.push(TenantKey::DEFAULT);
+    }
+    for tenant in tenants {
+        let changes = json!({ "address": { "to": asked.address.map(|it| it.to_string()) } });
+        let what = ("sign_in_failed", Some(account.id));
+        app.store().note_event((tenant, &USERS), what, (signed(asked, account), changes)).await?;
+    }
+    Ok(())
+}
+
+async fn by_link(app: &App, asked: &Asked, link: &str) -> Result<Account, Problem> {
+    app.passwords().attempt(asked.address, None)?;
+    if SecretKind::of(link) != Some(SecretKind::Link) || link.len() > token::TOKEN_CHARS_MAX {
+        return Err(refused());
+    }
+    let user = app.store().use_link(*TokenHash::of(link).as_bytes()).await?.ok_or_else(refused)?;
+    app.store().account(user).await?.filter(|account| account.active).ok_or_else(refused)
+}
+
+/// One answer for all that is wrong with an attempt.
+fn refused() -> Problem {
+    let detail = "that is no account with this password, or no link that still works";
+    Problem::new(StatusCode::UNAUTHORIZED, "sign_in_refused", detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"windlass\""))
+}
+
+/// Where somebody comes in.
+pub(super) async fn place(app: &App, user: Uuid, tenant: Option<&str>) -> Result<Membership, Problem> {
+    let all = app.store().memberships(user).await?;
+    let found = match tenant {
+        Some(slug) => all.into_iter().find(|it| it.slug == slug),
+        None => all.into_iter().next(),
+    };
+    found.ok_or_else(|| {
+        let detail = "the account is no active member of such a tenant that is not suspended";
+        Problem::new(StatusCode::FORBIDDEN, "no_tenant", detail)
+    })
+}
+
+/// Sign out: the session ends at once.
+#[utoipa::path(post, path = "/sign-out", tag = "people", responses((status = 204, description = "Signed out")))]
+pub async fn sign_out(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
+    let (id, _) = session(&caller)?;
+    app.store().end_session(caller.tenant(), id, caller.signed(&asked)).await?;
+    Ok(signed_out())
+}
+
+/// Sign out everywhere: all sessions of this user end at once, in all tenants.
+#[utoipa::path(post, path = "/sign-out/everywhere", tag = "people",
+    responses((status = 204, description = "Signed out")))]
+pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
+    let (_, user) = session(&caller)?;
+    app.store().end_sessions(EndSessions { user, except: None }, caller.signed(&asked)).await?;
+    Ok(signed_out())
+}
+
+fn signed_out() -> Response {
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+    response.headers_mut().insert(header::SET_COOKIE, reply::header_value(&gone));
+    response
+}
+
+/// The session that the caller came in with, and whose it is.
+fn session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
+    match caller.identity().with.as_deref() {
+        Some(CameWith::Session { id, user, .. }) => Ok((*id, *user)),
+        _ => Err(Problem::conflict("no_session", "this is about the session of a person, and there is none")),
+    }
+}
+
+/// Who the caller is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    /// Its name in the audit: `person:ada@example.org`, `token:ci`, `system`.
+    pub who: String,
+    /// The slug of the tenant in which it acts.
+    pub tenant: String,
+    /// Everything that it may do there.
+    pub permissions: Vec<&'static str>,
+    /// The tenants that it is a member of.
+    pub tenants: Vec<String>,
+}
+
+/// Who the caller is, and what it may do.
+#[utoipa::path(get, path = "/me", tag = "people", responses((status = 200, body = Me)))]
+pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
+    let identity = caller.identity();
+    let all = windlass_resource::permission::all();
+    let permissions = all.iter().map(|it| it.name).filter(|name| identity.may(name)).collect();
+    let tenants = match identity.with.as_deref() {
+        Some(CameWith::Session { user, .. }) => {
+            app.store().memberships(*user).await?.into_iter().map(|it| it.slug).collect()
+        }
+        _ => Vec::new(),
+    };
+    let here = app.store().tenants().await?.into_iter().find(|it| it.key == caller.tenant());
+    let tenant = here.map(|it| it.slug).unwrap_or_default();
+    reply::ok(&Me { who: identity.who(), tenant, permissions, tenants })
+}
+
+/// Another password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordBody {
+    /// The present one, if there is one.
+    current: Option<String>,
+    /// The new one: at least 12 characters, and none of the last five.
+    new: String,
+}
+
+/// Choose a password: all other sessions of this user end.
+#[utoipa::path(put, path = "/me/password", tag = "people", request_body = PasswordBody,
+    responses((status = 204, description = "It is the password now")))]
+pub async fn set_password(
+    caller: Authorized<Myself>,
+    State(app): State<App>,
+    asked: Asked,
+    Body(body): Body<PasswordBody>,
+) -> Reply {
+    let (session, user) = session(&caller)?;
+    let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
+    if account.password_hash.is_some() {
+        let current = body.current.as_deref().unwrap_or_default();
+        by_password(&app, &asked, (&account.email, current)).await?;
+    }
+    check_new(&body.new, &account.email)?;
+    if app.passwords().matches(&body.new, app.store().old_passwords(user).await?).await? {
+        return Err(Problem::invalid("weak_password", "the password was one of the last five"));
+    }
+    let hash = app.passwords().hash(&body.new).await?;
+    app.store().set_password(user, hash, caller.signed(&asked)).await?;
+    let others = EndSessions { user, except: Some(session) };
+    app.store().end_sessions(others, caller.signed(&asked)).await?;
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}

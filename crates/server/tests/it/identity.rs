@@ -1,0 +1,225 @@
+//! People and what they may do: from a link that works once to a viewer who can watch and not publish.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, send};
+
+const DOCUMENT: &str = "name: order\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
+const PASSWORD: &str = "correct horse battery";
+
+/// A request with that token; the path is below `/api/v1`.
+async fn with(api: &Api, token: &str, (method, path): (Method, &str), body: Option<Value>) -> Answer {
+    let mut request = api.bare(method, &format!("/api/v1{path}")).bearer_auth(token);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    send(request).await
+}
+
+async fn come(api: &Api, path: &str, body: Value) -> Answer {
+    send(api.bare(Method::POST, &format!("/api/v1{path}")).json(&body)).await
+}
+
+fn token_of(answer: &Value) -> String {
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+/// The first administrator, signed in by a link.
+async fn administrator(api: &Api) -> String {
+    let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
+    let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201);
+    token_of(&come(api, "/sign-in", json!({ "link": link["link"] })).await.expect(200))
+}
+
+/// Somebody new with a role, signed in.
+async fn member(api: &Api, admin: &str, (email, role): (&str, &str)) -> String {
+    let body = json!({ "email": email, "role": role });
+    let invited = with(api, admin, (Method::POST, "/invitations"), Some(body)).await.expect(201);
+    let body = json!({ "link": invited["link"], "name": "Grace", "password": PASSWORD });
+    token_of(&come(api, "/invitations/accept", body).await.expect(200))
+}
+
+async fn member_id(api: &Api, email: &str) -> String {
+    let found = api.get(&format!("/members?email={email}")).await.expect(200);
+    found["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+pub async fn a_viewer_comes_by_invitation_and_can_watch_but_not_publish(api: Api) {
+    let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
+    let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201);
+    let body = json!({ "link": link["link"] });
+    let admin = token_of(&come(&api, "/sign-in", body.clone()).await.expect(200));
+    come(&api, "/sign-in", body).await.problem(401, "sign_in_refused");
+    let me = with(&api, &admin, (Method::GET, "/me"), None).await.expect(200);
+    assert_eq!((&me["who"], &me["tenant"]), (&json!("person:admin@localhost"), &json!("default")));
+    assert!(me["permissions"].as_array().unwrap().contains(&json!("users.write")), "{me}");
+
+    let weak = json!({ "new": "short" });
+    with(&api, &admin, (Method::PUT, "/me/password"), Some(weak)).await.problem(422, "weak_password");
+    let chosen = json!({ "new": PASSWORD });
+    with(&api, &admin, (Method::PUT, "/me/password"), Some(chosen)).await.expect(204);
+    let again = json!({ "current": PASSWORD, "new": PASSWORD });
+    with(&api, &admin, (Method::PUT, "/me/password"), Some(again)).await.problem(422, "weak_password");
+    let by_password = json!({ "email": "Admin@localhost", "password": PASSWORD });
+    come(&api, "/sign-in", by_password).await.expect(200);
+
+    let invite = |role: &str| Some(json!({ "email": "grace@example.org", "role": role }));
+    with(&api, &admin, (Method::POST, "/invitations"), invite("queen")).await.problem(422, "invalid_input");
+    let invited = with(&api, &admin, (Method::POST, "/invitations"), invite("viewer")).await.expect(201);
+    let accept = json!({ "link": invited["link"], "name": "Grace", "password": PASSWORD });
+    let viewer = token_of(&come(&api, "/invitations/accept", accept.clone()).await.expect(200));
+    come(&api, "/invitations/accept", accept).await.problem(404, "not_found");
+
+    api.put("order", DOCUMENT).await.expect(201);
+    with(&api, &viewer, (Method::GET, "/workflows"), None).await.expect(200);
+    with(&api, &viewer, (Method::GET, "/runs"), None).await.expect(200);
+    for (method, path) in [
+        (Method::POST, "/workflows/order/publish"),
+        (Method::POST, "/workflows/order/runs"),
+        (Method::POST, "/invitations"),
+        (Method::POST, "/api-keys"),
+        (Method::GET, "/members"),
+        (Method::GET, "/users"),
+        (Method::GET, "/tenants"),
+        (Method::GET, "/audit-entries"),
+    ] {
+        with(&api, &viewer, (method, path), None).await.problem(403, "forbidden");
+    }
+    // Another role is there at once, and gone at once; so is the session.
+    let role = api.get("/roles?name=builder").await.expect(200)["items"][0]["id"].clone();
+    let given = json!({ "member_id": member_id(&api, "grace@example.org").await, "role_id": role });
+    let given = api.post("/role-assignments", given).await.expect(201);
+    with(&api, &viewer, (Method::POST, "/workflows/order/publish"), Some(json!({}))).await.expect(200);
+    let path = format!("/role-assignments/{}", given["id"].as_str().unwrap());
+    send(api.request(Method::DELETE, &path)).await.expect(204);
+    with(&api, &viewer, (Method::POST, "/workflows/order/publish"), None).await.problem(403, "forbidden");
+    with(&api, &viewer, (Method::POST, "/sign-out"), None).await.expect(204);
+    with(&api, &viewer, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+
+    let entries = api.get("/audit-entries?action=sign_in").await.expect(200);
+    assert_eq!(entries["items"].as_array().unwrap().len(), 3, "{entries}");
+    assert!(!entries.to_string().contains("token_hash\":{\"to\":\"A"), "{entries}");
+}
+
+pub async fn nobody_gives_or_takes_more_than_he_may(api: Api) {
+    let admin = administrator(&api).await;
+    let keeper = member(&api, &admin, ("keeper@example.org", "tenant_admin")).await;
+    let system = api.get("/roles?name=system_admin").await.expect(200)["items"][0]["id"].clone();
+    let own = member_id(&api, "keeper@example.org").await;
+    let first = member_id(&api, "admin@localhost").await;
+    let up = json!({ "member_id": own, "role_id": system });
+    let refused = with(&api, &keeper, (Method::POST, "/role-assignments"), Some(up)).await;
+    assert!(refused.problem(422, "invalid_input")["errors"][0]["message"].as_str().unwrap().contains("tenants.read"));
+    let up = json!({ "email": "x@example.org", "role": "system_admin" });
+    with(&api, &keeper, (Method::POST, "/invitations"), Some(up)).await.problem(422, "invalid_input");
+    for permissions in [json!(["users.write"]), json!(["runs.fly"])] {
+        let role = json!({ "name": "own", "permissions": permissions });
+        with(&api, &keeper, (Method::POST, "/roles"), Some(role)).await.problem(422, "invalid_input");
+    }
+    let role = json!({ "name": "own", "permissions": ["runs.read"] });
+    with(&api, &keeper, (Method::POST, "/roles"), Some(role)).await.expect(201);
+    // What the program keeps does not change, and who may do more is not suspended by who may do less.
+    let built_in = format!("/roles/{}", system.as_str().unwrap());
+    let less = json!({ "permissions": [] });
+    send(api.request(Method::PATCH, &built_in).json(&less)).await.problem(422, "invalid_input");
+    let path = format!("/members/{first}/suspend");
+    with(&api, &keeper, (Method::POST, &path), None).await.problem(422, "invalid_input");
+    // The last one stays.
+    let last = api.post(&path, json!({})).await.problem(422, "invalid_input");
+    assert!(last["errors"][0]["message"].as_str().unwrap().contains("last active member"), "{last}");
+    member(&api, &admin, ("second@example.org", "tenant_admin")).await;
+    // Whoever is suspended is out at once, with the keys that it made.
+    let body = json!({ "name": "mine", "scopes": ["*"] });
+    let key = with(&api, &keeper, (Method::POST, "/api-keys"), Some(body)).await.expect(201);
+    let key = key["key"].as_str().unwrap().to_owned();
+    with(&api, &key, (Method::GET, "/members"), None).await.expect(200);
+    with(&api, &key, (Method::GET, "/users"), None).await.problem(403, "forbidden");
+    api.post(&format!("/members/{own}/suspend"), json!({})).await.expect(200);
+    for token in [&keeper, &key] {
+        with(&api, token, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+    }
+}
+
+pub async fn keys_are_scoped_bounded_and_revoked(api: Api) {
+    let make = async |body: Value| api.post("/api-keys", body).await;
+    for wrong in [
+        json!({ "name": "k", "scopes": [] }),
+        json!({ "name": "k", "scopes": ["runs.fly"] }),
+        json!({ "name": "", "scopes": ["runs.read"] }),
+        json!({ "name": "k", "scopes": ["runs.read"], "days": 0 }),
+        json!({ "name": "k", "scopes": ["runs.read"], "requests_per_minute": 0 }),
+    ] {
+        make(wrong).await.problem(422, "invalid_input");
+    }
+    let made = make(json!({ "name": "ci", "scopes": ["runs.read"], "days": 1, "requests_per_minute": 2 })).await;
+    let made = made.expect(201);
+    let key = made["key"].as_str().unwrap();
+    assert!(key.starts_with("wl_") && key.starts_with(made["prefix"].as_str().unwrap()), "{made}");
+    with(&api, key, (Method::GET, "/runs"), None).await.expect(200);
+    with(&api, key, (Method::GET, "/workflows"), None).await.problem(403, "forbidden");
+    let refused = with(&api, key, (Method::GET, "/runs"), None).await;
+    refused.problem(429, "too_many_requests");
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() <= 30);
+    let path = format!("/api-keys/{}", made["id"].as_str().unwrap());
+    let shown = api.get(&path).await.expect(200);
+    assert!(shown["token_hash"].is_null() && !shown.to_string().contains(key), "{shown}");
+    api.post(&format!("{path}/revoke"), json!({})).await.expect(200);
+    with(&api, key, (Method::GET, "/runs"), None).await.problem(401, "unauthorized");
+}
+
+pub async fn cookies_change_nothing_from_elsewhere(api: Api) {
+    let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
+    let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201);
+    let came = come(&api, "/sign-in", json!({ "link": link["link"], "deliver": "cookie" })).await;
+    assert!(came.expect(200)["token"].is_null());
+    let cookie = came.header("set-cookie").to_owned();
+    for word in ["__Host-windlass=wls_", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"] {
+        assert!(cookie.contains(word), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let request = |method: Method, path: &str| api.bare(method, path).header("cookie", format!("a=b; {cookie}"));
+    send(request(Method::GET, "/api/v1/me")).await.expect(200);
+    let put = || request(Method::POST, "/api/v1/folders").json(&json!({ "name": "Mine" }));
+    send(put()).await.problem(403, "origin_refused");
+    send(put().header("origin", "https://evil.example")).await.problem(403, "origin_refused");
+    let host = api.base.clone();
+    send(put().header("origin", host.as_str())).await.expect(201);
+    // Who signs in again in this browser has another session: the old one is over.
+    let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201);
+    send(request(Method::POST, "/api/v1/sign-in").json(&json!({ "link": link["link"] }))).await.expect(200);
+    send(request(Method::GET, "/api/v1/me")).await.problem(401, "unauthorized");
+}
+
+pub async fn guesses_are_bounded_and_say_nothing(api: Api) {
+    let admin = administrator(&api).await;
+    member(&api, &admin, ("ada@example.org", "viewer")).await;
+    let guess =
+        async |email: &str| come(&api, "/sign-in", json!({ "email": email, "password": "a wrong guess" })).await;
+    let (right, wrong) = (guess("ada@example.org").await, guess("nobody@example.org").await);
+    let (right, wrong) = (right.problem(401, "sign_in_refused"), wrong.problem(401, "sign_in_refused"));
+    assert_eq!(right["detail"], wrong["detail"]);
+    let mut refused = 0;
+    for _ in 0..7 {
+        refused += u32::from(guess("ada@example.org").await.status == 429);
+    }
+    assert!(refused >= 1, "{refused}");
+    let failed = api.get("/audit-entries?action=sign_in_failed").await.expect(200);
+    assert!(!failed["items"].as_array().unwrap().is_empty(), "{failed}");
+    for body in [json!({}), json!({ "email": "a" }), json!({ "email": "a", "password": "b", "link": "c" })] {
+        come(&api, "/sign-in", body).await.problem(422, "invalid_body");
+    }
+    // Everywhere is everywhere.
+    let body = json!({ "link": link_for(&api).await });
+    let other = token_of(&come(&api, "/sign-in", body).await.expect(200));
+    with(&api, &other, (Method::POST, "/sign-out/everywhere"), None).await.expect(204);
+    for token in [&admin, &other] {
+        with(&api, token, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+    }
+    with(&api, crate::harness::TOKEN, (Method::POST, "/sign-out"), None).await.problem(409, "no_session");
+}
+
+async fn link_for(api: &Api) -> Value {
+    let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
+    api.post(&format!("/users/{user}/link"), json!({})).await.expect(201)["link"].clone()
+}
