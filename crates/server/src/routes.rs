@@ -66,13 +66,21 @@ fn permission_of<H: axum::handler::Handler<T, App>, T: Guarded>(_: &H) -> &'stat
 }
 
 /// Writes into the document what holds for every guarded route: its permission, and the form of its problems.
-fn guard((schemas, mut paths, router): UtoipaMethodRouter<App>, permission: &str) -> UtoipaMethodRouter<App> {
+fn guard(route: UtoipaMethodRouter<App>, permission: &str) -> UtoipaMethodRouter<App> {
+    let security = vec![SecurityRequirement::new("token", [permission])];
+    each_operation(route, |operation| {
+        operation.security = Some(security.clone());
+        with_problem(operation);
+    })
+}
+
+fn each_operation(
+    (schemas, mut paths, router): UtoipaMethodRouter<App>,
+    mut change: impl FnMut(&mut Operation),
+) -> UtoipaMethodRouter<App> {
     for item in paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            operation.security = Some(vec![SecurityRequirement::new("token", [permission])]);
-            with_problem(operation);
-        }
+        operations.into_iter().flatten().for_each(&mut change);
     }
     (schemas, paths, router)
 }
@@ -93,13 +101,16 @@ fn public() -> OpenApiRouter<App> {
         .routes(utoipa_axum::routes!(health::livez))
         .routes(utoipa_axum::routes!(health::readyz))
         .routes(utoipa_axum::routes!(schema::openapi))
-        .nest(API, comers().routes(utoipa_axum::routes!(files::get_shared_file)))
+        .nest(API, comers())
         .merge(metrics())
 }
 
-/// The ways in: whoever comes by them has no token yet.
+/// The ways in, and what a link gives: whoever comes by them has no token.
 fn comers() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(utoipa_axum::routes!(sign_in::sign_in)).routes(utoipa_axum::routes!(people::accept))
+    OpenApiRouter::new()
+        .routes(each_operation(utoipa_axum::routes!(sign_in::sign_in), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(people::accept), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(files::get_shared_file), with_problem))
 }
 
 /// The figures need a token too: they tell names of workflows and how busy one is.

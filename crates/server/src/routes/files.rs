@@ -24,7 +24,7 @@ use crate::{
     app::App,
     auth::{Asked, Authorized, FilesRead, FilesWrite},
     extract::{self, NoBody, PathOf, PathParts, Query},
-    problem::{Problem, ProblemDocument},
+    problem::Problem,
     reply::{self, Reply},
 };
 
@@ -195,8 +195,7 @@ pub async fn get_content(
 #[utoipa::path(get, path = "/shared-files/{token}", tag = "files", params(("token" = String, Path)),
     responses((status = 200, description = "The file.", body = Value, content_type = "*/*"),
         (status = 206, description = "The range of it that was asked for.", body = Value, content_type = "*/*"),
-        (status = 304, description = "It is what the caller has."),
-        (status = "default", description = "A problem.", body = ProblemDocument, content_type = "application/problem+json")))]
+        (status = 304, description = "It is what the caller has.")))]
 pub async fn get_shared_file(
     State(app): State<App>,
     PathOf(TokenPath(token)): PathOf<TokenPath>,
