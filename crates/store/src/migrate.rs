@@ -119,6 +119,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0017_people.sql"),
         postgres: include_str!("../migrations/postgres/0017_people.sql"),
     },
+    Migration {
+        version: 18,
+        name: "failures of a workflow",
+        sqlite: include_str!("../migrations/sqlite/0018_failures_of_a_workflow.sql"),
+        postgres: include_str!("../migrations/postgres/0018_failures_of_a_workflow.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -99,7 +99,8 @@ impl Query {
             conditions.push_str(&format!(" and {condition} {value}"));
         }
         let end = format!("order by {id} desc limit {}", query.given(limit));
-        let page = Page { columns: columns.join(", "), conditions, end };
+        let of_workflow = filter.workflow.is_some();
+        let page = Page { columns: columns.join(", "), conditions, end, of_workflow };
         let mut statuses = filter.statuses.clone();
         statuses.sort_unstable_by_key(|status| status.as_str());
         statuses.dedup();
@@ -121,6 +122,7 @@ impl Query {
 
 /// What the branches of a list have in common.
 struct Page {
+    of_workflow: bool,
     columns: String,
     conditions: String,
     end: String,
@@ -128,7 +130,7 @@ struct Page {
 
 impl Page {
     fn from(&self, source: &str, status: &str) -> String {
-        let Page { columns, conditions, end } = self;
+        let Page { columns, conditions, end, .. } = self;
         format!("select {columns} from {source}{status}{conditions} {end}")
     }
 
@@ -163,7 +165,8 @@ impl Page {
         match (status.is_final(), dialect) {
             // Without statistics it would take the index by workflow, and look at each of its runs.
             (true, Dialect::Sqlite) if bad => {
-                self.from("runs r indexed by runs_ended_badly where r.tenant_key = $1", &is)
+                let index = if self.of_workflow { "runs_ended_badly_by_workflow" } else { "runs_ended_badly" };
+                self.from(&format!("runs r indexed by {index} where r.tenant_key = $1"), &is)
             }
             (true, _) => self.from("runs r where r.tenant_key = $1", &is),
             // It has one lane.
@@ -300,7 +303,11 @@ mod tests {
             (of(&[RunStatus::Failed]), &["runs_ended_badly"]),
             (RunFilter { after, ..of(&[RunStatus::Failed]) }, &["runs_ended_badly"]),
             (of(&[RunStatus::TimedOut]), &["runs_ended_badly"]),
-            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Failed]) }, &["runs_ended_badly"]),
+            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Failed]) }, &["runs_ended_badly_by_workflow"]),
+            (
+                RunFilter { workflow: workflow(), after, ..of(&[RunStatus::Queued, RunStatus::TimedOut]) },
+                &["runs_open", "runs_ended_badly_by_workflow"],
+            ),
             (of(&[RunStatus::Running]), &["runs_open"]),
             (RunFilter { after, ..of(&[RunStatus::Waiting]) }, &["runs_open"]),
             (RunFilter { workflow: workflow(), ..of(&[RunStatus::Running]) }, &["runs_open"]),
