@@ -85,8 +85,8 @@ impl Tenants {
     pub async fn make(world: &Arc<World>) -> Result<Tenants> {
         world.command_line(&["db", "init"])?;
         world.command_line(&["tenants", "create", "--slug", "quiet", "--name", "quiet"])?;
-        let made = world.command_line(&["tokens", "add", "load", "--tenant", "quiet", "--scope", "*"])?;
-        let token = made["token"].as_str().context("no token was made")?.to_owned();
+        let made = world.command_line(&["api-keys", "create", "load", "--tenant", "quiet", "--scope", "*"])?;
+        let token = made["key"].as_str().context("no key was made")?.to_owned();
         world.start(0)?;
         let address = world.address(0);
         let target = |token: &str| Target { address, token: token.to_owned() };

@@ -2,6 +2,7 @@
 //!
 //! `docs/cli.md` is written from these sentences.
 
+mod api_keys;
 mod audit;
 mod db;
 mod files;
@@ -11,7 +12,6 @@ mod runs;
 mod serve;
 mod settings;
 mod state;
-mod tokens;
 mod vault;
 mod verify;
 
@@ -20,16 +20,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use windlass_steps::egress::address::PrivateNetwork;
 
+pub use api_keys::{ApiKeyArgs, ApiKeysCommand};
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
-pub use people::{InviteArgs, JoinArgs, LoginArgs};
+pub use people::{InviteArgs, JoinArgs, LoginArgs, UsersCommand};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
 pub use settings::SettingsCommand;
 pub use state::{StateCommand, StateWriteArgs};
-pub use tokens::{OfTenant, TokensCommand};
 pub use vault::VaultCommand;
 pub use verify::VerifyArgs;
 
@@ -153,9 +153,12 @@ pub enum Command {
     Invite(InviteArgs),
     /// Accept an invitation, and sign in
     Join(JoinArgs),
-    /// Look at API keys, make and revoke them
+    /// The people of the whole installation. For who looks after it
     #[command(subcommand)]
-    Tokens(TokensCommand),
+    Users(UsersCommand),
+    /// API keys: by what programs come in
+    #[command(subcommand)]
+    ApiKeys(ApiKeysCommand),
     /// Look at settings and choose them
     #[command(subcommand)]
     Settings(SettingsCommand),

@@ -1,5 +1,6 @@
 //! The commands: one file per noun or verb.
 
+mod api_keys;
 mod apply;
 mod approvals;
 mod audit;
@@ -18,13 +19,12 @@ mod settings;
 mod start;
 mod state;
 mod tasks;
-mod tokens;
 mod vault;
 mod verify;
 mod workflows;
 
 use crate::{
-    args::{Command, DemoCommand, RecordCall, grammar},
+    args::{ApiKeysCommand, Command, DemoCommand, RecordCall, UsersCommand, grammar},
     exit::{Exit, Failure, Outcome},
     output,
     place::{self, Sources},
@@ -126,7 +126,8 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Password => people::choose_password(&context).await,
         Command::Invite(args) => people::invite(args, &context).await,
         Command::Join(args) => people::join(args, &context).await,
-        Command::Tokens(command) => tokens::run(command, &context).await,
+        Command::Users(UsersCommand::Link { id }) => people::make_link(id, &context).await,
+        Command::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(args, &context).await,
         Command::Db(command) => db::run(command, &context).await,
         Command::Vault(command) => vault::run(command, &context).await,
         Command::Verify(args) => verify::run(args, &context).await,

@@ -150,3 +150,10 @@ pub fn of_diagnostic(diagnostic: Diagnostic) -> FieldError {
         indent: Some(diagnostic.indent),
     }
 }
+
+impl From<getrandom::Error> for Problem {
+    fn from(error: getrandom::Error) -> Problem {
+        let detail = format!("the system gives no random bits: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_randomness", detail)
+    }
+}

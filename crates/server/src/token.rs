@@ -7,8 +7,6 @@
 use sha2::{Digest, Sha256};
 use windlass_engine::id::TokenId;
 
-use crate::problem::Problem;
-
 const PREFIX: &str = "wl_";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_CHARS: usize = 22;
@@ -70,14 +68,13 @@ impl SecretKind {
 ///
 /// # Errors
 /// The system gives no random bits.
-pub fn secret(kind: SecretKind) -> Result<String, Problem> {
-    let (_, token) = generate()
-        .map_err(|error| Problem::invalid("no_randomness", format!("the system gives no random bits: {error}")))?;
+pub fn secret(kind: SecretKind) -> Result<String, getrandom::Error> {
+    let (_, token) = generate()?;
     Ok(token.replacen(PREFIX, kind.prefix(), 1))
 }
 
 /// A new token: its id and its text, which nobody can make again.
-pub fn generate() -> Result<(TokenId, String), getrandom::Error> {
+fn generate() -> Result<(TokenId, String), getrandom::Error> {
     let mut bytes = [0u8; 48];
     getrandom::fill(&mut bytes)?;
     let (id, secret) = bytes.split_at(16);

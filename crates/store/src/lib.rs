@@ -9,6 +9,7 @@
 
 mod access;
 pub mod admin;
+mod api_keys;
 pub mod approvals;
 mod audit;
 mod backlog;
@@ -42,10 +43,10 @@ mod store;
 pub mod tasks;
 mod tenants;
 pub mod timers;
-pub mod tokens;
-mod vault;
+pub mod vault;
 pub mod workflows;
 
+pub use api_keys::{KeyUse, NewApiKey};
 pub use approvals::ApprovalRow;
 pub use audit::{
     ArchivePolicy, AuditArchive, AuditEntry, AuditExport, AuditFinding, AuditHead, AuditKey, AuditNote, AuditReport,
@@ -88,6 +89,5 @@ pub use store::{Adopted, Fatal, Location, Store, StoreOptions};
 pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};
 pub use tenants::{Tenant, TenantRules};
 pub use timers::Timer;
-pub use tokens::{KeyUse, NewToken, TokenRow};
 pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Rotate, Rotation, Vault, VaultStatus};
 pub use workflows::{Draft, FindWorkflows, IfMatch, InFolder, WorkflowRow, WorkflowVersion};

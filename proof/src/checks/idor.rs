@@ -55,8 +55,8 @@ async fn idor(plan: Plan) -> Result<Outcome> {
     world.command_line(&["db", "init"])?;
     let other_tenant = world.command_line(&["tenants", "create", "--slug", "other", "--name", "Other"])?["id"].clone();
     let made = |name: &str, tenant: &str, scope: &str| -> Result<String> {
-        let arguments = ["tokens", "add", name, "--tenant", tenant, "--scope", scope];
-        Ok(world.command_line(&arguments)?["token"].as_str().context("no token was made")?.to_owned())
+        let arguments = ["api-keys", "create", name, "--tenant", tenant, "--scope", scope];
+        Ok(world.command_line(&arguments)?["key"].as_str().context("no key was made")?.to_owned())
     };
     let (other, weak) = (made("other", "other", "*")?, made("weak", "default", "metrics.read")?);
     world.start(0)?;

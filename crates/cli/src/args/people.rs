@@ -1,6 +1,6 @@
 //! `windlass login …` and its likes: people at the command line.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// What `windlass login` takes. The password is asked for, or is a line of standard input.
 #[derive(Debug, Args)]
@@ -37,4 +37,14 @@ pub struct JoinArgs {
     /// What people call you, when you are new
     #[arg(long)]
     pub name: Option<String>,
+}
+
+/// `windlass users …`
+#[derive(Debug, Subcommand)]
+pub enum UsersCommand {
+    /// Make a link that signs a user in, once, within an hour: for whoever lost the password
+    Link {
+        /// The user's id
+        id: uuid::Uuid,
+    },
 }

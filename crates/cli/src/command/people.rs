@@ -112,8 +112,23 @@ pub async fn choose_password(context: &Context) -> Outcome {
 /// The server refuses, or is not there.
 pub async fn invite(args: InviteArgs, context: &Context) -> Outcome {
     let body = json!({ "email": args.email, "role": args.role, "days": args.days });
+    let who = format!("{}, who joins with `windlass join LINK`", args.email);
+    hand_over(Call::post("/invitations").json(&body), &who, context).await
+}
+
+/// Makes a link for somebody who lost the password, and prints it, this once.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn make_link(user: uuid::Uuid, context: &Context) -> Outcome {
+    hand_over(Call::post(format!("/users/{user}/link")), "the user, who comes with `windlass login LINK`", context)
+        .await
+}
+
+/// Has a link made, and prints it.
+async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
     let client = context.client().await?;
-    let answer = client.send(Call::post("/invitations").json(&body)).await;
+    let answer = client.send(call).await;
     client.close().await;
     let answer = answer?;
     if context.json() {
@@ -122,7 +137,7 @@ pub async fn invite(args: InviteArgs, context: &Context) -> Outcome {
     }
     let made: Value = answer.read()?;
     output::line(made["link"].as_str().unwrap_or_default())?;
-    output::note(format!("shown this once: send it to {}, who joins with `windlass join LINK`", args.email));
+    output::note(format!("shown this once: send it to {who}"));
     Ok(Exit::Done)
 }
 

@@ -117,7 +117,7 @@ fn a_database_is_made_looked_at_copied_and_emptied() {
 }
 
 #[test]
-fn tenants_and_tokens_are_made_listed_and_revoked() {
+fn tenants_and_keys_are_made_listed_and_revoked() {
     let folder = Folder::new();
     let on = ["--data-dir", "data", "--json"];
     let run = |arguments: &[&str]| folder.run(&[arguments, &on].concat());
@@ -133,19 +133,23 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
     let slugs: Vec<&str> = list["items"].as_array().unwrap().iter().map(|it| it["slug"].as_str().unwrap()).collect();
     assert_eq!(slugs, ["acme", "default"], "the newest first");
 
-    run(&["tokens", "add", "ci", "--tenant", "nobody"]).expect(4);
-    run(&["tokens", "add", "ci", "--tenant", "acme", "--scope", "runs.fly"]).expect(2);
-    let token =
-        run(&["tokens", "add", "ci", "--tenant", "acme", "--scope", "runs.read", "--days", "30"]).expect(0).json();
-    assert!(token["token"].as_str().unwrap().starts_with("wl_"));
-    let id = token["id"].as_str().unwrap();
-    let listed = || run(&["tokens", "list", "--tenant", "acme"]).expect(0).json()["items"][0].clone();
-    assert_eq!((&listed()["id"], &listed()["scopes"]), (&json!(id), &json!(["runs.read"])));
-    assert!(listed()["expires_at"].is_string() && listed()["revoked_at"].is_null(), "{}", listed());
-    run(&["tokens", "revoke", id]).expect(4);
-    run(&["tokens", "revoke", id, "--tenant", "acme"]).expect(0);
-    assert!(listed()["revoked_at"].is_string());
-    assert_eq!(run(&["tokens", "list"]).expect(0).json()["items"], json!([]));
+    let create = ["api-keys", "create", "ci"];
+    run(&[&create[..], &["--tenant", "nobody"]].concat()).expect(4);
+    run(&[&create[..], &["--tenant", "acme", "--scope", "runs.fly"]].concat()).expect(2);
+    run(&[&create[..], &["--scope", "runs.fly"]].concat()).expect(2);
+    let of_acme = run(&[&create[..], &["--tenant", "acme", "--scope", "runs.read"]].concat()).expect(0).json();
+    let made = run(&[&create[..], &["--scope", "runs.read", "--days", "30"]].concat()).expect(0).json();
+    assert!(of_acme["key"].as_str().unwrap().starts_with("wl_") && of_acme["expires_at"].is_null());
+    assert!(made["key"].as_str().unwrap().starts_with("wl_") && made["expires_at"].is_string());
+    let id = made["id"].as_str().unwrap();
+    let listed = || run(&["api-keys", "list"]).expect(0).json()["items"].clone();
+    assert_eq!((&listed()[0]["id"], &listed()[0]["scopes"]), (&json!(id), &json!(["runs.read"])));
+    assert!(listed()[1].is_null() && listed()[0]["revoked_at"].is_null(), "{}", listed());
+    run(&["api-keys", "revoke", of_acme["id"].as_str().unwrap()]).expect(4);
+    run(&["api-keys", "revoke", id]).expect(0);
+    assert!(listed()[0]["revoked_at"].is_string());
+    let elsewhere = ["--tenant", "acme", "--url", "http://127.0.0.1:1"];
+    assert!(folder.run(&[&create[..], &elsewhere].concat()).expect(2).stderr.contains("leave --tenant out"));
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod reference;
 mod server;
 mod support;
 mod tour;
+mod tutorial;
 mod vault;
 mod verify;

@@ -11,19 +11,19 @@ use crate::{
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/identity.md");
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// One person at a machine of its own, who types that.
-struct Person<'a> {
-    folder: &'a Folder,
-    url: &'a str,
-    name: &'a str,
+pub struct Person<'a> {
+    pub folder: &'a Folder,
+    pub url: &'a str,
+    pub name: &'a str,
 }
 
 impl Person<'_> {
-    fn run(&self, arguments: &[&str], typed: &str) -> Ended {
+    pub fn run(&self, arguments: &[&str], typed: &str) -> Ended {
         let mut command = self.folder.command(arguments);
-        command.args(["--url", self.url]).env("WINDLASS_CONFIG_DIR", self.folder.path().join(self.name));
+        command.env("WINDLASS_URL", self.url).env("WINDLASS_CONFIG_DIR", self.folder.path().join(self.name));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // Whoever is asked for nothing may end before it reads.
@@ -76,6 +76,9 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     assert!(again.expect(5).stderr.contains("no account with this password"), "{}", again.stderr);
     grace.run(&["login", "--email", "grace@example.org"], &format!("{PASSWORD}\n")).expect(0);
     grace.run(&["logout", "--everywhere"], "").expect(0);
+    let users = admin.run(&["users", "list", "--where", "email=grace@example.org", "--json"], "").expect(0).json();
+    let lost = admin.run(&["users", "link", users["items"][0]["id"].as_str().unwrap()], "");
+    grace.run(&["login", &word(&lost.expect(0).stdout, "wll_")], "").expect(0);
     assert_eq!(server.signal("TERM"), 0);
     let (server, _url) = serve(&folder, &[]);
     assert!(!server.printed().contains("wll_"), "somebody has come in: {}", server.printed());

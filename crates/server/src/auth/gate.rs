@@ -15,7 +15,7 @@ use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
-use windlass_store::{By, Caller, CameWith, Holds, KeyUse, NewToken, Store, by_principal};
+use windlass_store::{By, Caller, CameWith, Holds, KeyUse, NewApiKey, Store, by_principal};
 
 use super::unauthorized;
 use crate::{
@@ -308,13 +308,13 @@ fn check_chosen(token: &str) -> Result<(), Problem> {
 
 /// Keeps the hash of an administrator's key.
 async fn insert(store: &Store, token: &str) -> Result<(), Problem> {
-    let new = NewToken {
+    let new = NewApiKey {
         id: token::id_of(token).map_or_else(Uuid::now_v7, |id| id.uuid()),
         name: FIRST_NAME.to_owned(),
         prefix: token::prefix(token),
         hash: *TokenHash::of(token).as_bytes(),
         scopes: vec![EVERYTHING.to_owned()],
-        ..NewToken::default()
+        ..NewApiKey::default()
     };
-    Ok(store.create_token(TenantKey::DEFAULT, new).await?)
+    Ok(store.create_api_key(TenantKey::DEFAULT, new).await?)
 }

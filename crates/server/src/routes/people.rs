@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_resource::permission::{self, EVERYTHING, KeysWrite, Myself, Named, PeopleWrite, UsersWrite};
-use windlass_store::{Holds, Joining, NewInvitation, NewToken};
+use windlass_store::{Holds, Joining, NewApiKey, NewInvitation};
 
 use super::sign_in::{self, Deliver, SignedIn};
 use crate::{
@@ -250,7 +250,7 @@ pub async fn make_key(
     let key = token::secret(SecretKind::Key)?;
     let id = token::id_of(&key).map_or_else(Uuid::now_v7, |id| id.uuid());
     let (name, prefix) = (body.name, token::prefix(&key));
-    let new = NewToken {
+    let new = NewApiKey {
         id,
         name: name.clone(),
         prefix: prefix.clone(),
@@ -260,7 +260,7 @@ pub async fn make_key(
         per_minute: body.requests_per_minute,
         expires_at,
     };
-    app.store().create_token(caller.actor(asked), new).await?;
+    app.store().create_api_key(caller.actor(asked), new).await?;
     reply::json(StatusCode::CREATED, &KeyMade { id, name, prefix, key, expires_at })
 }
 

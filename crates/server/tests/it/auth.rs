@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::Value;
 use windlass_engine::id::TenantKey;
 use windlass_server::token::TokenHash;
-use windlass_store::NewToken;
+use windlass_store::NewApiKey;
 
 use crate::harness::{Api, TOKEN, send};
 
@@ -70,15 +70,15 @@ pub async fn no_route_is_open_without_a_token(api: Api) {
 
 pub async fn a_token_may_only_what_it_says(api: Api) {
     let token = "a-token-that-may-read-runs";
-    let new = NewToken {
+    let new = NewApiKey {
         id: uuid::Uuid::now_v7(),
         name: "reader".into(),
         prefix: "chosen".into(),
         hash: *TokenHash::of(token).as_bytes(),
         scopes: vec!["runs.read".into()],
-        ..NewToken::default()
+        ..NewApiKey::default()
     };
-    api.store.create_token(TenantKey::DEFAULT, new).await.unwrap();
+    api.store.create_api_key(TenantKey::DEFAULT, new).await.unwrap();
     let document = send(api.bare(Method::GET, "/api/v1/openapi.json")).await.expect(200);
     for (method, address, permission) in operations(&document) {
         let Some(permission) = permission else { continue };

@@ -14,7 +14,7 @@ use windlass_server::{
     routes,
     token::TokenHash,
 };
-use windlass_store::{KeySource, Location, MasterKey, NewToken, Store, StoreOptions};
+use windlass_store::{KeySource, Location, MasterKey, NewApiKey, Store, StoreOptions};
 use windlass_testkit::{Postgres, library};
 
 /// The administrator's token.
@@ -106,15 +106,15 @@ impl Api {
     pub async fn tenant(&self, slug: &str) -> String {
         let tenant = self.store.create_tenant(slug, slug).await.unwrap();
         let token = format!("a-token-for-{slug}");
-        let new = NewToken {
+        let new = NewApiKey {
             id: uuid::Uuid::now_v7(),
             name: slug.to_owned(),
             prefix: "chosen".to_owned(),
             hash: *TokenHash::of(&token).as_bytes(),
             scopes: vec!["*".to_owned()],
-            ..NewToken::default()
+            ..NewApiKey::default()
         };
-        self.store.create_token(tenant.key, new).await.unwrap();
+        self.store.create_api_key(tenant.key, new).await.unwrap();
         token
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use windlass_engine::id::TenantKey;
 use windlass_resource::{Operation, openapi, records, schema};
 use windlass_server::token::TokenHash;
-use windlass_store::NewToken;
+use windlass_store::NewApiKey;
 use windlass_testkit::library;
 
 use crate::harness::{Api, send};
@@ -18,15 +18,15 @@ const READER: &str = "a-token-that-only-reads";
 const DOCUMENT: &str = "name: order\ntags: [shop]\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
 
 pub async fn token(api: &Api, tenant: TenantKey, text: &str, scopes: &[&str]) {
-    let token = NewToken {
+    let token = NewApiKey {
         id: uuid::Uuid::now_v7(),
         name: "t".to_owned(),
         prefix: String::new(),
         hash: *TokenHash::of(text).as_bytes(),
         scopes: scopes.iter().map(|it| (*it).to_owned()).collect(),
-        ..NewToken::default()
+        ..NewApiKey::default()
     };
-    api.store.create_token(tenant, token).await.unwrap();
+    api.store.create_api_key(tenant, token).await.unwrap();
 }
 
 pub async fn other_tenant(api: &Api) {

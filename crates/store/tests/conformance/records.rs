@@ -1,10 +1,10 @@
 //! Workflows, places, tokens, events, messages.
 
-use windlass_engine::id::{Id, RunId};
-use windlass_resource::records::people::API_KEY_USAGE;
+use windlass_engine::id::RunId;
+use windlass_resource::records::people::{API_KEY_USAGE, API_KEYS};
 use windlass_store::{
-    Actor, By, CameWith, Draft, EventRow, Holds, IfMatch, InboxRow, KeyUse, NewToken, QueuedRun, Received, RowChange,
-    RunCommit, SlotKey, Store, StoreError,
+    Actor, By, CameWith, Draft, EventRow, Holds, IfMatch, InboxRow, KeyUse, NewApiKey, QueuedRun, Received,
+    RecordError, RowChange, RunCommit, SlotKey, Store, StoreError, Target,
 };
 
 use crate::harness::{Fixture, TENANT, done, run_id, start};
@@ -12,7 +12,7 @@ use crate::harness::{Fixture, TENANT, done, run_id, start};
 crate::on_every_store!(
     drafts_and_versions,
     places_are_limited,
-    tokens_are_found_by_hash,
+    api_keys_are_found_by_hash,
     an_event_is_kept_once,
     a_message_is_kept_once,
 );
@@ -82,34 +82,39 @@ async fn places_are_limited(fixture: Fixture) {
     assert!(!store.stale_slots(std::time::Duration::ZERO, 10).await.expect("stale ones").is_empty());
 }
 
-async fn tokens_are_found_by_hash(fixture: Fixture) {
+async fn api_keys_are_found_by_hash(fixture: Fixture) {
     let store = &fixture.store;
-    let token = NewToken {
+    let key = NewApiKey {
         id: uuid::Uuid::now_v7(),
         name: "first".to_owned(),
         prefix: "wl_1".to_owned(),
         hash: [9; 32],
         scopes: vec!["*".to_owned()],
-        ..NewToken::default()
+        ..NewApiKey::default()
     };
-    store.create_token(TENANT, token.clone()).await.expect("a token");
-    let again = NewToken { id: uuid::Uuid::now_v7(), ..token.clone() };
-    store.create_token(TENANT, again).await.expect("the same");
-    let found = store.caller_of_key([9; 32]).await.expect("a read").expect("a token");
+    store.create_api_key(TENANT, key.clone()).await.expect("a key");
+    let again = NewApiKey { id: uuid::Uuid::now_v7(), ..key.clone() };
+    store.create_api_key(TENANT, again).await.expect("the same");
+    let found = store.caller_of_key([9; 32]).await.expect("a read").expect("a key");
     assert_eq!((found.tenant, &found.holds), (TENANT, &Holds::Everything));
-    assert!(matches!(found.with, CameWith::Key { id, .. } if id == token.id));
+    assert!(matches!(found.with, CameWith::Key { id, .. } if id == key.id));
     assert!(store.caller_of_session([9; 32]).await.expect("a read").is_none(), "a key is no session");
-    let used = KeyUse { tenant: TENANT, key: token.id, requests: 3, refused: 1 };
+    let used = KeyUse { tenant: TENANT, key: key.id, requests: 3, refused: 1 };
     let nobody = KeyUse { key: uuid::Uuid::now_v7(), ..used };
     store.count_key_uses(&[used, nobody]).await.expect("a count");
     store.count_key_uses(&[used]).await.expect("a count");
     let usage = store.all_records(TENANT, &API_KEY_USAGE).await.expect("rows");
     assert_eq!((usage.len(), &usage[0]["requests"], &usage[0]["refused"]), (1, &6.into(), &2.into()));
-    let listed = store.list_tokens(TENANT).await.expect("a list");
-    assert!(listed.len() == 1 && listed[0].last_used_at.is_some(), "{listed:?}");
-    let (before, id) = (store.access_epoch().await.expect("an epoch"), Id::new(token.id));
-    assert!(store.revoke_token(TENANT, id).await.expect("an answer"));
-    assert!(!store.revoke_token(TENANT, id).await.expect("an answer"));
+    let listed = store.all_records(TENANT, &API_KEYS).await.expect("rows");
+    assert!(listed.len() == 1 && listed[0]["last_used_at"].is_string(), "{listed:?}");
+    let before = store.access_epoch().await.expect("an epoch");
+    let nothing = serde_json::json!({});
+    let revoke = || {
+        let target = (Target { id: key.id, expect: None }, API_KEYS.transition("revoke").expect("a transition"));
+        store.transition_record((TENANT, &API_KEYS), target, &nothing, By::system())
+    };
+    revoke().await.expect("a key to revoke");
+    assert!(matches!(revoke().await, Err(RecordError::Transition { .. })));
     assert!(store.access_epoch().await.expect("an epoch") > before, "who remembers it looks again");
     assert!(store.caller_of_key([9; 32]).await.expect("a read").is_none());
 }

@@ -2,19 +2,14 @@
 
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
-use windlass_engine::id::{TenantKey, TokenId};
+use windlass_engine::id::TenantKey;
 use windlass_resource::{Datum, records::people::API_KEYS};
 
-use crate::{
-    Actor, RecordError, StoreError, Target,
-    database::{Row, Statement},
-    records::texts,
-    store::Store,
-};
+use crate::{Actor, RecordError, StoreError, database::Statement, store::Store};
 
 /// A key to be stored.
 #[derive(Debug, Clone, Default)]
-pub struct NewToken {
+pub struct NewApiKey {
     /// Its id.
     pub id: Uuid,
     /// What people call it.
@@ -33,29 +28,6 @@ pub struct NewToken {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A stored key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRow {
-    /// Whose.
-    pub tenant: TenantKey,
-    /// Its id.
-    pub id: TokenId,
-    /// What people call it.
-    pub name: String,
-    /// The part of it that may be shown.
-    pub prefix: String,
-    /// What it may do.
-    pub scopes: Vec<String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-    /// When it was last used.
-    pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
 /// How often a key was used since it was last told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
@@ -69,33 +41,18 @@ pub struct KeyUse {
     pub refused: i64,
 }
 
-const COLUMNS: &str = "tenant_key, id, name, prefix, scopes, created_at, expires_at, last_used_at, revoked_at";
 const COUNT: &str = "insert into api_key_usage (tenant_key, id, api_key_id, used_on, requests, refused, created_at, created_by) \
                      select $1, $2, $3, $4, $5, $6, $7, 'system' where exists (select 1 from api_keys where tenant_key = $1 and id = $3) \
                      on conflict (tenant_key, api_key_id, used_on) do update set \
                      requests = api_key_usage.requests + excluded.requests, refused = api_key_usage.refused + excluded.refused";
 const TOUCH: &str = "update api_keys set last_used_at = $3 where tenant_key = $1 and id = $2";
 
-fn token(row: &Row) -> Result<TokenRow, StoreError> {
-    Ok(TokenRow {
-        tenant: row.tenant(0)?,
-        id: row.id(1)?,
-        name: row.string(2)?,
-        prefix: row.string(3)?,
-        scopes: texts(row.text(4)?),
-        created_at: row.time(5)?,
-        expires_at: row.opt(6, Row::time)?,
-        last_used_at: row.opt(7, Row::time)?,
-        revoked_at: row.opt(8, Row::time)?,
-    })
-}
-
 impl Store {
     /// Stores a key. One with the same hash that is there already stays as it is.
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn create_token(&self, actor: impl Into<Actor>, new: NewToken) -> Result<(), RecordError> {
+    pub async fn create_api_key(&self, actor: impl Into<Actor>, new: NewApiKey) -> Result<(), RecordError> {
         let Actor { tenant, by } = actor.into();
         let there = "select 1 from api_keys where token_hash = $1";
         if self.database().query_opt(there, vec![new.hash.into()]).await?.is_some() {
@@ -116,26 +73,6 @@ impl Store {
         match self.insert_record((tenant, &API_KEYS), ("create", by), values).await {
             // Another server was faster.
             Ok(_) | Err(RecordError::Taken { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All keys of a tenant, newest first; at most 1,000.
-    pub async fn list_tokens(&self, tenant: TenantKey) -> Result<Vec<TokenRow>, StoreError> {
-        let sql = format!(
-            "select {COLUMNS} from api_keys where tenant_key = $1 order by created_at desc, id desc limit 1000"
-        );
-        self.database().query(sql, vec![tenant.into()]).await?.iter().map(token).collect()
-    }
-
-    /// Revokes a key; `false` if there is none to revoke.
-    pub async fn revoke_token(&self, actor: impl Into<Actor>, id: TokenId) -> Result<bool, RecordError> {
-        let Actor { tenant, by } = actor.into();
-        let Some(revoke) = API_KEYS.transition("revoke") else { return Ok(false) };
-        let target = (Target { id: id.uuid(), expect: None }, revoke);
-        match self.transition_record((tenant, &API_KEYS), target, &serde_json::json!({}), by).await {
-            Ok(_) => Ok(true),
-            Err(RecordError::Transition { .. } | RecordError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
