@@ -33,9 +33,10 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The noun of its path: `runs`.
+    /// The noun of its path, which stands before the key: `runs`.
     pub fn noun(&self) -> &str {
-        self.path.split('/').nth(1).unwrap_or_default()
+        let mut before = self.path.split('/').skip(1).take_while(|part| !part.starts_with('{'));
+        if self.has_key() { before.last().unwrap_or_default() } else { before.next().unwrap_or_default() }
     }
 
     /// Its path with that key for the first name in braces. Others get what exists nowhere but has the right form.

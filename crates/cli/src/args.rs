@@ -144,7 +144,12 @@ pub enum Command {
         /// End all your sessions, on every machine and in every tenant
         #[arg(long)]
         everywhere: bool,
+        /// End this session of yours instead, as `windlass sessions` lists it
+        #[arg(long, value_name = "ID", conflicts_with = "everywhere")]
+        session: Option<uuid::Uuid>,
     },
+    /// List where you are signed in
+    Sessions,
     /// Say who you are and what you may do
     Whoami,
     /// Choose a password; all your other sessions end

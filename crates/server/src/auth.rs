@@ -19,7 +19,7 @@ use windlass_resource::{Operation, Record};
 use windlass_store::{Actor, By, Holds};
 
 pub use gate::{First, Gate, Identity, Tokens};
-pub use passwords::{PASSWORD_CHARS_MAX, Passwords, check_new};
+pub use passwords::{PASSWORD_CHARS_MAX, Passwords};
 pub use windlass_resource::permission::*;
 
 use crate::{

@@ -174,6 +174,8 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, sign_in::sign_out);
     route!(router, sign_in::sign_out_everywhere);
     route!(router, sign_in::set_password);
+    route!(router, sign_in::list_own_sessions);
+    route!(router, sign_in::revoke_own_session);
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);

@@ -35,6 +35,10 @@ const TENANTS_OF: &str = "select m.tenant_key, m.id, t.slug from members m join 
                           where m.user_id = $1 and m.status = 'active' and t.status = 'active' order by m.created_at, m.id limit 1000";
 const USE_LINK: &str = "update sign_in_links set used_at = $2 where token_hash = $1 and used_at is null \
                         and expires_at > $2 returning user_id";
+const SESSIONS_OF: &str = "select s.id, s.tenant_key, t.slug, s.method, s.address, s.user_agent, s.created_at, s.expires_at \
+                           from sessions s join tenants t on t.key = s.tenant_key \
+                           where s.user_id = $1 and s.status = 'active' and s.expires_at > $2 \
+                           order by s.created_at desc, s.id desc limit 1000";
 const END_ALL: &str = "update sessions set status = 'revoked', revoked_at = $2, updated_at = $2, updated_by = $3, \
                        revision = revision + 1 where user_id = $1 and status = 'active' and id <> $4";
 /// Old passwords that are not chosen again.
@@ -117,6 +121,27 @@ pub struct NewSession {
     pub method: &'static str,
     /// From where.
     pub address: Option<String>,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// A session that lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: Uuid,
+    /// The tenant.
+    pub tenant: TenantKey,
+    /// The tenant's name in commands.
+    pub slug: String,
+    /// By what it began.
+    pub method: String,
+    /// From where.
+    pub address: Option<String>,
+    /// With which program.
+    pub user_agent: Option<String>,
+    /// Since when.
+    pub created_at: Timestamp,
     /// Until when.
     pub expires_at: Timestamp,
 }
@@ -263,6 +288,24 @@ impl Store {
         let sql = "update users set last_sign_in_at = $2 where id = $1";
         self.database().execute(sql, vec![new.user.into(), self.now().into()]).await?;
         Ok(id)
+    }
+
+    /// The sessions of a user that let in, in all tenants, the newest first; at most 1,000.
+    pub async fn sessions_of(&self, user: Uuid) -> Result<Vec<OpenSession>, StoreError> {
+        let rows = self.database().query(SESSIONS_OF, vec![user.into(), self.now().into()]).await?;
+        let open = |row: &Row| {
+            Ok(OpenSession {
+                id: row.uuid(0)?,
+                tenant: row.tenant(1)?,
+                slug: row.string(2)?,
+                method: row.string(3)?,
+                address: row.opt(4, Row::string)?,
+                user_agent: row.opt(5, Row::string)?,
+                created_at: row.time(6)?,
+                expires_at: row.time(7)?,
+            })
+        };
+        rows.iter().map(open).collect()
     }
 
     /// Ends a session; `false` when it had ended.

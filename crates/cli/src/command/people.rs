@@ -1,13 +1,14 @@
-//! `windlass login`, `logout`, `whoami`, `password`, `invite`, `join`: people at the command line.
+//! `windlass login`, `logout`, `sessions`, `whoami`, `password`, `invite`, `join`: people at the command line.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Context;
 use crate::{
     args::{InviteArgs, JoinArgs, LoginArgs},
     client::{Call, Client},
     exit::{Exit, Failure, Outcome},
-    output,
+    output::{self, table::Table},
     place::Place,
     session,
 };
@@ -64,6 +65,48 @@ pub async fn logout(everywhere: bool, context: &Context) -> Outcome {
     } else {
         output::line("signed out")?;
     }
+    Ok(Exit::Done)
+}
+
+/// Ends a session of one's own, here or elsewhere.
+///
+/// # Errors
+/// There is no such session, or the server is not there.
+pub async fn end_session(session: Uuid, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let ended = client.send(Call::post(format!("/me/sessions/{session}/revoke"))).await;
+    client.close().await;
+    ended?;
+    if context.json() {
+        output::json(&json!({ "signed_out": true }))?;
+    } else {
+        output::line("the session has ended")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists where one is signed in.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn sessions(context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let answer = client.send(Call::get("/me/sessions")).await;
+    client.close().await;
+    let answer = answer?;
+    if context.json() {
+        output::line(answer.text())?;
+        return Ok(Exit::Done);
+    }
+    let all: Value = answer.read()?;
+    let mut table = Table::new(&["SESSION", "TENANT", "SINCE", "UNTIL", "BY", "FROM", ""]);
+    for session in all["items"].as_array().into_iter().flatten() {
+        let word = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
+        let row = ["id", "tenant", "created_at", "expires_at", "method", "address"].map(word);
+        let here = if session["is_this"] == true { "this one" } else { "" };
+        table.row(row.into_iter().chain([here.to_owned()]).collect());
+    }
+    table.print("no sessions")?;
     Ok(Exit::Done)
 }
 

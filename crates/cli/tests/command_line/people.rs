@@ -66,7 +66,12 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
         assert!(ended.stderr.contains("the caller has not the permission"), "{refused:?}: {}", ended.stderr);
     }
     let page = std::fs::read_to_string(PAGE).unwrap();
-    for shown in ["windlass login wll_", "windlass invite grace@example.org --role viewer", "windlass join wli_"] {
+    for shown in [
+        "windlass login wll_",
+        "windlass invite grace@example.org --role viewer",
+        "windlass join wli_",
+        "windlass logout --session",
+    ] {
         assert!(page.contains(shown), "{shown} is not on the page");
     }
 
@@ -75,6 +80,14 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     let again = grace.run(&["login", "--email", "grace@example.org"], "wrong battery horse\n");
     assert!(again.expect(5).stderr.contains("no account with this password"), "{}", again.stderr);
     grace.run(&["login", "--email", "grace@example.org"], &format!("{PASSWORD}\n")).expect(0);
+    let phone = of("phone");
+    phone.run(&["login", "--email", "grace@example.org"], &format!("{PASSWORD}\n")).expect(0);
+    let listed = grace.run(&["sessions"], "");
+    let other = listed.expect(0).stdout.lines().find(|line| line.contains("password") && !line.contains("this one"));
+    let other = other.and_then(|line| line.split_whitespace().next()).unwrap_or_else(|| panic!("{}", listed.stdout));
+    assert!(grace.run(&["logout", "--session", other], "").expect(0).stdout.contains("has ended"));
+    phone.run(&["whoami"], "").expect(5);
+    grace.run(&["whoami"], "").expect(0);
     grace.run(&["logout", "--everywhere"], "").expect(0);
     let users = admin.run(&["users", "list", "--where", "email=grace@example.org", "--json"], "").expect(0).json();
     let lost = admin.run(&["users", "link", users["items"][0]["id"].as_str().unwrap()], "");

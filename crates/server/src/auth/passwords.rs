@@ -20,8 +20,8 @@ use crate::problem::Problem;
 pub const PASSWORD_CHARS_MIN: usize = 12;
 /// And at most.
 pub const PASSWORD_CHARS_MAX: usize = 200;
-/// Different characters in it at least.
-const PASSWORD_KINDS_MIN: usize = 5;
+/// Characters of it that are judged: judging takes longer than in proportion, and what comes after makes it no weaker.
+const JUDGED_CHARS_MAX: usize = 64;
 /// Passwords that wait to be hashed.
 const WAITING_MAX: usize = 64;
 /// Buckets in memory; beyond that full ones are forgotten, and then all.
@@ -145,6 +145,15 @@ impl Passwords {
         })
     }
 
+    /// Whether a new password is one that takes a thief of its hash long to find.
+    ///
+    /// # Errors
+    /// 422 with the reason; 503 when too many wait.
+    pub async fn check_new(&self, password: &str, email: &str) -> Result<(), Problem> {
+        let (password, email) = (password.to_owned(), email.to_owned());
+        self.work(move || check(&password, &email)).await?
+    }
+
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let busy = || {
             let detail = "too many passwords wait to be checked: try again soon";
@@ -161,23 +170,32 @@ impl Passwords {
     }
 }
 
-/// What is wrong with a new password.
-///
-/// # Errors
-/// 422 with the reason.
-pub fn check_new(password: &str, email: &str) -> Result<(), Problem> {
+fn check(password: &str, email: &str) -> Result<(), Problem> {
     let chars = password.chars().count();
-    let kinds = password.chars().collect::<std::collections::BTreeSet<_>>().len();
     let name = email.split('@').next().unwrap_or_default();
     let lower = password.to_lowercase();
     let wrong = match () {
         () if chars < PASSWORD_CHARS_MIN => format!("must have at least {PASSWORD_CHARS_MIN} characters"),
         () if chars > PASSWORD_CHARS_MAX => format!("must have at most {PASSWORD_CHARS_MAX} characters"),
-        () if kinds < PASSWORD_KINDS_MIN => format!("must have at least {PASSWORD_KINDS_MIN} different characters"),
         () if name.len() >= 4 && lower.contains(name) => "must not contain the name of the account".to_owned(),
-        () => return Ok(()),
+        () => match guessable(password, &[name, email, "windlass"]) {
+            Some(why) => why,
+            None => return Ok(()),
+        },
     };
     Err(Problem::invalid("weak_password", format!("the password {wrong}")))
+}
+
+/// Why a password is among the first 10^8 that a thief would try: common ones, names, dates, patterns of keys, and what
+/// people make of them.
+fn guessable(password: &str, own: &[&str]) -> Option<String> {
+    let judged: String = password.chars().take(JUDGED_CHARS_MAX).collect();
+    let judgement = zxcvbn::zxcvbn(&judged, own);
+    if judgement.score() >= zxcvbn::Score::Three {
+        return None;
+    }
+    let warning = judgement.feedback().and_then(|feedback| feedback.warning());
+    Some(format!("is too easy to guess{}", warning.map(|it| format!(": {it}")).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -207,14 +225,21 @@ mod tests {
     fn weak_passwords_are_refused_with_the_reason() {
         for (password, said) in [
             ("short", "at least 12"),
-            ("aaaaaaaaaaaaaaaa", "different"),
+            ("aaaaaaaaaaaaaaaa", "easy to guess"),
+            ("qwertyuiop123", "easy to guess"),
+            ("Password123456", "easy to guess"),
+            ("P4ssw0rd!2026", "easy to guess"),
+            ("january-1984", "easy to guess"),
             ("adalovelace-2026", "name of the account"),
             (&"xyz12".repeat(50), "at most 200"),
         ] {
-            let refused = check_new(password, "adalovelace@example.org").unwrap_err();
+            let refused = check(password, "adalovelace@example.org").unwrap_err();
             assert!(refused.detail().contains(said), "{password}: {}", refused.detail());
         }
-        check_new("correct horse battery", "ada@example.org").unwrap();
+        for password in ["correct horse battery", "vH7#qL2!mZp9", "größer als ein Haus", &"xyz12 quorum ".repeat(15)]
+        {
+            check(password, "ada@example.org").unwrap();
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use windlass_store::{Holds, Joining, NewApiKey, NewInvitation};
 use super::sign_in::{self, Deliver, SignedIn};
 use crate::{
     app::App,
-    auth::{Asked, Authorized, check_new},
+    auth::{Asked, Authorized},
     extract::{self, Body, NoBody, PathOf, PathParts},
     openapi::schema,
     problem::{FieldError, Problem},
@@ -135,7 +135,7 @@ pub async fn accept(State(app): State<App>, asked: Asked, Body(body): Body<Accep
             if name.is_empty() || name.chars().count() > 200 {
                 return Err(field("/name", "must have 1 to 200 characters".to_owned()));
             }
-            check_new(&body.password, &email)?;
+            app.passwords().check_new(&body.password, &email).await?;
             let password_hash = Some(app.passwords().hash(&body.password).await?);
             Joining { name, password_hash, by: by(&email) }
         }

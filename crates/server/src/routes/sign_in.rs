@@ -12,12 +12,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{permission::Myself, records::people::USERS};
-use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession};
+use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession, OpenSession};
 
 use crate::{
     app::App,
-    auth::{self, Asked, Authorized, COOKIE, check_new},
-    extract::{Body, NoBody},
+    auth::{self, Asked, Authorized, COOKIE},
+    extract::{self, Body, NoBody, PathOf, PathParts},
     problem::Problem,
     reply::{self, Reply},
     token::{self, SecretKind, TokenHash},
@@ -212,12 +212,91 @@ pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<A
     Ok(signed_out())
 }
 
-fn signed_out() -> Response {
+fn no_content() -> Response {
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn signed_out() -> Response {
+    let mut response = no_content();
     let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
     response.headers_mut().insert(header::SET_COOKIE, reply::header_value(&gone));
     response
+}
+
+/// A session of the caller.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnSession {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// Whether it is the one that asks.
+    pub is_this: bool,
+    /// The slug of the tenant.
+    pub tenant: String,
+    /// By what it began.
+    pub method: String,
+    /// From where.
+    pub address: Option<String>,
+    /// With which program.
+    pub user_agent: Option<String>,
+    /// Since when.
+    #[schema(value_type = String)]
+    pub created_at: windlass_definition::Timestamp,
+    /// Until when.
+    #[schema(value_type = String)]
+    pub expires_at: windlass_definition::Timestamp,
+}
+
+/// Sessions of the caller.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnSessions {
+    /// The newest first; at most 1,000.
+    pub items: Vec<OwnSession>,
+}
+
+/// Where the caller is signed in, in all tenants.
+#[utoipa::path(get, path = "/me/sessions", tag = "people", responses((status = 200, body = OwnSessions)))]
+pub async fn list_own_sessions(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
+    let (id, user) = session(&caller)?;
+    let own = |it: OpenSession| OwnSession {
+        id: it.id,
+        is_this: it.id == id,
+        tenant: it.slug,
+        method: it.method,
+        address: it.address,
+        user_agent: it.user_agent,
+        created_at: it.created_at,
+        expires_at: it.expires_at,
+    };
+    reply::ok(&OwnSessions { items: app.store().sessions_of(user).await?.into_iter().map(own).collect() })
+}
+
+/// The id of a session in an address.
+pub struct SessionPath(Uuid);
+
+impl PathParts for SessionPath {
+    fn read(parts: &[&str]) -> Result<SessionPath, Problem> {
+        extract::id(parts.first().copied().unwrap_or_default(), "session").map(SessionPath)
+    }
+}
+
+/// End a session of the caller, at once.
+#[utoipa::path(post, path = "/me/sessions/{id}/revoke", tag = "people", params(("id" = String, Path)),
+    responses((status = 204, description = "It lets in no more")))]
+pub async fn revoke_own_session(
+    caller: Authorized<Myself>,
+    State(app): State<App>,
+    PathOf(SessionPath(id)): PathOf<SessionPath>,
+    asked: Asked,
+    _: NoBody,
+) -> Reply {
+    let Ok((_, user)) = session(&caller) else { return Err(Problem::not_found("session")) };
+    let all = app.store().sessions_of(user).await?;
+    let found = all.into_iter().find(|it| it.id == id).ok_or_else(|| Problem::not_found("session"))?;
+    app.store().end_session(found.tenant, id, caller.signed(&asked)).await?;
+    Ok(no_content())
 }
 
 /// The session that the caller came in with, and whose it is.
@@ -283,7 +362,7 @@ pub async fn set_password(
         let current = body.current.as_deref().unwrap_or_default();
         by_password(&app, &asked, (&account.email, current)).await?;
     }
-    check_new(&body.new, &account.email)?;
+    app.passwords().check_new(&body.new, &account.email).await?;
     if app.passwords().matches(&body.new, app.store().old_passwords(user).await?).await? {
         return Err(Problem::invalid("weak_password", "the password was one of the last five"));
     }
@@ -291,7 +370,5 @@ pub async fn set_password(
     app.store().set_password(user, hash, caller.signed(&asked)).await?;
     let others = EndSessions { user, except: Some(session) };
     app.store().end_sessions(others, caller.signed(&asked)).await?;
-    let mut response = Response::new(HttpBody::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    Ok(no_content())
 }

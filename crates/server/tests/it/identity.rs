@@ -223,3 +223,72 @@ async fn link_for(api: &Api) -> Value {
     let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
     api.post(&format!("/users/{user}/link"), json!({})).await.expect(201)["link"].clone()
 }
+
+pub async fn people_see_and_end_their_own_sessions(api: Api) {
+    let admin = administrator(&api).await;
+    let first = member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let sign_in = json!({ "email": "grace@example.org", "password": PASSWORD });
+    let second = token_of(&come(&api, "/sign-in", sign_in).await.expect(200));
+    let mine = with(&api, &second, (Method::GET, "/me/sessions"), None).await.expect(200);
+    let items = mine["items"].as_array().unwrap();
+    let told: Vec<_> = items.iter().map(|it| (it["method"].as_str().unwrap(), it["is_this"] == true)).collect();
+    assert_eq!(told, [("password", true), ("invitation", false)], "{mine}");
+    assert!(!mine.to_string().contains("hash"), "{mine}");
+
+    let revoke = async |who: &str, id: &Value| {
+        let path = format!("/me/sessions/{}/revoke", id.as_str().unwrap());
+        with(&api, who, (Method::POST, &path), None).await
+    };
+    let theirs = with(&api, &admin, (Method::GET, "/me/sessions"), None).await.expect(200)["items"][0]["id"].clone();
+    revoke(&second, &theirs).await.problem(404, "not_found");
+    revoke(&second, &json!("x")).await.problem(404, "not_found");
+    // Keys have none.
+    revoke(crate::harness::TOKEN, &theirs).await.problem(404, "not_found");
+    with(&api, crate::harness::TOKEN, (Method::GET, "/me/sessions"), None).await.problem(409, "no_session");
+    with(&api, &admin, (Method::GET, "/me"), None).await.expect(200);
+
+    revoke(&second, &items[1]["id"]).await.expect(204);
+    with(&api, &first, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+    revoke(&second, &items[1]["id"]).await.problem(404, "not_found");
+    let left = with(&api, &second, (Method::GET, "/me/sessions"), None).await.expect(200);
+    assert_eq!(left["items"].as_array().unwrap().len(), 1, "{left}");
+    let entries = api.get("/audit-entries?record=sessions&action=revoke").await.expect(200);
+    let entry = &entries["items"][0];
+    assert_eq!(
+        (&entry["record_id"], &entry["created_by"]),
+        (&items[1]["id"], &json!("person:grace@example.org")),
+        "{entries}"
+    );
+    // Its own is a sign-out.
+    revoke(&second, &items[0]["id"]).await.expect(204);
+    with(&api, &second, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+}
+
+pub async fn guessable_passwords_are_refused_and_change_nothing(api: Api) {
+    let admin = administrator(&api).await;
+    let invite = json!({ "email": "grace@example.org", "role": "viewer" });
+    let link = with(&api, &admin, (Method::POST, "/invitations"), Some(invite)).await.expect(201)["link"].clone();
+    for password in ["qwertyuiop123", "grace@example.org", "Password123456", "aaaaaaaaaaaaaaaaaaaa"] {
+        let join = json!({ "link": link, "name": "Grace", "password": password });
+        come(&api, "/invitations/accept", join).await.problem(422, "weak_password");
+    }
+    assert_eq!(api.get("/members?email=grace@example.org").await.expect(200)["items"], json!([]));
+    let join = json!({ "link": link, "name": "Grace", "password": PASSWORD });
+    let grace = token_of(&come(&api, "/invitations/accept", join).await.expect(200));
+    let change = async |current: &str, new: &str| {
+        let body = json!({ "current": current, "new": new });
+        with(&api, &grace, (Method::PUT, "/me/password"), Some(body)).await
+    };
+    change(PASSWORD, "qwertyuiop123").await.problem(422, "weak_password");
+    // The five before are not chosen again; the sixth may be.
+    let all: Vec<String> = (0..6).map(|at| format!("{PASSWORD} number {at}")).collect();
+    let mut present = PASSWORD;
+    for next in &all {
+        change(present, next).await.expect(204);
+        present = next;
+    }
+    for old in &all {
+        change(present, old).await.problem(422, "weak_password");
+    }
+    change(present, PASSWORD).await.expect(204);
+}
