@@ -20,6 +20,8 @@ pub struct Api {
 pub struct Operation {
     /// `GET`, `POST`, …
     pub method: String,
+    /// Its name, which is also that of its tool.
+    pub id: String,
     /// With braces: `/runs/{id}/cancel`; those outside the API's root have none of the API's.
     pub path: String,
     /// Whether it stands under the API's root.
@@ -42,18 +44,36 @@ impl Operation {
     /// Its path with that key for the first name in braces. Others get what exists nowhere but has the right form.
     pub fn with_key(&self, key: &str) -> String {
         let mut first = Some(key);
-        let parts = self.path.split('/').map(|part| match part {
-            "{version}" => "1",
-            "{name}" | "{path}" => first.take().unwrap_or("ready"),
-            _ if part.starts_with('{') => first.take().unwrap_or(NO_ID),
-            _ => part,
-        });
-        parts.collect::<Vec<_>>().join("/")
+        self.path.split('/').map(|part| filled_in(part, &mut first)).collect::<Vec<_>>().join("/")
+    }
+
+    /// The arguments of its tool that ask for the same.
+    pub fn arguments(&self, key: &str) -> Value {
+        let mut first = Some(key);
+        let mut arguments = Map::new();
+        for part in self.path.split('/').filter(|part| part.starts_with('{')) {
+            let name = part.trim_matches(['{', '}']).to_owned();
+            arguments.insert(name, json!(filled_in(part, &mut first)));
+        }
+        if !self.body.is_null() {
+            arguments.insert("body".to_owned(), self.body.clone());
+        }
+        Value::Object(arguments)
     }
 
     /// Whether its path names a thing.
     pub fn has_key(&self) -> bool {
         self.path.contains('{')
+    }
+}
+
+/// A part of a path, or what stands for it.
+fn filled_in<'a>(part: &'a str, first: &mut Option<&'a str>) -> &'a str {
+    match part {
+        "{version}" => "1",
+        "{name}" | "{path}" => first.take().unwrap_or("ready"),
+        _ if part.starts_with('{') => first.take().unwrap_or(NO_ID),
+        _ => part,
     }
 }
 
@@ -84,6 +104,7 @@ impl Api {
                     method: method.to_uppercase(),
                     is_api: path.starts_with(ROOT),
                     path: path.strip_prefix(ROOT).unwrap_or(path).to_owned(),
+                    id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
                     is_for_all: operation["security"].to_string().contains("\"me.read\""),
                     is_guarded: operation["security"].as_array().is_some_and(|it| !it.is_empty()),
                     body,

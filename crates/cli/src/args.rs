@@ -184,6 +184,8 @@ pub enum Command {
     Vault(VaultCommand),
     /// Judge a database: is it what clients were told, what the outside saw, and what its own journals say?
     Verify(VerifyArgs),
+    /// Serve the API's operations as tools of the Model Context Protocol, on standard input and output (docs/mcp.md)
+    Mcp,
     /// The demo: a small shop, and the order saga against it
     #[command(subcommand)]
     Demo(DemoCommand),

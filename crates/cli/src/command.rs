@@ -9,6 +9,7 @@ mod db;
 mod demo_run;
 mod deploy;
 mod files;
+mod mcp;
 mod people;
 mod records;
 mod reference;
@@ -132,6 +133,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(args, &context).await,
         Command::Db(command) => db::run(command, &context).await,
         Command::Vault(command) => vault::run(command, &context).await,
+        Command::Mcp => mcp::run(&context).await,
         Command::Verify(args) => verify::run(args, &context).await,
         Command::Demo(DemoCommand::Shop(shop)) => {
             shop.run().await.map_err(|error| Failure::new(Exit::Unreachable, "shop", format!("{error:#}")))?;

@@ -231,7 +231,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 }
 
 /// The token of the `Authorization` header, if there is one.
-fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
+pub(crate) fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let text = value.to_str().map_err(|_| unauthorized("the Authorization header is not text"))?;
     match text.split_once(' ') {

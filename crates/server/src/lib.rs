@@ -12,6 +12,7 @@ pub mod extract;
 mod figures;
 pub mod json;
 pub mod listen;
+pub mod mcp;
 pub mod metrics;
 pub mod openapi;
 pub mod page;

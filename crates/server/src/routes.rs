@@ -19,12 +19,12 @@ mod tasks;
 mod vault;
 mod workflows;
 
-use axum::{Router, body::Bytes, middleware};
+use axum::{Router, body::Bytes, http::StatusCode, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation, security::SecurityRequirement};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::{app::App, auth::Guarded, edge, openapi, problem::PROBLEM_JSON};
+use crate::{app::App, auth::Guarded, edge, mcp, openapi, problem::PROBLEM_JSON};
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -32,12 +32,18 @@ pub const API: &str = "/api/v1";
 /// The whole application over `app`.
 pub fn router(app: &App) -> Router {
     let (router, _) = parts();
+    let api = router.nest(API, records::router(app.store().records())).with_state(app.clone());
+    let api = around(app, api.fallback(|| async { crate::problem::Problem::of_status(StatusCode::NOT_FOUND) }));
+    // A tool is a request to the API: it comes in by the same door.
+    let tools = around(app, mcp::router(app, api.clone()));
+    api.merge(tools)
+}
+
+/// What stands around every route.
+fn around(app: &App, router: Router) -> Router {
     router
-        .nest(API, records::router(app.store().records()))
-        .fallback(|| async { crate::problem::Problem::of_status(axum::http::StatusCode::NOT_FOUND) })
         .layer(CatchPanicLayer::custom(edge::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), edge::around))
-        .with_state(app.clone())
 }
 
 /// The OpenAPI document of every route.

@@ -74,7 +74,7 @@ async fn idor(plan: Plan) -> Result<Outcome> {
         Principal { name: "a token without permissions", target: target(&weak), status: 403 },
         Principal { name: "a token that is none", target: target("wdl_none"), status: 401 },
     ];
-    let (mut asked, mut covered) = (0_u64, BTreeSet::new());
+    let (mut asked, mut tools, mut covered) = (0_u64, 0_u64, BTreeSet::new());
     let mut guarded: Vec<&Operation> = operations.iter().filter(|it| it.is_api && it.is_guarded).collect();
     // What the other tenant makes of its own may change what it is told: that comes last.
     guarded.sort_by_key(|it| !it.has_key());
@@ -105,6 +105,18 @@ async fn idor(plan: Plan) -> Result<Outcome> {
                     ));
                 }
                 leaks(&mut outcome, (&route, principal.name), &told.text, &first);
+                // The same by its tool. A stream has none, and no tool is served to nobody.
+                let told = call(&principal.target, operation, key).await?;
+                asked += 1;
+                tools += u64::from(told.status != NO_TOOL);
+                let expected = if principal.status == 401 { 401 } else { expected };
+                if told.status != expected && told.status != NO_TOOL && !(own && principal.status == 404) {
+                    outcome.violation(format!(
+                        "tool {}: {} is told {} {}",
+                        operation.id, principal.name, told.status, told.text
+                    ));
+                }
+                leaks(&mut outcome, (&operation.id, principal.name), &told.text, &first);
             }
         }
         if !operation.has_key() {
@@ -138,6 +150,7 @@ async fn idor(plan: Plan) -> Result<Outcome> {
     world.stop(0)?;
     outcome.at_least("operations", covered.len() as u64, 50);
     outcome.at_least("asked", asked, 300);
+    outcome.at_least("asked_by_tools", tools, 100);
     outcome.at_least("things", first.ids.len() as u64, 30);
     world.end(&outcome);
     Ok(outcome)
@@ -184,6 +197,33 @@ async fn things(client: &Client, of: &Inhabited) -> Result<Value> {
         all.push(json!(rows));
     }
     Ok(Value::Array(all))
+}
+
+/// The status of a tool that is not there.
+const NO_TOOL: u16 = 0;
+
+/// Calls an operation's tool; its status is that of the answer which it gives.
+async fn call(target: &Target, operation: &Operation, key: &str) -> Result<Told> {
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": operation.id, "arguments": operation.arguments(key) } });
+    let headers = format!(
+        "authorization: Bearer {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n",
+        target.token
+    );
+    let mut connection = Connection::open(target.address).await?;
+    let request = windlass_bench::http::request(("POST", "/mcp"), target.address, &headers, &call.to_string());
+    let answer = connection.send(&request).await.with_context(|| operation.id.clone())?;
+    let text = String::from_utf8_lossy(answer.body).into_owned();
+    let said: Value = serde_json::from_str(&text).unwrap_or_default();
+    let result = &said["result"];
+    let status = match (answer.status, result["isError"] == true) {
+        (200, true) => {
+            result["structuredContent"]["status"].as_u64().and_then(|it| u16::try_from(it).ok()).unwrap_or(500)
+        }
+        (200, false) if result.is_null() => NO_TOOL,
+        (status, _) => status,
+    };
+    Ok(Told { status, text })
 }
 
 async fn ask(target: &Target, operation: &Operation, path: &str) -> Result<Told> {

@@ -4,6 +4,7 @@ mod apply;
 mod data;
 mod exits;
 mod files;
+mod mcp;
 mod people;
 mod reference;
 mod server;

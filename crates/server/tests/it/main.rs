@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod identity;
+mod mcp;
 mod openapi;
 mod overload;
 mod people;
@@ -44,6 +45,7 @@ on_every_database! {
     identity: a_viewer_comes_by_invitation_and_can_watch_but_not_publish, nobody_gives_or_takes_more_than_he_may,
         keys_are_scoped_bounded_and_revoked, cookies_change_nothing_from_elsewhere, guesses_are_bounded_and_say_nothing,
         people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing;
+    mcp: a_model_works_with_tools;
     openapi: answers_are_what_the_document_says;
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;
