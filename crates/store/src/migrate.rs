@@ -191,7 +191,6 @@ pub(crate) fn sqlite(connection: &mut Connection, migrate: Migrate) -> Result<us
     // A table that is made anew takes the old one's name: what refers to it must not look meanwhile.
     connection.pragma_update(None, "foreign_keys", false).map_err(refused)?;
     for migration in pending {
-        let pages_before = pages(connection)?;
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
         let transaction = transaction.map_err(refused)?;
         transaction.execute_batch(MAKE_TABLE).map_err(refused)?;
@@ -199,16 +198,9 @@ pub(crate) fn sqlite(connection: &mut Connection, migrate: Migrate) -> Result<us
         let row = record(migration, Dialect::Sqlite);
         transaction.execute(&RECORD.replace('$', "?"), rusqlite::params_from_iter(row)).map_err(refused)?;
         transaction.commit().map_err(refused)?;
-        // What a step both takes and frees is part of the file and was never written: it would look damaged.
-        let taken = pages(connection)?.saturating_sub(pages_before);
-        connection.execute_batch(&format!("pragma incremental_vacuum({})", taken.max(1))).map_err(refused)?;
     }
     connection.pragma_update(None, "foreign_keys", true).map_err(refused)?;
     Ok(pending.len())
-}
-
-fn pages(connection: &Connection) -> Result<i64, StoreError> {
-    connection.query_row("pragma page_count", [], |row| row.get(0)).map_err(refused)
 }
 
 fn sqlite_applied(connection: &Connection) -> Result<Vec<(i64, String)>, StoreError> {
