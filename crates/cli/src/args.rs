@@ -24,7 +24,7 @@ pub use api_keys::{ApiKeyArgs, ApiKeysCommand};
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
-pub use people::{InviteArgs, JoinArgs, LoginArgs, UsersCommand};
+pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, UsersCommand};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
@@ -156,6 +156,8 @@ pub enum Command {
     Password,
     /// Invite somebody to the tenant, and print the link, this once
     Invite(InviteArgs),
+    /// Act in the name of a member: print a session's token, this once, to be put into `WINDLASS_TOKEN`
+    Impersonate(ImpersonateArgs),
     /// Accept an invitation, and sign in
     Join(JoinArgs),
     /// The people of the whole installation. For who looks after it

@@ -128,6 +128,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Whoami => people::whoami(&context).await,
         Command::Password => people::choose_password(&context).await,
         Command::Invite(args) => people::invite(args, &context).await,
+        Command::Impersonate(args) => people::impersonate(args, &context).await,
         Command::Join(args) => people::join(args, &context).await,
         Command::Users(UsersCommand::Link { id }) => people::make_link(id, &context).await,
         Command::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(args, &context).await,

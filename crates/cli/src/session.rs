@@ -41,7 +41,7 @@ pub fn keep(url: &str, token: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Forgets it.
+/// Forgets the session that is kept for that server, once it is over.
 ///
 /// # Errors
 /// The file cannot be removed.

@@ -95,8 +95,27 @@ pub enum Principal {
     Token(Arc<str>),
     /// A step of another run.
     Run(RunId),
+    /// A person in another's name.
+    Acting {
+        /// Who acts.
+        who: Arc<str>,
+        /// In whose name.
+        of: Arc<str>,
+    },
     /// The product itself, or the person at its command line.
     System,
+}
+
+impl Principal {
+    /// The people behind it: one, or who acts and in whose name.
+    pub fn people(&self) -> impl Iterator<Item = &str> {
+        let (one, other) = match self {
+            Principal::Person(name) => (Some(name), None),
+            Principal::Acting { who, of } => (Some(who), Some(of)),
+            Principal::Token(_) | Principal::Run(_) | Principal::System => (None, None),
+        };
+        one.into_iter().chain(other).map(AsRef::as_ref)
+    }
 }
 
 /// The step that started a run as a subflow.

@@ -73,6 +73,8 @@ permissions! {
     PeopleRead = "people.read";
     /// Invite people, give and take roles.
     PeopleWrite = "people.write";
+    /// Act in the name of a member who may do no more than oneself.
+    PeopleImpersonate = "people.impersonate";
     /// See API keys and how they are used.
     KeysRead = "keys.read";
     /// Make and revoke API keys.
@@ -144,6 +146,22 @@ const SYSTEM: &[&str] = &["tenants.read", "tenants.write", "users.read", "users.
 /// Whether the permission is about the whole installation.
 pub fn is_system(name: &str) -> bool {
     SYSTEM.contains(&name)
+}
+
+/// What nobody does in another's name: it outlasts that, or is about what people answer for themselves.
+const PERSONAL: &[&str] = &[
+    "approvals.decide",
+    "approvals.decide_for",
+    "keys.write",
+    "people.impersonate",
+    "people.write",
+    "users.write",
+    "vault.rotate",
+];
+
+/// Whether a person does it in its own name alone.
+pub fn is_personal(name: &str) -> bool {
+    PERSONAL.contains(&name)
 }
 
 /// The word for every permission.
@@ -233,7 +251,7 @@ mod tests {
     #[test]
     fn roles_name_permissions_that_there_are() {
         let known: Vec<&str> = all().iter().map(|it| it.name).collect();
-        for name in [VIEWS, OPERATES, BUILDS, SYSTEM].concat() {
+        for name in [VIEWS, OPERATES, BUILDS, SYSTEM, PERSONAL].concat() {
             assert!(known.contains(&name), "{name}");
         }
         let of = |name: &str| BUILT_IN.iter().find(|it| it.name == name).map(BuiltIn::permissions).unwrap_or_default();

@@ -66,6 +66,18 @@ impl<P: Permission> Authorized<P> {
         &self.identity
     }
 
+    /// Whether it is the caller itself who acts.
+    ///
+    /// # Errors
+    /// 403 when somebody acts in its name.
+    pub fn itself(&self) -> Result<(), Problem> {
+        if self.identity.acting().is_none() {
+            return Ok(());
+        }
+        let detail = "nobody does this in another's name: sign in as yourself";
+        Err(Problem::new(StatusCode::FORBIDDEN, "impersonated", detail))
+    }
+
     /// Whether the caller may do `Q` too.
     ///
     /// # Errors

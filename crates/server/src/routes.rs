@@ -185,6 +185,7 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);
+    route!(router, people::impersonate);
     route!(router, people::make_key);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{
-    Datum, permission,
+    Datum,
+    permission::{self, PeopleImpersonate, Permission as _},
     records::people::{INVITATIONS, LINKS, PASSWORDS, SESSIONS, USERS},
 };
 
@@ -18,9 +19,15 @@ use crate::{
     store::Store,
 };
 
-const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id, u.email from sessions s \
+/// Whoever acts in somebody's name has to be let in by a session of its own.
+const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id, u.email, \
+                       s.acting_session_id, am.id, au.email, s.reason from sessions s \
                        join users u on u.id = s.user_id and u.status = 'active' \
                        join members m on m.tenant_key = s.tenant_key and m.user_id = s.user_id and m.status = 'active' \
+                       left join sessions a on a.tenant_key = s.tenant_key and a.id = s.acting_session_id \
+                       and a.status = 'active' and a.expires_at > $2 \
+                       left join users au on au.id = a.user_id and au.status = 'active' \
+                       left join members am on am.tenant_key = a.tenant_key and am.user_id = au.id and am.status = 'active' \
                        where s.token_hash = $1 and s.status = 'active' and s.expires_at > $2";
 const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.requests_per_minute, k.member_id, \
                    m.status, u.status from api_keys k \
@@ -30,14 +37,18 @@ const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.
 const PERMISSIONS: &str = "select r.permissions from role_assignments a \
                            join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
                            where a.tenant_key = $1 and a.member_id = $2";
+const ACTIVE_MEMBER: &str = "select m.user_id from members m join users u on u.id = m.user_id and u.status = 'active' \
+                             where m.tenant_key = $1 and m.id = $2 and m.status = 'active'";
 const ACCOUNT: &str = "select id, email, name, status, password_hash from users where ";
 const TENANTS_OF: &str = "select m.tenant_key, m.id, t.slug from members m join tenants t on t.key = m.tenant_key \
                           where m.user_id = $1 and m.status = 'active' and t.status = 'active' order by m.created_at, m.id limit 1000";
 const USE_LINK: &str = "update sign_in_links set used_at = $2 where token_hash = $1 and used_at is null \
                         and expires_at > $2 returning user_id";
-const SESSIONS_OF: &str = "select s.id, s.tenant_key, t.slug, s.method, s.address, s.user_agent, s.created_at, s.expires_at \
+/// Those that let in, and those in which others acted, however these ended.
+const SESSIONS_OF: &str = "select s.id, s.tenant_key, t.slug, s.method, s.address, s.user_agent, s.created_at, s.expires_at, \
+                           s.status = 'active' and s.expires_at > $2, s.created_by, s.reason \
                            from sessions s join tenants t on t.key = s.tenant_key \
-                           where s.user_id = $1 and s.status = 'active' and s.expires_at > $2 \
+                           where s.user_id = $1 and (s.status = 'active' and s.expires_at > $2 or s.acting_session_id is not null) \
                            order by s.created_at desc, s.id desc limit 1000";
 const END_ALL: &str = "update sessions set status = 'revoked', revoked_at = $2, updated_at = $2, updated_by = $3, \
                        revision = revision + 1 where user_id = $1 and status = 'active' and id <> $4";
@@ -70,6 +81,8 @@ pub enum CameWith {
         member: Uuid,
         /// What people know it by.
         email: String,
+        /// Who acts in its name.
+        acting: Option<Acting>,
     },
     /// An API key.
     Key {
@@ -82,6 +95,15 @@ pub enum CameWith {
         /// Requests that it may send in a minute.
         per_minute: Option<u32>,
     },
+}
+
+/// Who acts in somebody's name, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting {
+    /// What people know it by.
+    pub email: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A user, for whoever signs it in.
@@ -117,17 +139,19 @@ pub struct NewSession {
     pub user: Uuid,
     /// SHA-256 of its token.
     pub hash: [u8; 32],
-    /// `password`, `link`, `invitation`.
-    pub method: &'static str,
+    /// `password`, `link`, `invitation`; that of whoever acts in its name.
+    pub method: String,
+    /// The session of whoever acts in its name, and why.
+    pub acting: Option<(Uuid, String)>,
     /// From where.
     pub address: Option<String>,
     /// Until when.
     pub expires_at: Timestamp,
 }
 
-/// A session that lets in.
+/// A session, for whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenSession {
+pub struct OwnedSession {
     /// Its id.
     pub id: Uuid,
     /// The tenant.
@@ -144,6 +168,12 @@ pub struct OpenSession {
     pub created_at: Timestamp,
     /// Until when.
     pub expires_at: Timestamp,
+    /// Whether it lets in.
+    pub active: bool,
+    /// Who began it.
+    pub created_by: String,
+    /// Why somebody acts in the user's name; `None` when it is the user.
+    pub reason: Option<String>,
 }
 
 /// An invitation to be made.
@@ -185,8 +215,23 @@ impl Store {
             return Ok(None);
         };
         let (tenant, member) = (row.tenant(0)?, row.uuid(4)?);
-        let with = CameWith::Session { id: row.uuid(1)?, user: row.uuid(2)?, member, email: row.string(5)? };
-        let holds = self.permissions_of(tenant, member).await?;
+        let mut may = self.permissions_of(tenant, member).await?;
+        let mut acting = None;
+        if row.opt(6, Row::uuid)?.is_some() {
+            let (Some(who), Some(email)) = (row.opt(7, Row::uuid)?, row.opt(8, Row::string)?) else {
+                return Ok(None);
+            };
+            let own = self.permissions_of(tenant, who).await?;
+            if !own.contains(PeopleImpersonate::NAME) {
+                return Ok(None);
+            }
+            // Never more than either may do now, whatever the roles of both have become.
+            may.retain(|name| own.contains(name) && !permission::is_personal(name));
+            acting = Some(Acting { email, reason: row.opt(9, Row::string)?.unwrap_or_default() });
+        }
+        let (id, user, email) = (row.uuid(1)?, row.uuid(2)?, row.string(5)?);
+        let with = CameWith::Session { id, user, member, email, acting };
+        let holds = Holds::These(Arc::new(may));
         Ok(Some(Caller { tenant, holds, until: Some(row.time(3)?), with }))
     }
 
@@ -206,20 +251,31 @@ impl Store {
             if gone {
                 return Ok(None);
             }
-            holds = holds.and(self.permissions_of(tenant, member).await?);
+            holds = holds.and(Holds::These(Arc::new(self.permissions_of(tenant, member).await?)));
         }
         let per_minute = row.opt(5, Row::int)?.and_then(|rate| u32::try_from(rate).ok());
         let with = CameWith::Key { id: row.uuid(1)?, name: row.string(2)?, member, per_minute };
         Ok(Some(Caller { tenant, holds, until: row.opt(4, Row::time)?, with }))
     }
 
-    async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<Holds, StoreError> {
+    async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<BTreeSet<String>, StoreError> {
         let rows = self.database().query(PERMISSIONS, vec![tenant.into(), member.into()]).await?;
         let mut all = BTreeSet::new();
         for row in &rows {
             all.extend(texts(row.text(0)?));
         }
-        Ok(Holds::These(Arc::new(all)))
+        Ok(all)
+    }
+
+    /// The user who is that member, when both are active, and what it may do.
+    pub async fn active_member(
+        &self,
+        tenant: TenantKey,
+        member: Uuid,
+    ) -> Result<Option<(Uuid, BTreeSet<String>)>, StoreError> {
+        let found = self.database().query_opt(ACTIVE_MEMBER, vec![tenant.into(), member.into()]).await?;
+        let Some(row) = found else { return Ok(None) };
+        Ok(Some((row.uuid(0)?, self.permissions_of(tenant, member).await?)))
     }
 
     /// The user of that address.
@@ -271,30 +327,36 @@ impl Store {
         used.rows.first().map(|row| row.uuid(0)).transpose()
     }
 
-    /// Signs a user in: the session, and an entry `sign_in` of the audit.
+    /// Signs a user in, or somebody in its name: the session, and an entry `sign_in` or `impersonate` of the audit.
     pub async fn add_session(&self, tenant: TenantKey, new: NewSession, by: By) -> Result<Uuid, RecordError> {
         let id = Uuid::now_v7();
         let mut values = vec![
             ("id", Datum::Uuid(id)),
             ("user_id", Datum::Uuid(new.user)),
             ("token_hash", Datum::Bytes(new.hash.to_vec())),
-            ("method", Datum::Text(new.method.to_owned())),
+            ("method", Datum::Text(new.method)),
             ("expires_at", Datum::Time(new.expires_at)),
         ];
         values.extend(new.address.map(|address| ("address", Datum::Text(address))));
         let program = by.user_agent.as_deref().filter(|it| !it.is_empty());
         values.extend(program.map(|it| ("user_agent", Datum::Text(it.chars().take(400).collect()))));
+        if let Some((session, reason)) = new.acting {
+            values.extend([("acting_session_id", Datum::Uuid(session)), ("reason", Datum::Text(reason))]);
+            self.insert_record((tenant, &SESSIONS), ("impersonate", by), values).await?;
+            return Ok(id);
+        }
         self.insert_record((tenant, &SESSIONS), ("sign_in", by), values).await?;
         let sql = "update users set last_sign_in_at = $2 where id = $1";
         self.database().execute(sql, vec![new.user.into(), self.now().into()]).await?;
         Ok(id)
     }
 
-    /// The sessions of a user that let in, in all tenants, the newest first; at most 1,000.
-    pub async fn sessions_of(&self, user: Uuid) -> Result<Vec<OpenSession>, StoreError> {
+    /// The sessions of a user that let in, and those in which others acted in its name, in all tenants, the newest first;
+    /// at most 1,000.
+    pub async fn sessions_of(&self, user: Uuid) -> Result<Vec<OwnedSession>, StoreError> {
         let rows = self.database().query(SESSIONS_OF, vec![user.into(), self.now().into()]).await?;
         let open = |row: &Row| {
-            Ok(OpenSession {
+            Ok(OwnedSession {
                 id: row.uuid(0)?,
                 tenant: row.tenant(1)?,
                 slug: row.string(2)?,
@@ -303,6 +365,9 @@ impl Store {
                 user_agent: row.opt(5, Row::string)?,
                 created_at: row.time(6)?,
                 expires_at: row.time(7)?,
+                active: row.bool(8)?,
+                created_by: row.string(9)?,
+                reason: row.opt(10, Row::string)?,
             })
         };
         rows.iter().map(open).collect()

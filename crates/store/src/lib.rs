@@ -53,7 +53,9 @@ pub use audit::{
     Block, PublicKey, Sealed, Trust, by_principal, verify_file,
 };
 pub use backlog::{CLAIM_RUNS_MAX, Claimed, Position, Share};
-pub use callers::{Account, Caller, CameWith, EndSessions, Membership, NewInvitation, NewSession, OpenSession};
+pub use callers::{
+    Account, Acting, Caller, CameWith, EndSessions, Membership, NewInvitation, NewSession, OwnedSession,
+};
 pub use committer::commit::{
     ApprovalStatus, ApprovalUpdate, CommitError, Committed, Done, Holder, IdempotencyKey, InboxRow, JournalRow, LaneId,
     NewApproval, NewRun, NewTask, OriginKind, QueuedRun, RowChange, RunChange, RunCommit, RunError, RunMode, RunUpdate,

@@ -125,6 +125,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0018_failures_of_a_workflow.sql"),
         postgres: include_str!("../migrations/postgres/0018_failures_of_a_workflow.sql"),
     },
+    Migration {
+        version: 19,
+        name: "impersonation",
+        sqlite: include_str!("../migrations/sqlite/0019_impersonation.sql"),
+        postgres: include_str!("../migrations/postgres/0019_impersonation.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -48,3 +48,16 @@ pub enum UsersCommand {
         id: uuid::Uuid,
     },
 }
+
+/// What `windlass impersonate` takes.
+#[derive(Debug, Args)]
+pub struct ImpersonateArgs {
+    /// In whose name: the e-mail address of a member
+    pub email: String,
+    /// Why: the member sees it, and it stands in the audit
+    #[arg(long)]
+    pub reason: String,
+    /// Minutes after which it ends; it ends with your own session too
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=480))]
+    pub minutes: u32,
+}

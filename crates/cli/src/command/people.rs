@@ -1,12 +1,13 @@
-//! `windlass login`, `logout`, `sessions`, `whoami`, `password`, `invite`, `join`: people at the command line.
+//! `windlass login`, `logout`, `sessions`, `whoami`, `password`, `invite`, `impersonate`,
+//! `join`: people at the command line.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Context;
 use crate::{
-    args::{InviteArgs, JoinArgs, LoginArgs},
-    client::{Call, Client},
+    args::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs},
+    client::{Call, Client, escape},
     exit::{Exit, Failure, Outcome},
     output::{self, table::Table},
     place::Place,
@@ -57,7 +58,8 @@ async fn come(call: Call, context: &Context) -> Outcome {
 pub async fn logout(everywhere: bool, context: &Context) -> Outcome {
     let path = if everywhere { "/sign-out/everywhere" } else { "/sign-out" };
     context.client().await?.send(Call::post(path)).await?;
-    if let Place::Server { url, .. } = context.place()? {
+    // A token that was named is not the one that is kept.
+    if let Place::Server { url, token: None } = context.place()? {
         session::forget(&url)?;
     }
     if context.json() {
@@ -99,12 +101,19 @@ pub async fn sessions(context: &Context) -> Outcome {
         return Ok(Exit::Done);
     }
     let all: Value = answer.read()?;
-    let mut table = Table::new(&["SESSION", "TENANT", "SINCE", "UNTIL", "BY", "FROM", ""]);
+    let mut table = Table::new(&["SESSION", "TENANT", "SINCE", "UNTIL", "BY", "FROM", "", ""]);
     for session in all["items"].as_array().into_iter().flatten() {
         let word = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
         let row = ["id", "tenant", "created_at", "expires_at", "method", "address"].map(word);
-        let here = if session["is_this"] == true { "this one" } else { "" };
-        table.row(row.into_iter().chain([here.to_owned()]).collect());
+        let state = match (&session["is_this"], &session["active"]) {
+            (Value::Bool(true), _) => "this one",
+            (_, Value::Bool(false)) => "over",
+            _ => "",
+        };
+        let acting = &session["acting"];
+        let acting =
+            acting["who"].as_str().map(|who| format!("{who}: {}", acting["reason"].as_str().unwrap_or_default()));
+        table.row(row.into_iter().chain([state.to_owned(), acting.unwrap_or_default()]).collect());
     }
     table.print("no sessions")?;
     Ok(Exit::Done)
@@ -126,6 +135,9 @@ pub async fn whoami(context: &Context) -> Outcome {
     let me: Value = answer.read()?;
     let word = |name: &str| me[name].as_str().unwrap_or_default().to_owned();
     output::line(format!("{} in tenant {}", word("who"), word("tenant")))?;
+    if let Some(reason) = me["acting"]["reason"].as_str() {
+        output::line(format!("  in another's name: {reason}"))?;
+    }
     for permission in me["permissions"].as_array().into_iter().flatten() {
         output::line(format!("  {}", permission.as_str().unwrap_or_default()))?;
     }
@@ -182,6 +194,38 @@ async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
     output::line(made["link"].as_str().unwrap_or_default())?;
     output::note(format!("shown this once: send it to {who}"));
     Ok(Exit::Done)
+}
+
+/// Begins a session in a member's name, and prints its token, this once.
+///
+/// # Errors
+/// There is no such member, or the server refuses.
+pub async fn impersonate(args: ImpersonateArgs, context: &Context) -> Outcome {
+    let client = context.client().await?;
+    let begun = begin(&client, &args).await;
+    client.close().await;
+    let begun = begun?;
+    if context.json() {
+        output::json(&begun)?;
+        return Ok(Exit::Done);
+    }
+    let word = |name: &str| begun[name].as_str().unwrap_or_default().to_owned();
+    output::line(word("token"))?;
+    output::note(format!(
+        "shown this once: with WINDLASS_TOKEN set to it you act for {} until {}",
+        word("email"),
+        word("expires_at")
+    ));
+    Ok(Exit::Done)
+}
+
+async fn begin(client: &Client, args: &ImpersonateArgs) -> Result<Value, Failure> {
+    let found: Value = client.send(Call::get(format!("/members?email={}", escape(&args.email)))).await?.read()?;
+    let Some(member) = found["items"][0]["id"].as_str() else {
+        return Err(Failure::new(Exit::NotFound, "not_found", format!("there is no member {}", args.email)));
+    };
+    let body = json!({ "reason": args.reason, "minutes": args.minutes });
+    client.send(Call::post(format!("/members/{member}/impersonate")).json(&body)).await?.read()
 }
 
 /// Asks for a secret, without showing it; where nobody is asked, it is the next line of standard input.

@@ -71,9 +71,28 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
         "windlass invite grace@example.org --role viewer",
         "windlass join wli_",
         "windlass logout --session",
+        "windlass impersonate grace@example.org --reason",
     ] {
         assert!(page.contains(shown), "{shown} is not on the page");
     }
+
+    let acting = admin.run(&["impersonate", "grace@example.org", "--reason", "ticket 7", "--minutes", "30"], "");
+    let token = word(&acting.expect(0).stdout, "wls_");
+    let as_grace = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.args(["--url", &url]).env("WINDLASS_TOKEN", &token);
+        Ended::of(command.output().unwrap())
+    };
+    let me = as_grace(&["whoami"]);
+    assert!(me.expect(0).stdout.contains("person:admin@localhost for grace@example.org"), "{}", me.stdout);
+    assert!(me.stdout.contains("in another's name: ticket 7"), "{}", me.stdout);
+    assert!(as_grace(&["deploy", file]).stderr.contains("the caller has not the permission"));
+    let seen = grace.run(&["sessions"], "");
+    assert!(seen.expect(0).stdout.contains("person:admin@localhost: ticket 7"), "{}", seen.stdout);
+    as_grace(&["logout"]).expect(0);
+    as_grace(&["whoami"]).expect(5);
+    let unknown = admin.run(&["impersonate", "nobody@example.org", "--reason", "x"], "");
+    assert!(unknown.expect(4).stderr.contains("there is no member"), "{}", unknown.stderr);
 
     grace.run(&["logout"], "").expect(0);
     grace.run(&["runs", "list"], "").expect(5);

@@ -162,8 +162,8 @@ impl Machine<'_> {
         let Phase::Waiting(Wait::Approval(wait)) = self.phase(at) else {
             return Err(Reject::NotWaiting { path: self.path(at), status: self.run.slot(at).status() });
         };
-        let person = matches!(by, Principal::Person(_));
-        if person && *by == self.run.info.by && !planted(Bug::RequesterDecides) {
+        let requested = by.people().any(|person| self.run.info.by.people().any(|other| other == person));
+        if requested && !planted(Bug::RequesterDecides) {
             return Err(Reject::Denied("who started the run may not decide on it".into()));
         }
         let held = self.run.paused.iter().flat_map(|paused| &paused.held).filter_map(|(_, held)| match held {

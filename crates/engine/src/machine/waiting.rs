@@ -110,10 +110,8 @@ impl Machine<'_> {
     fn start_approval(&mut self, at: At, step: &Step, with: &Value) -> Result<(), Error> {
         let path = self.path(at);
         let to = people(with)?;
-        if let Principal::Person(requester) = &self.run.info.by
-            && !to.is_empty()
-            && to.iter().all(|person| person == requester)
-        {
+        let requested = |person: &Arc<str>| self.run.info.by.people().any(|requester| requester == &**person);
+        if !to.is_empty() && to.iter().all(requested) {
             let message = "nobody is left to decide: who started the run may not";
             return Err(Error::new(Class::Denied, "no_approver", message));
         }
@@ -212,6 +210,7 @@ pub(super) fn principal(principal: &Principal) -> Value {
     match principal {
         Principal::Person(name) | Principal::Token(name) => Value::String(name.clone()),
         Principal::Run(run) => Value::from(format!("run {run}")),
+        Principal::Acting { who, of } => Value::from(format!("{who} for {of}")),
         Principal::System => Value::from("system"),
     }
 }

@@ -1,7 +1,7 @@
 //! People and programs: who may come in, and what each may do.
 
 use crate::{
-    Area, Column, Effect, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date, enumeration,
+    Area, Column, Effect, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date, enumeration, id,
     integer, json,
     patterns::{EMAIL, SLUG},
     reference, state, text, timestamp, transition,
@@ -175,12 +175,14 @@ pub static SESSIONS: Record = Record::of(&PEOPLE, "sessions", "session")
     .columns(&[
         reference("user_id", "users").required().read_only().doc("Who."),
         hash(),
-        enumeration("method", &["link", "password", "invitation"]).required().read_only().doc("By what it signed in."),
+        enumeration("method", &["link", "password", "invitation"]).required().read_only().doc("By what it signed in; where somebody acts in its name, by what that one did."),
         text("address").chars(1, 60).read_only().doc("From where."),
         text("user_agent").chars(1, 400).read_only().doc("With which program."),
         timestamp("expires_at").required().read_only().doc("Until when."),
         state("status", &["active", "revoked"]).doc("Whether it still lets in."),
         timestamp("revoked_at").read_only().doc("Since when it does not."),
+        id("acting_session_id").read_only().doc("The session of whoever acts in this user's name, with which this one ends; null when it is the user."),
+        text("reason").chars(1, 500).read_only().doc("Why somebody acts in this user's name."),
     ])
     .writing(Writing::Program)
     .retention(Retention::Days(90))

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
-use windlass_store::{By, Caller, CameWith, Holds, KeyUse, NewApiKey, Store, by_principal};
+use windlass_store::{Acting, By, Caller, CameWith, Holds, KeyUse, NewApiKey, Store, by_principal};
 
 use super::unauthorized;
 use crate::{
@@ -55,7 +55,10 @@ impl Identity {
 
     fn of(caller: Caller) -> Identity {
         let by = match &caller.with {
-            CameWith::Session { email, .. } => Principal::Person(email.as_str().into()),
+            CameWith::Session { email, acting: None, .. } => Principal::Person(email.as_str().into()),
+            CameWith::Session { email, acting: Some(acting), .. } => {
+                Principal::Acting { who: acting.email.as_str().into(), of: email.as_str().into() }
+            }
             CameWith::Key { name, .. } => Principal::Token(name.as_str().into()),
         };
         Identity { tenant: caller.tenant, by, holds: caller.holds, with: Some(Arc::new(caller.with)) }
@@ -72,6 +75,14 @@ impl Identity {
     /// Who it is, in rows and in the audit.
     pub fn who(&self) -> String {
         by_principal(&self.by)
+    }
+
+    /// Who acts in its name.
+    pub fn acting(&self) -> Option<&Acting> {
+        match self.with.as_deref()? {
+            CameWith::Session { acting, .. } => acting.as_ref(),
+            CameWith::Key { .. } => None,
+        }
     }
 
     /// The member that it is, or whose key it has.

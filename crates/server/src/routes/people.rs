@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
-use windlass_resource::permission::{self, EVERYTHING, KeysWrite, Myself, Named, PeopleWrite, UsersWrite};
-use windlass_store::{Holds, Joining, NewApiKey, NewInvitation};
+use windlass_resource::permission::{
+    self, EVERYTHING, KeysWrite, Myself, Named, PeopleImpersonate, PeopleWrite, UsersWrite,
+};
+use windlass_store::{CameWith, Holds, Joining, NewApiKey, NewInvitation, NewSession};
 
 use super::sign_in::{self, Deliver, SignedIn};
 use crate::{
@@ -26,6 +28,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LINK: Duration = Duration::from_secs(3_600);
 const INVITATION_DAYS: u32 = 7;
 const INVITATION_DAYS_MAX: u32 = 30;
+const REASON_CHARS_MAX: usize = 500;
+const IMPERSONATION_MINUTES: u32 = 60;
+const IMPERSONATION_MINUTES_MAX: u32 = 480;
 const KEY_DAYS_MAX: u32 = 3_650;
 const REQUESTS_PER_MINUTE_MAX: u32 = 1_000_000;
 
@@ -181,6 +186,91 @@ pub async fn make_link(
     let expires_at = app.store().now().after(LINK);
     app.store().add_link(user, *TokenHash::of(&link).as_bytes(), (expires_at, caller.signed(&asked))).await?;
     reply::json(StatusCode::CREATED, &LinkMade { link, expires_at })
+}
+
+/// The id of a member in an address.
+pub struct MemberPath(Uuid);
+
+impl PathParts for MemberPath {
+    fn read(parts: &[&str]) -> Result<MemberPath, Problem> {
+        extract::id(parts.first().copied().unwrap_or_default(), "member").map(MemberPath)
+    }
+}
+
+/// Why somebody acts in another's name, and how long.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImpersonateBody {
+    /// Why, in 1 to 500 characters: the member sees it, and it stands in the audit.
+    reason: String,
+    /// Minutes after which it ends: 60 when left out, 480 at most; and with the caller's own session at the latest.
+    minutes: Option<u32>,
+}
+
+/// A session in another's name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Impersonation {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub session: Uuid,
+    /// In whose name.
+    pub email: String,
+    /// The session's token: shown this once.
+    pub token: String,
+    /// Until when.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+}
+
+/// Act in the name of a member, who may do nothing that the caller may not. Whatever is done bears both names.
+#[utoipa::path(post, path = "/members/{id}/impersonate", tag = "people", params(("id" = String, Path)),
+    request_body = ImpersonateBody, responses((status = 201, body = Impersonation)))]
+pub async fn impersonate(
+    caller: Authorized<PeopleImpersonate>,
+    State(app): State<App>,
+    PathOf(MemberPath(member)): PathOf<MemberPath>,
+    asked: Asked,
+    Body(body): Body<ImpersonateBody>,
+) -> Reply {
+    let found = app.store().active_member(caller.tenant(), member).await?;
+    let (user, allowed) = found.ok_or_else(|| Problem::not_found("member"))?;
+    let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("member"))?;
+    let own = match caller.identity().with.as_deref() {
+        Some(CameWith::Session { id, user, .. }) => {
+            app.store().sessions_of(*user).await?.into_iter().find(|it| it.id == *id && it.active)
+        }
+        _ => None,
+    };
+    let Some(own) = own else {
+        return Err(Problem::conflict("no_session", "a person acts in another's name, and this is none"));
+    };
+    if caller.identity().member() == Some(member) {
+        return Err(Problem::conflict("oneself", "that is you"));
+    }
+    if let Some(lacking) = allowed.iter().find(|name| !caller.identity().may(name)) {
+        let detail = format!("the member may do `{lacking}`, which you may not do yourself");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+    }
+    let reason = body.reason.trim().to_owned();
+    if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
+        return Err(field("/reason", format!("must have 1 to {REASON_CHARS_MAX} characters")));
+    }
+    let minutes = body.minutes.unwrap_or(IMPERSONATION_MINUTES);
+    if minutes == 0 || minutes > IMPERSONATION_MINUTES_MAX {
+        return Err(field("/minutes", format!("must be 1 to {IMPERSONATION_MINUTES_MAX}")));
+    }
+    let token = token::secret(SecretKind::Session)?;
+    let expires_at = app.store().now().after(Duration::from_secs(60) * minutes).min(own.expires_at);
+    let new = NewSession {
+        user,
+        hash: *TokenHash::of(&token).as_bytes(),
+        method: own.method,
+        acting: Some((own.id, reason)),
+        address: asked.address.map(|address| address.to_string()),
+        expires_at,
+    };
+    let session = app.store().add_session(caller.tenant(), new, caller.signed(&asked)).await?;
+    reply::json(StatusCode::CREATED, &Impersonation { session, email: account.email, token, expires_at })
 }
 
 /// What key to make.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{permission::Myself, records::people::USERS};
-use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession, OpenSession};
+use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession, OwnedSession};
 
 use crate::{
     app::App,
@@ -109,7 +109,8 @@ pub(super) async fn begin(
     let new = NewSession {
         user: account.id,
         hash: *TokenHash::of(&text).as_bytes(),
-        method,
+        method: method.to_owned(),
+        acting: None,
         address: asked.address.map(|address| address.to_string()),
         expires_at,
     };
@@ -207,7 +208,7 @@ pub async fn sign_out(caller: Authorized<Myself>, State(app): State<App>, asked:
 #[utoipa::path(post, path = "/sign-out/everywhere", tag = "people",
     responses((status = 204, description = "Signed out")))]
 pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
-    let (_, user) = session(&caller)?;
+    let (_, user) = own_session(&caller)?;
     app.store().end_sessions(EndSessions { user, except: None }, caller.signed(&asked)).await?;
     Ok(signed_out())
 }
@@ -247,6 +248,20 @@ pub struct OwnSession {
     /// Until when.
     #[schema(value_type = String)]
     pub expires_at: windlass_definition::Timestamp,
+    /// Whether it lets in; one that does not is shown where somebody else acted.
+    pub active: bool,
+    /// Who acts in the caller's name, and why; null when it is the caller.
+    #[schema(required)]
+    pub acting: Option<ActsFor>,
+}
+
+/// Who acts in somebody's name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ActsFor {
+    /// Its name in the audit.
+    pub who: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Sessions of the caller.
@@ -256,11 +271,11 @@ pub struct OwnSessions {
     pub items: Vec<OwnSession>,
 }
 
-/// Where the caller is signed in, in all tenants.
+/// Where the caller is signed in, in all tenants, and where others acted in its name.
 #[utoipa::path(get, path = "/me/sessions", tag = "people", responses((status = 200, body = OwnSessions)))]
 pub async fn list_own_sessions(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
-    let (id, user) = session(&caller)?;
-    let own = |it: OpenSession| OwnSession {
+    let (id, user) = own_session(&caller)?;
+    let own = |it: OwnedSession| OwnSession {
         id: it.id,
         is_this: it.id == id,
         tenant: it.slug,
@@ -269,6 +284,8 @@ pub async fn list_own_sessions(caller: Authorized<Myself>, State(app): State<App
         user_agent: it.user_agent,
         created_at: it.created_at,
         expires_at: it.expires_at,
+        active: it.active,
+        acting: it.reason.map(|reason| ActsFor { who: it.created_by, reason }),
     };
     reply::ok(&OwnSessions { items: app.store().sessions_of(user).await?.into_iter().map(own).collect() })
 }
@@ -292,9 +309,10 @@ pub async fn revoke_own_session(
     asked: Asked,
     _: NoBody,
 ) -> Reply {
+    caller.itself()?;
     let Ok((_, user)) = session(&caller) else { return Err(Problem::not_found("session")) };
     let all = app.store().sessions_of(user).await?;
-    let found = all.into_iter().find(|it| it.id == id).ok_or_else(|| Problem::not_found("session"))?;
+    let found = all.into_iter().find(|it| it.id == id && it.active).ok_or_else(|| Problem::not_found("session"))?;
     app.store().end_session(found.tenant, id, caller.signed(&asked)).await?;
     Ok(no_content())
 }
@@ -307,6 +325,12 @@ fn session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
     }
 }
 
+/// The same, where nobody else acts in its name.
+fn own_session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
+    caller.itself()?;
+    session(caller)
+}
+
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
@@ -314,6 +338,9 @@ pub struct Me {
     pub who: String,
     /// The slug of the tenant in which it acts.
     pub tenant: String,
+    /// Who acts in its name, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acting: Option<ActsFor>,
     /// Everything that it may do there.
     pub permissions: Vec<&'static str>,
     /// The tenants that it is a member of.
@@ -334,7 +361,8 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     };
     let here = app.store().tenants().await?.into_iter().find(|it| it.key == caller.tenant());
     let tenant = here.map(|it| it.slug).unwrap_or_default();
-    reply::ok(&Me { who: identity.who(), tenant, permissions, tenants })
+    let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
+    reply::ok(&Me { who: identity.who(), tenant, acting, permissions, tenants })
 }
 
 /// Another password.
@@ -356,7 +384,7 @@ pub async fn set_password(
     asked: Asked,
     Body(body): Body<PasswordBody>,
 ) -> Reply {
-    let (session, user) = session(&caller)?;
+    let (session, user) = own_session(&caller)?;
     let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
     if account.password_hash.is_some() {
         let current = body.current.as_deref().unwrap_or_default();

@@ -292,3 +292,132 @@ pub async fn guessable_passwords_are_refused_and_change_nothing(api: Api) {
     }
     change(present, PASSWORD).await.expect(204);
 }
+
+pub async fn who_acts_in_anothers_name_is_named_and_gains_nothing(api: Api) {
+    let admin = administrator(&api).await;
+    let keeper = member(&api, &admin, ("keeper@example.org", "tenant_admin")).await;
+    let viewer = member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let path = async |email: &str| format!("/members/{}/impersonate", member_id(&api, email).await);
+    let (of_grace, of_admin) = (path("grace@example.org").await, path("admin@localhost").await);
+    let why = |minutes: u32| Some(json!({ "reason": "ticket 7", "minutes": minutes }));
+    let act = async |who: &str, path: &str, body| with(&api, who, (Method::POST, path), body).await;
+
+    act(&viewer, &of_admin, why(5)).await.problem(403, "forbidden");
+    let more = act(&keeper, &of_admin, why(5)).await.problem(403, "forbidden");
+    assert!(more["detail"].as_str().unwrap().contains("may not do yourself"), "{more}");
+    act(&keeper, &path("keeper@example.org").await, why(5)).await.problem(409, "oneself");
+    for wrong in
+        [json!({ "reason": " " }), json!({ "reason": "x", "minutes": 481 }), json!({ "reason": "x", "minutes": 0 })]
+    {
+        act(&keeper, &of_grace, Some(wrong)).await.problem(422, "invalid_input");
+    }
+    let unknown = format!("/members/{}/impersonate", uuid::Uuid::now_v7());
+    act(&keeper, &unknown, why(5)).await.problem(404, "not_found");
+    // A program is nobody who could be asked why.
+    act(crate::harness::TOKEN, &of_grace, why(5)).await.problem(409, "no_session");
+    assert_eq!(api.get("/audit-entries?action=impersonate").await.expect(200)["items"], json!([]));
+
+    let begun = act(&keeper, &of_grace, why(480)).await.expect(201);
+    let session = begun["token"].as_str().unwrap();
+    let me = with(&api, session, (Method::GET, "/me"), None).await.expect(200);
+    let acting = json!({ "who": "person:keeper@example.org", "reason": "ticket 7" });
+    assert_eq!((&me["who"], &me["acting"]), (&json!("person:keeper@example.org for grace@example.org"), &acting));
+    with(&api, session, (Method::GET, "/runs"), None).await.expect(200);
+    for (method, path, code) in [
+        (Method::GET, "/members", "forbidden"),
+        (Method::PUT, "/me/password", "impersonated"),
+        (Method::GET, "/me/sessions", "impersonated"),
+        (Method::POST, "/sign-out/everywhere", "impersonated"),
+        (Method::POST, &of_grace, "forbidden"),
+    ] {
+        let body = (method == Method::PUT).then(|| json!({ "current": PASSWORD, "new": "staple correct horse nine" }));
+        with(&api, session, (method, path), body).await.problem(403, code);
+    }
+
+    let entries = api.get("/audit-entries?action=impersonate").await.expect(200);
+    let entry = &entries["items"][0];
+    assert_eq!(entry["created_by"], "person:keeper@example.org");
+    assert_eq!(entry["changes"]["reason"]["to"], "ticket 7", "{entry}");
+    // She sees it, and ends it; and sees then that it was.
+    let shown = async || with(&api, &viewer, (Method::GET, "/me/sessions"), None).await.expect(200)["items"][0].clone();
+    assert_eq!((&shown().await["acting"], &shown().await["active"]), (&acting, &json!(true)));
+    let revoke = format!("/me/sessions/{}/revoke", begun["session"].as_str().unwrap());
+    act(session, &revoke, None).await.problem(403, "impersonated");
+    act(&viewer, &revoke, None).await.expect(204);
+    act(&viewer, &revoke, None).await.problem(404, "not_found");
+    assert_eq!((&shown().await["acting"], &shown().await["active"]), (&acting, &json!(false)));
+    with(&api, session, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+}
+
+pub async fn acting_in_anothers_name_ends_with_the_right_and_the_session(api: Api) {
+    let admin = administrator(&api).await;
+    member(&api, &admin, ("second@example.org", "tenant_admin")).await;
+    member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let grace = member_id(&api, "grace@example.org").await;
+    let role = api.get("/roles?name=tenant_admin").await.expect(200)["items"][0]["id"].clone();
+    let begin = async |email: &str| {
+        let keeper = member(&api, &admin, (email, "tenant_admin")).await;
+        let path = format!("/members/{grace}/impersonate");
+        let begun = with(&api, &keeper, (Method::POST, &path), Some(json!({ "reason": "ticket 7" }))).await.expect(201);
+        let acting = token_of(&begun);
+        with(&api, &acting, (Method::GET, "/me"), None).await.expect(200);
+        (keeper, acting)
+    };
+    let over = async |acting: &str| {
+        with(&api, acting, (Method::GET, "/me"), None).await.problem(401, "unauthorized");
+    };
+    let (_, acting) = begin("a@example.org").await;
+    with(&api, &acting, (Method::POST, "/sign-out"), None).await.expect(204);
+    over(&acting).await;
+    let (keeper, acting) = begin("b@example.org").await;
+    with(&api, &keeper, (Method::POST, "/sign-out"), None).await.expect(204);
+    over(&acting).await;
+    let (keeper, acting) = begin("c@example.org").await;
+    let member = member_id(&api, "c@example.org").await;
+    let given = api.get(&format!("/role-assignments?member_id={member}")).await.expect(200)["items"][0]["id"].clone();
+    send(api.request(Method::DELETE, &format!("/role-assignments/{}", given.as_str().unwrap()))).await.expect(204);
+    over(&acting).await;
+    with(&api, &keeper, (Method::GET, "/me"), None).await.expect(200);
+    // What the member gains meanwhile, and whoever acts has not, is not there.
+    api.post("/role-assignments", json!({ "member_id": member, "role_id": role })).await.expect(201);
+    let (_, acting) = begin("d@example.org").await;
+    let system = api.get("/roles?name=system_admin").await.expect(200)["items"][0]["id"].clone();
+    api.post("/role-assignments", json!({ "member_id": grace, "role_id": system })).await.expect(201);
+    with(&api, &acting, (Method::GET, "/members"), None).await.expect(200);
+    with(&api, &acting, (Method::GET, "/users"), None).await.problem(403, "forbidden");
+    let key = Some(json!({ "name": "k", "scopes": ["runs.read"] }));
+    for (path, body) in [("/api-keys", key), ("/invitations", None), ("/role-assignments", None)] {
+        with(&api, &acting, (Method::POST, path), body).await.problem(403, "forbidden");
+    }
+    api.post(&format!("/members/{}/suspend", member_id(&api, "d@example.org").await), json!({})).await.expect(200);
+    over(&acting).await;
+}
+
+pub async fn what_is_done_in_anothers_name_bears_both(api: Api) {
+    let ask = "name: ask\nsteps:\n  - id: ok\n    type: approval\n    with: { to: [bob@example.org, admin@localhost, ada@example.org], title: May we? }\n";
+    api.deploy("ask", ask).await;
+    let admin = administrator(&api).await;
+    let bob = member(&api, &admin, ("bob@example.org", "builder")).await;
+    let ada = member(&api, &admin, ("ada@example.org", "builder")).await;
+    let path = format!("/members/{}/impersonate", member_id(&api, "bob@example.org").await);
+    let begun = with(&api, &admin, (Method::POST, &path), Some(json!({ "reason": "he is away" }))).await.expect(201);
+    let acting = token_of(&begun);
+    let both = json!("person:admin@localhost for bob@example.org");
+    let tag = with(&api, &acting, (Method::POST, "/tags"), Some(json!({ "name": "his" }))).await.expect(201);
+    assert_eq!(tag["created_by"], both);
+    let entries = api.get("/audit-entries?record=tags").await.expect(200);
+    assert_eq!(entries["items"][0]["created_by"], both);
+
+    // Neither of the two may decide on what they started together, and nobody decides in another's name.
+    let run = with(&api, &acting, (Method::POST, "/workflows/ask/runs"), Some(json!({}))).await.expect(202);
+    let page = api.until("/approvals?status=pending", |page| !page["items"].as_array().unwrap().is_empty()).await;
+    let approve = format!("/approvals/{}/approve", page["items"][0]["id"].as_str().unwrap());
+    for who in [&acting, &bob, &admin] {
+        let refused = with(&api, who, (Method::POST, &approve), None).await;
+        assert_eq!(refused.status, 403, "{}", refused.body);
+    }
+    with(&api, &ada, (Method::POST, &approve), None).await.expect(200);
+    let run = format!("/runs/{}", run["id"].as_str().unwrap());
+    let ended = api.until(&run, |it| it["status"] == "completed").await;
+    assert_eq!(ended["started_by"], json!({ "acting": { "who": "admin@localhost", "of": "bob@example.org" } }));
+}

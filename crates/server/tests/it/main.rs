@@ -44,7 +44,9 @@ on_every_database! {
     idempotency: one_key_starts_one_run;
     identity: a_viewer_comes_by_invitation_and_can_watch_but_not_publish, nobody_gives_or_takes_more_than_he_may,
         keys_are_scoped_bounded_and_revoked, cookies_change_nothing_from_elsewhere, guesses_are_bounded_and_say_nothing,
-        people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing;
+        people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing,
+        who_acts_in_anothers_name_is_named_and_gains_nothing,
+        acting_in_anothers_name_ends_with_the_right_and_the_session, what_is_done_in_anothers_name_bears_both;
     mcp: a_model_works_with_tools;
     openapi: answers_are_what_the_document_says;
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,

@@ -49,6 +49,7 @@ pub fn by_principal(principal: &Principal) -> String {
         Principal::Person(name) => format!("person:{name}"),
         Principal::Token(name) => format!("token:{name}"),
         Principal::Run(run) => format!("run:{run}"),
+        Principal::Acting { who, of } => format!("person:{who} for {of}"),
         Principal::System => "system".to_owned(),
     }
 }
