@@ -36,7 +36,7 @@ pub const DISK_LIMIT: &str = "limit: fdatasync of 8 KiB";
 /// Likewise.
 pub const ROWS_LIMIT: &str = "limit: rows, group commit";
 /// The cluster of the benchmark, which it shares with no test.
-const CLUSTER: &str = "windlass-bench-postgres";
+const CLUSTER: &str = "windlass-bench-roles";
 /// How long an installation may take; some are a thousand packages.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(20 * 60);
 

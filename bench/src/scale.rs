@@ -15,6 +15,7 @@ use serde_json::json;
 use windlass_definition::Timestamp;
 use windlass_engine::id::RunId;
 use windlass_store::{Location, Store, StoreOptions};
+use windlass_testkit::look_at;
 
 use crate::{
     databases::{Bench, on_each},
@@ -88,7 +89,7 @@ impl Scaled<'_> {
         if let Database::Postgres(url) = &self.bench.recipe.database {
             // What autovacuum does to a table that grew over a month.
             Progress::say("vacuum and analyze");
-            client(url).await?.batch_execute("vacuum analyze").await?;
+            look_at(url).await?.batch_execute("vacuum analyze").await?;
         }
         let disk = self.disk_bytes().await?;
         let runs = self.options.runs;
@@ -109,7 +110,7 @@ impl Scaled<'_> {
                 sizes.sum::<Result<u64>>()
             }
             Database::Postgres(url) => {
-                let row = client(url).await?.query_one("select pg_database_size(current_database())", &[]).await?;
+                let row = look_at(url).await?.query_one("select pg_database_size(current_database())", &[]).await?;
                 Ok(row.get::<_, i64>(0).unsigned_abs())
             }
         }
@@ -238,13 +239,6 @@ impl Scaled<'_> {
         ];
         self.bench.add(what, figures)
     }
-}
-
-/// A session beside the server's.
-async fn client(url: &str) -> Result<tokio_postgres::Client> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 fn mib(bytes: u64) -> serde_json::Value {

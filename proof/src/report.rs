@@ -44,6 +44,17 @@ impl Outcome {
         self.violations.push(what.into());
     }
 
+    /// What another part of the check found, under that name.
+    pub fn add(&mut self, name: &str, part: Outcome) {
+        self.count(name, part.counts);
+        self.violations.extend(part.violations.into_iter().map(|it| format!("{name}: {it}")));
+    }
+
+    /// How many there are.
+    pub fn violation_count(&self) -> usize {
+        self.violations.len()
+    }
+
     /// Whether there is none.
     pub fn passed(&self) -> bool {
         self.violations.is_empty()

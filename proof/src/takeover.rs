@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
+use windlass_testkit::look_at;
 
 use crate::{
     Plan,
@@ -63,9 +64,7 @@ pub async fn measure(load: &Load, plan: &Plan, outcome: &mut Outcome) -> Result<
 }
 
 async fn connect(world: &World) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(world.postgres_url().context("no PostgreSQL")?, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
+    look_at(world.postgres_url().context("no PostgreSQL")?).await
 }
 
 async fn kill_and_measure(world: &Arc<World>, server: usize) -> Result<Vec<f64>> {

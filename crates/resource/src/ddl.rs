@@ -1,7 +1,7 @@
 //! Tables: the statements that make them on either database.
 //!
 //! The text is one column, constraint or index a line, as the reader of migrations in `store` expects.
-//! Invariant: the tenant leads every key, index and foreign key of what a tenant owns, but for hashes by which the program
+//! Invariant: on PostgreSQL what a tenant owns has row-level security; the tenant leads every key, index and foreign key of what a tenant owns, but for hashes by which the program
 //! finds out which tenant it is about.
 
 use std::fmt::Write as _;
@@ -48,6 +48,10 @@ pub fn create_table(record: &Record, dialect: Dialect) -> String {
         format!("create table {} (\n  {}\n){};\n", record.name, lines.join(",\n  "), dialect.pick(" strict", ""));
     for (name, statement) in indexes(record, dialect) {
         let _ = writeln!(text, "create {}{name} on {} {};", statement.0, record.name, statement.1);
+    }
+    // The function stands in the store's migrations.
+    if record.ownership == Ownership::Tenant && dialect == Dialect::Postgres {
+        let _ = writeln!(text, "select windlass_own_rows('{}');", record.name);
     }
     text
 }

@@ -76,7 +76,7 @@ impl Store {
     /// The database does not answer.
     pub async fn look_at_access(&self) -> Result<(), StoreError> {
         let access = &self.inner.access;
-        let row = self.database().query_opt(EPOCH, vec![]).await?;
+        let row = self.database().across_tenants().query_opt(EPOCH, vec![]).await?;
         let found = row.map_or(Ok(0), |row| Row::int(&row, 0))?;
         if *access.epoch.borrow() == found {
             return Ok(());

@@ -55,7 +55,7 @@ impl Store {
     pub async fn create_api_key(&self, actor: impl Into<Actor>, new: NewApiKey) -> Result<(), RecordError> {
         let Actor { tenant, by } = actor.into();
         let there = "select 1 from api_keys where token_hash = $1";
-        if self.database().query_opt(there, vec![new.hash.into()]).await?.is_some() {
+        if self.database().across_tenants().query_opt(there, vec![new.hash.into()]).await?.is_some() {
             return Ok(());
         }
         let prefix = if new.prefix.is_empty() { "chosen".to_owned() } else { new.prefix };
@@ -93,9 +93,9 @@ impl Store {
                 of.refused.into(),
                 now.into(),
             ];
-            statements.push(Statement::new(TOUCH, place));
-            statements.push(Statement::new(COUNT, row));
+            statements.push((of.tenant, Statement::new(TOUCH, place)));
+            statements.push((of.tenant, Statement::new(COUNT, row)));
         }
-        self.database().write(statements).await.map(|_| ())
+        self.database().write_each(statements).await.map(|_| ())
     }
 }

@@ -59,7 +59,13 @@ impl Store {
     /// An approval by its id.
     pub async fn approval(&self, tenant: TenantKey, id: ApprovalId) -> Result<Option<ApprovalRow>, StoreError> {
         let sql = format!("select {COLUMNS} from approvals where tenant_key = $1 and id = $2");
-        self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?.as_ref().map(approval).transpose()
+        self.database()
+            .of(tenant)
+            .query_opt(sql, vec![tenant.into(), id.into()])
+            .await?
+            .as_ref()
+            .map(approval)
+            .transpose()
     }
 
     /// Approvals in one status (all without one), newest first, after the last one of the page before.
@@ -84,12 +90,12 @@ impl Store {
         let sql = format!(
             "select {COLUMNS} from approvals where tenant_key = $1 and id < $2 {condition} order by id desc limit $3"
         );
-        self.database().query(sql, params).await?.iter().map(approval).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(approval).collect()
     }
 
     /// The approvals of a run, oldest first.
     pub async fn approvals_of_run(&self, tenant: TenantKey, run: RunId) -> Result<Vec<ApprovalRow>, StoreError> {
         let sql = format!("select {COLUMNS} from approvals where tenant_key = $1 and run_id = $2 order by id");
-        self.database().query(sql, vec![tenant.into(), run.into()]).await?.iter().map(approval).collect()
+        self.database().of(tenant).query(sql, vec![tenant.into(), run.into()]).await?.iter().map(approval).collect()
     }
 }

@@ -94,14 +94,15 @@ const TAKE: &str = "delete from run_backlog where tenant_key = $1 \
 impl Store {
     /// Tenants with runs in the backlog, in the order of their keys, after that one.
     pub async fn backlog_tenants(&self, after: TenantKey, limit: i64) -> Result<Vec<TenantKey>, StoreError> {
-        let rows = self.database().query(TENANTS, vec![after.into(), limit.clamp(1, 10_000).into()]).await?;
+        let rows =
+            self.database().across_tenants().query(TENANTS, vec![after.into(), limit.clamp(1, 10_000).into()]).await?;
         rows.iter().map(|row| row.tenant(0)).collect()
     }
 
     /// How many runs of each tenant are in the backlog.
     pub async fn backlog_counts(&self) -> Result<BTreeMap<TenantKey, u64>, StoreError> {
         let sql = "select tenant_key, count(*) from run_backlog group by tenant_key";
-        let rows = self.database().query(sql, vec![]).await?;
+        let rows = self.database().across_tenants().query(sql, vec![]).await?;
         rows.iter().map(|row| Ok((row.tenant(0)?, row.int(1)?.unsigned_abs()))).collect()
     }
 
@@ -137,13 +138,14 @@ impl Store {
             Value::Texts(vec!["queued".into(), "paused".into()]),
         ];
         let flight = vec![Statement::new(BY_INDEX, vec![]), Statement::new(FENCE, fence), Statement::new(CLAIM, claim)];
-        let mut written = self.database().write(flight).await?;
+        let mut written = self.database().across_tenants().write(flight).await?;
         Ok(written.pop().map(|written| written.rows).unwrap_or_default())
     }
 
     /// SQLite has one lane, and nobody else claims.
     async fn claim_sqlite(&self, shares: Vec<Share>) -> Result<Vec<Row>, StoreError> {
         self.database()
+            .across_tenants()
             .transact(move |tx| {
                 Box::pin(async move {
                     let mut rows = Vec::new();
@@ -174,7 +176,7 @@ impl Store {
         let (tenant, run) =
             after.map_or((i64::from(i32::MIN), Uuid::nil()), |(tenant, run)| (i64::from(tenant.0), run.uuid()));
         let params = vec![lane.0.into(), tenant.into(), run.into(), limit.clamp(1, 10_000).into()];
-        let rows = self.database().query(sql, params).await?;
+        let rows = self.database().across_tenants().query(sql, params).await?;
         rows.iter().map(|row| Ok((row.tenant(0)?, row.id(1)?))).collect()
     }
 }

@@ -42,7 +42,7 @@ const GET: &str = "select bytes, raw_bytes from blobs where tenant_key = $1 and 
 impl Store {
     /// A large value by its hash; it is checked against it.
     pub async fn blob(&self, tenant: TenantKey, hash: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(row) = self.database().query_opt(GET, vec![tenant.into(), hash.into()]).await? else {
+        let Some(row) = self.database().of(tenant).query_opt(GET, vec![tenant.into(), hash.into()]).await? else {
             return Ok(None);
         };
         let raw = decompress(&row.bytes(0)?, row.int(1)?)?;

@@ -211,7 +211,9 @@ fn account(row: &Row) -> Result<Account, StoreError> {
 impl Store {
     /// Who has the session with that hash, in whichever tenant: this is where a tenant comes from.
     pub async fn caller_of_session(&self, hash: [u8; 32]) -> Result<Option<Caller>, StoreError> {
-        let Some(row) = self.database().query_opt(SESSION, vec![hash.into(), self.now().into()]).await? else {
+        let Some(row) =
+            self.database().across_tenants().query_opt(SESSION, vec![hash.into(), self.now().into()]).await?
+        else {
             return Ok(None);
         };
         let (tenant, member) = (row.tenant(0)?, row.uuid(4)?);
@@ -237,7 +239,8 @@ impl Store {
 
     /// Who has the API key with that hash, in whichever tenant. A key never does more than its owner may.
     pub async fn caller_of_key(&self, hash: [u8; 32]) -> Result<Option<Caller>, StoreError> {
-        let Some(row) = self.database().query_opt(KEY, vec![hash.into(), self.now().into()]).await? else {
+        let Some(row) = self.database().across_tenants().query_opt(KEY, vec![hash.into(), self.now().into()]).await?
+        else {
             return Ok(None);
         };
         let (tenant, member) = (row.tenant(0)?, row.opt(6, Row::uuid)?);
@@ -259,7 +262,7 @@ impl Store {
     }
 
     async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<BTreeSet<String>, StoreError> {
-        let rows = self.database().query(PERMISSIONS, vec![tenant.into(), member.into()]).await?;
+        let rows = self.database().of(tenant).query(PERMISSIONS, vec![tenant.into(), member.into()]).await?;
         let mut all = BTreeSet::new();
         for row in &rows {
             all.extend(texts(row.text(0)?));
@@ -273,26 +276,27 @@ impl Store {
         tenant: TenantKey,
         member: Uuid,
     ) -> Result<Option<(Uuid, BTreeSet<String>)>, StoreError> {
-        let found = self.database().query_opt(ACTIVE_MEMBER, vec![tenant.into(), member.into()]).await?;
+        let found = self.database().of(tenant).query_opt(ACTIVE_MEMBER, vec![tenant.into(), member.into()]).await?;
         let Some(row) = found else { return Ok(None) };
         Ok(Some((row.uuid(0)?, self.permissions_of(tenant, member).await?)))
     }
 
     /// The user of that address.
     pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
-        let row = self.database().query_opt(format!("{ACCOUNT} email = $1"), vec![email.into()]).await?;
+        let row =
+            self.database().across_tenants().query_opt(format!("{ACCOUNT} email = $1"), vec![email.into()]).await?;
         row.as_ref().map(account).transpose()
     }
 
     /// A user.
     pub async fn account(&self, user: Uuid) -> Result<Option<Account>, StoreError> {
-        let row = self.database().query_opt(format!("{ACCOUNT} id = $1"), vec![user.into()]).await?;
+        let row = self.database().across_tenants().query_opt(format!("{ACCOUNT} id = $1"), vec![user.into()]).await?;
         row.as_ref().map(account).transpose()
     }
 
     /// Where a user may be: its memberships that are active, in tenants that are.
     pub async fn memberships(&self, user: Uuid) -> Result<Vec<Membership>, StoreError> {
-        let rows = self.database().query(TENANTS_OF, vec![user.into()]).await?;
+        let rows = self.database().across_tenants().query(TENANTS_OF, vec![user.into()]).await?;
         let membership =
             |row: &Row| Ok(Membership { tenant: row.tenant(0)?, member: row.uuid(1)?, slug: row.string(2)? });
         rows.iter().map(membership).collect()
@@ -301,7 +305,7 @@ impl Store {
     /// Whether anybody has ever come in: a user has signed in, or there is an API key.
     pub async fn anybody_came(&self) -> Result<bool, StoreError> {
         let sql = "select 1 from users where last_sign_in_at is not null union all select 1 from api_keys limit 1";
-        Ok(self.database().query_opt(sql, vec![]).await?.is_some())
+        Ok(self.database().across_tenants().query_opt(sql, vec![]).await?.is_some())
     }
 
     /// Keeps a link that signs a user in once; links of the user that were not used end.
@@ -312,7 +316,7 @@ impl Store {
         (expires_at, by): (Timestamp, By),
     ) -> Result<(), RecordError> {
         let end = "update sign_in_links set expires_at = $2 where user_id = $1 and used_at is null and expires_at > $2";
-        self.database().execute(end, vec![user.into(), self.now().into()]).await?;
+        self.database().across_tenants().execute(end, vec![user.into(), self.now().into()]).await?;
         let values = vec![
             ("user_id", Datum::Uuid(user)),
             ("token_hash", Datum::Bytes(hash.to_vec())),
@@ -323,7 +327,7 @@ impl Store {
 
     /// Uses a link up, once; the user that it is for.
     pub async fn use_link(&self, hash: [u8; 32]) -> Result<Option<Uuid>, StoreError> {
-        let used = self.database().execute(USE_LINK, vec![hash.into(), self.now().into()]).await?;
+        let used = self.database().across_tenants().execute(USE_LINK, vec![hash.into(), self.now().into()]).await?;
         used.rows.first().map(|row| row.uuid(0)).transpose()
     }
 
@@ -347,14 +351,14 @@ impl Store {
         }
         self.insert_record((tenant, &SESSIONS), ("sign_in", by), values).await?;
         let sql = "update users set last_sign_in_at = $2 where id = $1";
-        self.database().execute(sql, vec![new.user.into(), self.now().into()]).await?;
+        self.database().of(tenant).execute(sql, vec![new.user.into(), self.now().into()]).await?;
         Ok(id)
     }
 
     /// The sessions of a user that let in, and those in which others acted in its name, in all tenants, the newest first;
     /// at most 1,000.
     pub async fn sessions_of(&self, user: Uuid) -> Result<Vec<OwnedSession>, StoreError> {
-        let rows = self.database().query(SESSIONS_OF, vec![user.into(), self.now().into()]).await?;
+        let rows = self.database().across_tenants().query(SESSIONS_OF, vec![user.into(), self.now().into()]).await?;
         let open = |row: &Row| {
             Ok(OwnedSession {
                 id: row.uuid(0)?,
@@ -389,7 +393,7 @@ impl Store {
         let except = whose.except.unwrap_or_default();
         let params = vec![whose.user.into(), self.now().into(), by.who.as_str().into(), except.into()];
         let statements = vec![Statement::new(END_ALL, params), Statement::new(crate::access::COUNT, vec![])];
-        let written = self.database().write(statements).await?;
+        let written = self.database().across_tenants().write(statements).await?;
         self.look_at_access().await?;
         let ended = written.first().map_or(0, |it| it.count);
         let changes = serde_json::json!({ "sessions": ended });
@@ -401,7 +405,7 @@ impl Store {
     /// The passwords that a user had last, the present one first.
     pub async fn old_passwords(&self, user: Uuid) -> Result<Vec<String>, StoreError> {
         let sql = "select password_hash from password_history where user_id = $1 order by id desc limit $2";
-        let rows = self.database().query(sql, vec![user.into(), PASSWORDS_KEPT.into()]).await?;
+        let rows = self.database().across_tenants().query(sql, vec![user.into(), PASSWORDS_KEPT.into()]).await?;
         let mut all: Vec<String> = self.account(user).await?.and_then(|it| it.password_hash).into_iter().collect();
         for row in &rows {
             all.push(row.string(0)?);
@@ -423,7 +427,7 @@ impl Store {
     /// A role of a tenant by its name, and what it allows.
     pub async fn role_by_name(&self, tenant: TenantKey, name: &str) -> Result<Option<(Uuid, Vec<String>)>, StoreError> {
         let sql = "select id, permissions from roles where tenant_key = $1 and name = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), name.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), name.into()]).await?;
         row.map(|row| Ok((row.uuid(0)?, texts(row.text(1)?)))).transpose()
     }
 
@@ -443,7 +447,7 @@ impl Store {
     /// Whom an invitation that is still open is for.
     pub async fn invited(&self, hash: [u8; 32]) -> Result<Option<String>, StoreError> {
         let sql = "select email from invitations where token_hash = $1 and status = 'pending' and expires_at > $2";
-        let row = self.database().query_opt(sql, vec![hash.into(), self.now().into()]).await?;
+        let row = self.database().across_tenants().query_opt(sql, vec![hash.into(), self.now().into()]).await?;
         row.map(|row| row.string(0)).transpose()
     }
 }

@@ -71,7 +71,7 @@ impl Store {
             new.event.into(),
             new.at.into(),
         ];
-        let written = self.database().execute(sql, params).await?;
+        let written = self.database().of(tenant).execute(sql, params).await?;
         Ok(if written.count == 0 { Received::Duplicate } else { Received::New })
     }
 
@@ -96,7 +96,7 @@ impl Store {
             "select {COLUMNS} from events where tenant_key = $1 and type = $2 and at >= $3 and id > $4 {with_subject} \
              order by id limit $5"
         );
-        self.database().query(sql, params).await?.iter().map(event).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(event).collect()
     }
 
     /// Who waits for an event of this type and subject.
@@ -118,6 +118,6 @@ impl Store {
         let wait = |row: &Row| {
             Ok(EventWait { run: row.id(0)?, lane: LaneId(row.int32(1)?), path: row.string(2)?, since: row.time(3)? })
         };
-        self.database().query(sql, params).await?.iter().map(wait).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(wait).collect()
     }
 }

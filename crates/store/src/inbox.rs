@@ -37,7 +37,7 @@ impl Store {
             message.payload.into(),
             message.created_at.into(),
         ];
-        let written = self.database().execute(sql, params).await?;
+        let written = self.database().of(tenant).execute(sql, params).await?;
         self.hint(message.lane, Hint::Inbox);
         Ok(if written.count == 0 { Received::Duplicate } else { Received::New })
     }
@@ -51,7 +51,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let sql = "select payload from inbox where tenant_key = $1 and run_id = $2 and kind = $3 and dedup = $4";
         let params = vec![tenant.into(), run.into(), kind.into(), dedup.into()];
-        self.database().query_opt(sql, params).await?.map(|row| row.bytes(0)).transpose()
+        self.database().of(tenant).query_opt(sql, params).await?.map(|row| row.bytes(0)).transpose()
     }
 
     /// The messages for these lanes, oldest first, after the last one of the page before.
@@ -67,13 +67,13 @@ impl Store {
         );
         let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
         let params = vec![lanes, after.unwrap_or(uuid::Uuid::nil()).into(), limit.clamp(1, 10_000).into()];
-        self.database().query(sql, params).await?.iter().map(message).collect()
+        self.database().across_tenants().query(sql, params).await?.iter().map(message).collect()
     }
 
     /// Hands a message on to the lane that its run was moved to.
     pub async fn forward_inbox(&self, from: LaneId, id: uuid::Uuid, to: LaneId) -> Result<(), StoreError> {
         let sql = "update inbox set lane_id = $3 where lane_id = $1 and id = $2";
-        self.database().execute(sql, vec![from.0.into(), id.into(), to.0.into()]).await?;
+        self.database().across_tenants().execute(sql, vec![from.0.into(), id.into(), to.0.into()]).await?;
         self.hint(to, Hint::Inbox);
         Ok(())
     }
@@ -81,13 +81,13 @@ impl Store {
     /// Deletes a message that no run will ever take, because its run is over or gone.
     pub async fn drop_inbox(&self, lane: LaneId, id: uuid::Uuid) -> Result<(), StoreError> {
         let sql = "delete from inbox where lane_id = $1 and id = $2";
-        self.database().execute(sql, vec![lane.0.into(), id.into()]).await.map(|_| ())
+        self.database().across_tenants().execute(sql, vec![lane.0.into(), id.into()]).await.map(|_| ())
     }
 
     /// How many messages lie there for a run.
     pub async fn inbox_count(&self, tenant: TenantKey, run: RunId) -> Result<i64, StoreError> {
         let sql = "select count(*) from inbox where tenant_key = $1 and run_id = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), run.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), run.into()]).await?;
         row.map_or(Ok(0), |row| row.int(0))
     }
 }

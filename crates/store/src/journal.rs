@@ -125,7 +125,7 @@ impl Store {
             source(self.database().dialect())
         );
         let params = vec![tenant.into(), run.into(), (from - 1).into(), (limit + 1).into()];
-        let rows = self.database().query(sql, params).await?;
+        let rows = self.database().of(tenant).query(sql, params).await?;
         let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let first_seq = entries.first().map(|entry| entry.seq);
         let before = if from == 1 {
@@ -168,7 +168,7 @@ impl Store {
         };
         let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
         let mut journals: HashMap<RunId, Vec<StoredEntry>> = HashMap::new();
-        for row in self.database().query(sql, vec![tenant.into(), runs, rows_max.into()]).await? {
+        for row in self.database().of(tenant).query(sql, vec![tenant.into(), runs, rows_max.into()]).await? {
             journals.entry(row.id(9)?).or_default().push(entry(&row)?);
         }
         for (run, entries) in &journals {
@@ -188,7 +188,7 @@ impl Store {
             "select * from (select {COLUMNS} from {source} order by j.seq limit 1) first \
              union all select * from (select {COLUMNS} from {source} order by j.seq desc limit 1) last"
         );
-        let rows = self.database().query(sql, vec![tenant.into(), run.into()]).await?;
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), run.into()]).await?;
         let [first, last] = rows.as_slice() else { return Ok(None) };
         Ok(Some((entry(first)?, entry(last)?)))
     }
@@ -207,7 +207,7 @@ impl Store {
         );
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
         let params = vec![tenant.into(), run.into(), kind.into(), after.into(), limit.into()];
-        self.database().query(sql, params).await?.iter().map(entry).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(entry).collect()
     }
 
     /// Where the journals of these runs end, for those that wait for runs of other nodes.
@@ -220,7 +220,7 @@ impl Store {
             dialect.in_uuids(2)
         );
         let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
-        let rows = self.database().query(sql, vec![tenant.into(), runs]).await?;
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), runs]).await?;
         rows.iter().map(|row| Ok((row.id(0)?, row.int(1)?))).collect()
     }
 
@@ -228,7 +228,9 @@ impl Store {
     pub async fn snapshot(&self, tenant: TenantKey, run: RunId) -> Result<Option<Snapshot>, StoreError> {
         let sql =
             "select seq, engine_version, state, checksum from run_snapshots where tenant_key = $1 and run_id = $2";
-        let Some(row) = self.database().query_opt(sql, vec![tenant.into(), run.into()]).await? else { return Ok(None) };
+        let Some(row) = self.database().of(tenant).query_opt(sql, vec![tenant.into(), run.into()]).await? else {
+            return Ok(None);
+        };
         let snapshot = Snapshot { seq: row.int(0)?, engine_version: row.int32(1)?, state: row.bytes(2)? };
         if chain::bytes_checksum(&snapshot.state) == row.int(3)? {
             return Ok(Some(snapshot));

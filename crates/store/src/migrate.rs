@@ -131,6 +131,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0019_impersonation.sql"),
         postgres: include_str!("../migrations/postgres/0019_impersonation.sql"),
     },
+    Migration {
+        version: 20,
+        name: "row-level security",
+        sqlite: include_str!("../migrations/sqlite/0020_row_level_security.sql"),
+        postgres: include_str!("../migrations/postgres/0020_row_level_security.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -59,11 +59,15 @@ async fn make_locked(session: &Session, weeks: impl IntoIterator<Item = u64>) ->
         if there.rows.first().map(|row| row.bool(0)).transpose()?.unwrap_or(false) {
             continue;
         }
+        // Whatever is in the range of a partition that is not there is in the default one.
         let strays = session
-            .run("select 1 from journal_other where run_id >= $1 and run_id < $2 limit 1", &[from.into(), to.into()])
+            .run("select 1 from journal where run_id >= $1 and run_id < $2 limit 1", &[from.into(), to.into()])
             .await?;
         if strays.rows.is_empty() {
-            let make = format!("create table {name} partition of journal for values from ('{from}') to ('{to}')");
+            let make = format!(
+                "create table {name} partition of journal for values from ('{from}') to ('{to}'); \
+                 select windlass_own_rows('{name}')"
+            );
             session.batch(&make).await?;
         }
     }

@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn rate_limit_rules(&self) -> Result<Vec<RateLimitRule>, StoreError> {
-        let rows = self.database().query(RULES, vec![true.into(), RULES_MAX.into()]).await?;
+        let rows = self.database().across_tenants().query(RULES, vec![true.into(), RULES_MAX.into()]).await?;
         rows.iter().map(rule).collect()
     }
 }

@@ -62,6 +62,7 @@ impl Store {
         let name: Value = name.into();
         let clock = self.inner.clock.clone();
         self.database()
+            .of(tenant)
             .transact(move |tx| {
                 Box::pin(async move {
                     let hold = tx.dialect().pick(HOLD, HOLD_POSTGRES).to_owned();
@@ -87,7 +88,7 @@ impl Store {
     pub async fn expire_rates(&self) -> Result<u64, StoreError> {
         let sql = "delete from rates where free_at < $1 and (tenant_key, name) in \
                    (select tenant_key, name from rates where free_at < $1 order by free_at limit 500)";
-        self.database().execute(sql, vec![self.now().into()]).await.map(|written| written.count)
+        self.database().across_tenants().execute(sql, vec![self.now().into()]).await.map(|written| written.count)
     }
 }
 

@@ -240,7 +240,7 @@ impl Store {
         query: &ListQuery,
     ) -> Result<RecordPage, RecordError> {
         let statement = self.writer(tenant).list(record, query);
-        let rows = self.database().query(statement.sql, row::values(statement.params)).await?;
+        let rows = self.database().of(tenant).query(statement.sql, row::values(statement.params)).await?;
         let mut rows = rows.iter().map(|row| row::read(record, row)).collect::<Result<Vec<_>, _>>()?;
         let limit = query.limit as usize;
         let next = (rows.len() > limit).then(|| query.cursor(record, &rows[limit - 1]));
@@ -259,7 +259,7 @@ impl Store {
         id: Uuid,
     ) -> Result<RecordView, RecordError> {
         let statement = self.writer(tenant).get(record, id, Lock::None);
-        let found = self.database().query_opt(statement.sql, row::values(statement.params)).await?;
+        let found = self.database().of(tenant).query_opt(statement.sql, row::values(statement.params)).await?;
         let found = found.map(|found| row::read(record, &found)).transpose()?;
         match found {
             Some(found) if !row::is_deleted(record, &found) => Ok(view(record, &found)),
@@ -334,6 +334,7 @@ impl Store {
         let write = self.write_on((tenant, record), by);
         let id = id.map_or(Datum::Null, Datum::Uuid);
         self.database()
+            .of(tenant)
             .transact(move |tx| Box::pin(async move { audit::note(tx, &write, (action, id), (None, changes)).await }))
             .await?;
         self.audit_noted();

@@ -109,7 +109,7 @@ async fn delete_run(tx: &mut Tx, tenant: TenantKey, run: RunId) -> Result<bool, 
 impl Store {
     /// Deletes a run that is over; `false` if there is none.
     pub async fn delete_run(&self, tenant: TenantKey, run: RunId) -> Result<bool, StoreError> {
-        self.database().transact(move |tx| Box::pin(delete_run(tx, tenant, run))).await
+        self.database().of(tenant).transact(move |tx| Box::pin(delete_run(tx, tenant, run))).await
     }
 
     /// The names of the workflows that have runs, published or not, in order after a name.
@@ -121,7 +121,7 @@ impl Store {
                    from names where names.name is not null) \
                    select name from names where name is not null limit $3";
         let params = vec![tenant.into(), after.into(), limit.clamp(1, 1_000).into()];
-        self.database().query(sql, params).await?.iter().map(|row| row.string(0)).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(|row| row.string(0)).collect()
     }
 
     /// One turn at the finished runs of a workflow that are past what is to be kept; how many went. None: all is well.
@@ -140,6 +140,7 @@ impl Store {
             return Ok(0);
         }
         self.database()
+            .of(tenant)
             .transact(move |tx| {
                 Box::pin(async move {
                     let mut count = 0;
@@ -157,12 +158,17 @@ impl Store {
         let before = Timestamp::from_micros(self.now().micros().saturating_sub(micros).max(0));
         // What ended before then began before then, and ids are times of birth: younger runs are not looked at.
         let sql = format!("select id from runs where {FINISHED} and finished_at < $3 and id < $4 order by id limit $5");
-        self.ids(sql, vec![tenant.into(), workflow.into(), before.into(), first_id(before), RUNS_PER_TURN.into()]).await
+        self.ids(
+            tenant,
+            sql,
+            vec![tenant.into(), workflow.into(), before.into(), first_id(before), RUNS_PER_TURN.into()],
+        )
+        .await
     }
 
     async fn too_many(&self, tenant: TenantKey, workflow: &str, keep: i64) -> Result<Vec<RunId>, StoreError> {
         let sql = format!("select id from runs where {FINISHED} order by id desc limit 1 offset $3");
-        let newest = self.ids(sql, vec![tenant.into(), workflow.into(), keep.max(0).into()]).await?;
+        let newest = self.ids(tenant, sql, vec![tenant.into(), workflow.into(), keep.max(0).into()]).await?;
         let Some(newest) = newest.first() else { return Ok(Vec::new()) };
         self.up_to(tenant, workflow, newest.uuid()).await
     }
@@ -172,18 +178,18 @@ impl Store {
             "select id from (select id, cast(sum(journal_bytes) over (order by id desc) as bigint) as total from runs where {FINISHED}) sized \
              where total > $3 order by id desc limit 1"
         );
-        let newest = self.ids(sql, vec![tenant.into(), workflow.into(), keep.max(0).into()]).await?;
+        let newest = self.ids(tenant, sql, vec![tenant.into(), workflow.into(), keep.max(0).into()]).await?;
         let Some(newest) = newest.first() else { return Ok(Vec::new()) };
         self.up_to(tenant, workflow, newest.uuid()).await
     }
 
     async fn up_to(&self, tenant: TenantKey, workflow: &str, newest: Uuid) -> Result<Vec<RunId>, StoreError> {
         let sql = format!("select id from runs where {FINISHED} and id <= $3 order by id limit $4");
-        self.ids(sql, vec![tenant.into(), workflow.into(), newest.into(), RUNS_PER_TURN.into()]).await
+        self.ids(tenant, sql, vec![tenant.into(), workflow.into(), newest.into(), RUNS_PER_TURN.into()]).await
     }
 
-    async fn ids(&self, sql: String, params: Vec<Value>) -> Result<Vec<RunId>, StoreError> {
-        self.database().query(sql, params).await?.iter().map(|row| row.id(0)).collect()
+    async fn ids(&self, tenant: TenantKey, sql: String, params: Vec<Value>) -> Result<Vec<RunId>, StoreError> {
+        self.database().of(tenant).query(sql, params).await?.iter().map(|row| row.id(0)).collect()
     }
 
     /// One turn behind the runs that are gone: their journals, values that nobody refers to, and the space itself.
@@ -201,9 +207,10 @@ impl Store {
 
     async fn sweep_journal(&self) -> Result<u64, StoreError> {
         let find = "select tenant_key, run_id, run_key from journal_garbage limit 1";
-        let Some(row) = self.database().query_opt(find, vec![]).await? else { return Ok(0) };
+        let Some(row) = self.database().across_tenants().query_opt(find, vec![]).await? else { return Ok(0) };
         let (tenant, run, run_key) = (row.tenant(0)?, row.uuid(1)?, row.int(2)?);
         self.database()
+            .of(tenant)
             .transact(move |tx| {
                 Box::pin(async move {
                     let deleted = match tx.dialect() {
@@ -236,14 +243,14 @@ impl Store {
         let sql = "delete from blobs where touched_at < $1 and (tenant_key, hash) in \
                    (select b.tenant_key, b.hash from blobs b where b.touched_at < $1 and not exists \
                    (select 1 from blob_refs r where r.tenant_key = b.tenant_key and r.hash = b.hash) limit 100)";
-        self.database().execute(sql, vec![before.into()]).await.map(|written| written.count)
+        self.database().across_tenants().execute(sql, vec![before.into()]).await.map(|written| written.count)
     }
 
     /// Gives space back: free pages on SQLite, partitions without runs on PostgreSQL.
     async fn free_space(&self) -> Result<u64, StoreError> {
         match self.database() {
             Database::Postgres(postgres) => {
-                let session = postgres.address().connect().await?;
+                let session = postgres.own_session().await?;
                 partitions::make(&session, self.now()).await?;
                 Ok(partitions::drop_past(&session, self.now()).await?.len() as u64)
             }
@@ -252,7 +259,7 @@ impl Store {
                     Tx::Sqlite(tx) => tx.free_pages(PAGES_PER_TURN),
                     Tx::Postgres(_) => Ok(0),
                 };
-                self.database().transact(move |tx| Box::pin(async move { free(tx) })).await
+                self.database().across_tenants().transact(move |tx| Box::pin(async move { free(tx) })).await
             }
         }
     }
@@ -261,6 +268,6 @@ impl Store {
     pub async fn expire_events(&self, tenant: TenantKey, before: Timestamp) -> Result<u64, StoreError> {
         let sql = "delete from events where tenant_key = $1 and id in \
                    (select id from events where tenant_key = $1 and at < $2 order by id limit 500)";
-        self.database().execute(sql, vec![tenant.into(), before.into()]).await.map(|written| written.count)
+        self.database().of(tenant).execute(sql, vec![tenant.into(), before.into()]).await.map(|written| written.count)
     }
 }

@@ -212,13 +212,13 @@ impl Store {
     ) -> Result<Vec<RunRow>, StoreError> {
         let page = (NAMES, limit.clamp(1, PAGE_RUNS_MAX));
         let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), page);
-        self.database().query(sql, params).await?.iter().map(run_row::read).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(run_row::read).collect()
     }
 
     /// How many runs a list has: exact up to [`COUNT_MAX`].
     pub async fn count_runs(&self, tenant: TenantKey, filter: &RunFilter) -> Result<Count, StoreError> {
         let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), ("id", COUNT_MAX + 1));
-        let rows = self.database().query(format!("select count(*) from ({sql}) as few"), params).await?;
+        let rows = self.database().of(tenant).query(format!("select count(*) from ({sql}) as few"), params).await?;
         let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
         Ok(if count > COUNT_MAX { Count::MoreThan(COUNT_MAX) } else { Count::Exactly(count) })
     }
@@ -254,12 +254,17 @@ mod tests {
                  from generate_series(1, {RUNS}) n, (select min(id) as id from lanes) l"
             ),
         };
-        store.database().execute(fill, vec![]).await.expect("runs");
+        store.database().across_tenants().execute(fill, vec![]).await.expect("runs");
         let labels = "insert into run_labels (tenant_key, name, value, run_id) \
                       select tenant_key, 'key', workflow, id from runs where status <> 'completed'";
-        store.database().execute(labels, vec![]).await.expect("labels");
+        store.database().across_tenants().execute(labels, vec![]).await.expect("labels");
         if store.is_shared() {
-            store.database().execute("analyze runs, run_labels, lanes", vec![]).await.expect("statistics");
+            store
+                .database()
+                .across_tenants()
+                .execute("analyze runs, run_labels, lanes", vec![])
+                .await
+                .expect("statistics");
         }
         store
     }
@@ -278,12 +283,14 @@ mod tests {
         let dialect = store.database().dialect();
         let Query { mut sql, params } = Query::of(TENANT, filter, dialect, (NAMES, 51));
         let (rows, column) = match dialect {
-            Dialect::Sqlite => (store.database().query(format!("explain query plan {sql}"), params).await, 3),
+            Dialect::Sqlite => {
+                (store.database().across_tenants().query(format!("explain query plan {sql}"), params).await, 3)
+            }
             Dialect::Postgres => {
                 for (place, value) in params.iter().enumerate().rev() {
                     sql = sql.replace(&format!("${}", place + 1), &literal(value));
                 }
-                (store.database().query(format!("explain (costs off) {sql}"), vec![]).await, 0)
+                (store.database().across_tenants().query(format!("explain (costs off) {sql}"), vec![]).await, 0)
             }
         };
         let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));

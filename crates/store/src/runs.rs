@@ -102,7 +102,13 @@ impl Store {
     /// A run by its id.
     pub async fn run(&self, tenant: TenantKey, id: RunId) -> Result<Option<RunRow>, StoreError> {
         let sql = format!("select {NAMES} from runs where tenant_key = $1 and id = $2");
-        self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?.as_ref().map(run_row::read).transpose()
+        self.database()
+            .of(tenant)
+            .query_opt(sql, vec![tenant.into(), id.into()])
+            .await?
+            .as_ref()
+            .map(run_row::read)
+            .transpose()
     }
 
     /// Runs by their ids, in no order; ids that name none are left out.
@@ -110,7 +116,7 @@ impl Store {
         let sql =
             format!("select {NAMES} from runs where tenant_key = $1 and id {}", self.database().dialect().in_uuids(2));
         let ids = Value::Uuids(ids.iter().map(|id| id.uuid()).collect());
-        self.database().query(sql, vec![tenant.into(), ids]).await?.iter().map(run_row::read).collect()
+        self.database().of(tenant).query(sql, vec![tenant.into(), ids]).await?.iter().map(run_row::read).collect()
     }
 
     /// How far these runs have come, in one read; those that are not there are left out. On PostgreSQL, where another
@@ -123,13 +129,19 @@ impl Store {
         let ids = Value::Uuids(runs.iter().map(|(_, run)| run.uuid()).collect());
         let progress =
             |row: &Row| Ok(RunProgress { run: row.id(0)?, status: word(row, 1, RunStatus::parse)?, seq: row.int(2)? });
-        self.database().query(PROGRESS, vec![tenants, ids]).await?.iter().map(progress).collect()
+        self.database().across_tenants().query(PROGRESS, vec![tenants, ids]).await?.iter().map(progress).collect()
     }
 
     /// The runs that a run started and waits or waited for, oldest first.
     pub async fn children(&self, tenant: TenantKey, parent: RunId) -> Result<Vec<RunRow>, StoreError> {
         let sql = format!("select {NAMES} from runs where tenant_key = $1 and parent_run_id = $2 order by id");
-        self.database().query(sql, vec![tenant.into(), parent.into()]).await?.iter().map(run_row::read).collect()
+        self.database()
+            .of(tenant)
+            .query(sql, vec![tenant.into(), parent.into()])
+            .await?
+            .iter()
+            .map(run_row::read)
+            .collect()
     }
 
     /// For recovery: the runs of a lane that are in one of these statuses, oldest first, after `after`.
@@ -156,7 +168,7 @@ impl Store {
             run.into(),
             limit.clamp(1, PAGE_RUNS_MAX).into(),
         ];
-        let rows = self.database().query(sql, params).await?;
+        let rows = self.database().across_tenants().query(sql, params).await?;
         rows.iter().map(|row| Ok(OpenRun { tenant: row.tenant(0)?, run: row.id(1)?, lane, status })).collect()
     }
 
@@ -167,7 +179,7 @@ impl Store {
         key_hash: [u8; 32],
     ) -> Result<Option<(RunId, [u8; 32])>, StoreError> {
         let sql = "select run_id, body_hash from idempotency_keys where tenant_key = $1 and key_hash = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), key_hash.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), key_hash.into()]).await?;
         row.map(|row| Ok((row.id(0)?, row.hash(1)?))).transpose()
     }
 }

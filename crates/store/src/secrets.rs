@@ -117,7 +117,7 @@ impl Store {
     pub async fn credential(&self, tenant: TenantKey, id: Uuid) -> Result<Option<KeptCredential>, StoreError> {
         let sql = "select id, name, last_used_at, secret_fields, credential_type, fields, revision from credentials \
                    where tenant_key = $1 and id = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), id.into()]).await?;
         let Some(row) = row else { return Ok(None) };
         match self.credential_of(tenant, &row).await? {
             Found::Kept(Kept::Credential(credential)) => Ok(Some(credential)),
@@ -133,7 +133,7 @@ impl Store {
              and (t.folder_id is null or t.folder_id in (select id from above))"
         );
         let params = vec![asked.tenant.into(), asked.workflow.into(), Value::Texts(asked.names.to_vec())];
-        self.database().query(sql, params).await
+        self.database().of(asked.tenant).query(sql, params).await
     }
 
     async fn secret_of(&self, tenant: TenantKey, row: &Row) -> Result<Found, StoreError> {
@@ -180,6 +180,6 @@ impl Store {
             record.name
         );
         let params = vec![tenant.into(), row.uuid(0)?.into(), now.into(), due.into()];
-        self.database().execute(sql, params).await.map(|_| ())
+        self.database().of(tenant).execute(sql, params).await.map(|_| ())
     }
 }

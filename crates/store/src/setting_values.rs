@@ -10,8 +10,8 @@ use crate::{
     store::Store,
 };
 
-/// The key that stands for the whole installation.
-const INSTALLATION: i32 = 0;
+/// The key that stands for the whole installation; every tenant may read what stands under it.
+const INSTALLATION: TenantKey = TenantKey(0);
 const LIST: &str = "select tenant_key, name, value, updated_at, updated_by from setting_values \
                     where tenant_key = $1 or tenant_key = $2 order by tenant_key, name";
 const PUT: &str = "insert into setting_values (tenant_key, name, value, updated_at, updated_by) \
@@ -30,10 +30,10 @@ pub enum SettingLayer {
 }
 
 impl SettingLayer {
-    fn key(self, tenant: TenantKey) -> i32 {
+    fn key(self, tenant: TenantKey) -> TenantKey {
         match self {
             SettingLayer::Installation => INSTALLATION,
-            SettingLayer::Tenant => tenant.0,
+            SettingLayer::Tenant => tenant,
         }
     }
 
@@ -67,7 +67,7 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn setting_values(&self, tenant: TenantKey) -> Result<Vec<SettingValue>, StoreError> {
-        let rows = self.database().query(LIST, vec![INSTALLATION.into(), tenant.into()]).await?;
+        let rows = self.database().of(tenant).query(LIST, vec![INSTALLATION.into(), tenant.into()]).await?;
         rows.iter().map(read).collect()
     }
 
@@ -104,9 +104,10 @@ impl Store {
         value: Option<u64>,
     ) -> Result<bool, StoreError> {
         let now = self.now();
-        let changed = self.database().transact(move |tx| {
+        let key = layer.key(tenant);
+        let changed = self.database().of(key).transact(move |tx| {
             Box::pin(async move {
-                let key = Value::from(layer.key(tenant));
+                let key = Value::from(key);
                 let lock = tx.dialect().pick("", " for update");
                 let found = tx.query(format!("{FIND}{lock}"), vec![key.clone(), name.into()]).await?;
                 let before = found.first().map(|row| row.int(0)).transpose()?;
@@ -132,6 +133,7 @@ impl Store {
                     by,
                     at: now,
                 };
+                tx.enter(tenant).await?;
                 note.write(tx, tenant).await?;
                 Ok(true)
             })
@@ -143,7 +145,7 @@ impl Store {
 }
 
 fn read(row: &Row) -> Result<SettingValue, StoreError> {
-    let layer = if row.int32(0)? == INSTALLATION { SettingLayer::Installation } else { SettingLayer::Tenant };
+    let layer = if row.tenant(0)? == INSTALLATION { SettingLayer::Installation } else { SettingLayer::Tenant };
     Ok(SettingValue {
         layer,
         name: row.string(1)?,

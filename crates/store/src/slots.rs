@@ -58,6 +58,7 @@ impl Store {
         let slot = slot.clone();
         let now = self.now();
         self.database()
+            .of(tenant)
             .transact(move |tx| {
                 Box::pin(async move {
                     let key = vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into(), run.into()];
@@ -79,7 +80,7 @@ impl Store {
     /// Gives back every place of a run; the groups in which somebody may go on now.
     pub async fn release_slots(&self, tenant: TenantKey, run: RunId) -> Result<Vec<SlotKey>, StoreError> {
         let sql = "delete from concurrency_slots where tenant_key = $1 and run_id = $2 returning workflow, slot_key";
-        let written = self.database().execute(sql, vec![tenant.into(), run.into()]).await?;
+        let written = self.database().of(tenant).execute(sql, vec![tenant.into(), run.into()]).await?;
         written.rows.iter().map(|row| Ok(SlotKey { workflow: row.string(0)?, key: row.string(1)? })).collect()
     }
 
@@ -88,14 +89,18 @@ impl Store {
         let sql =
             "delete from concurrency_slots where tenant_key = $1 and workflow = $2 and slot_key = $3 and run_id = $4";
         let params = vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into(), run.into()];
-        self.database().execute(sql, params).await.map(|_| ())
+        self.database().of(tenant).execute(sql, params).await.map(|_| ())
     }
 
     /// Who has places of a group, oldest first.
     pub async fn slot_holders(&self, tenant: TenantKey, slot: &SlotKey) -> Result<Vec<RunId>, StoreError> {
         let sql = "select run_id from concurrency_slots where tenant_key = $1 and workflow = $2 and slot_key = $3 \
                    order by taken_at, run_id";
-        let rows = self.database().query(sql, vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into()]).await?;
+        let rows = self
+            .database()
+            .of(tenant)
+            .query(sql, vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into()])
+            .await?;
         rows.iter().map(|row| row.id(0)).collect()
     }
 
@@ -111,7 +116,7 @@ impl Store {
         let params = vec![tenant.into(), (&slot.workflow).into(), (&slot.key).into(), limit.clamp(1, 10_000).into()];
         let waiting =
             |row: &Row| Ok(WaitingForSlot { run: row.id(0)?, lane: LaneId(row.int32(1)?), priority: row.int32(2)? });
-        self.database().query(sql, params).await?.iter().map(waiting).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(waiting).collect()
     }
 
     /// Groups with somebody waiting whose runs are on these lanes: what a node looks at after it came up.
@@ -121,7 +126,7 @@ impl Store {
             self.database().dialect().in_ints(1)
         );
         let lanes = crate::Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
-        let rows = self.database().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
+        let rows = self.database().across_tenants().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
         let group = |row: &Row| Ok((row.tenant(0)?, SlotKey { workflow: row.string(1)?, key: row.string(2)? }));
         rows.iter().map(group).collect()
     }
@@ -135,7 +140,8 @@ impl Store {
                    or r.status in ('completed', 'failed', 'compensated', 'cancelled', 'timed_out') limit $1";
         let long_ago =
             Timestamp::from_micros(self.now().micros() - i64::try_from(patience.as_micros()).unwrap_or(i64::MAX));
-        let rows = self.database().query(sql, vec![limit.clamp(1, 10_000).into(), long_ago.into()]).await?;
+        let rows =
+            self.database().across_tenants().query(sql, vec![limit.clamp(1, 10_000).into(), long_ago.into()]).await?;
         rows.iter().map(|row| Ok((row.tenant(0)?, row.id(1)?))).collect()
     }
 }

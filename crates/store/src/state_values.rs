@@ -196,7 +196,9 @@ impl Store {
     /// A value as it is now.
     pub async fn state_value(&self, address: &StateAddress) -> Result<Option<Value>, StoreError> {
         let now = self.now();
-        let Some(row) = self.database().query_opt(GET, address.params()).await? else { return Ok(None) };
+        let Some(row) = self.database().of(address.tenant).query_opt(GET, address.params()).await? else {
+            return Ok(None);
+        };
         let expired = row.opt(1, Row::time)?.is_some_and(|at| at <= now);
         if expired {
             return Ok(None);
@@ -212,7 +214,8 @@ impl Store {
              and version > 0 and (expires_at is null or expires_at > $5)"
         );
         let now = self.now();
-        let row = self.database().query_opt(sql, [address.params(), vec![now.into()]].concat()).await?;
+        let row =
+            self.database().of(address.tenant).query_opt(sql, [address.params(), vec![now.into()]].concat()).await?;
         if row.is_some() {
             self.inner.state_reads.count(address, now);
         }
@@ -253,7 +256,7 @@ impl Store {
              and (expires_at is null or expires_at > $3) and substr(key, 1, length($5)) = $5{of} \
              order by namespace, key limit $4"
         );
-        self.database().query(sql, params).await?.iter().map(entry).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(entry).collect()
     }
 
     /// Writes down how often values were read since the last time; gives how many values.
@@ -262,15 +265,16 @@ impl Store {
     /// The database does not answer: then these reads are not counted.
     pub async fn flush_state_reads(&self) -> Result<usize, StoreError> {
         let counts = self.inner.state_reads.take();
-        let statements: Vec<Statement> = counts
+        let statements: Vec<(TenantKey, Statement)> = counts
             .into_iter()
             .map(|(address, (count, at))| {
-                Statement::new(COUNT, [address.params(), vec![count.into(), at.into()]].concat())
+                let count = Statement::new(COUNT, [address.params(), vec![count.into(), at.into()]].concat());
+                (address.tenant, count)
             })
             .collect();
         let count = statements.len();
         for chunk in statements.chunks(500) {
-            self.database().write(chunk.to_vec()).await?;
+            self.database().write_each(chunk.to_vec()).await?;
         }
         Ok(count)
     }
@@ -284,8 +288,8 @@ impl Store {
     {
         let now = self.now();
         let is_caller = matches!(change.by, StateChanger::Caller { .. });
-        let changed =
-            self.database().transact(move |tx| Box::pin(async move { apply(tx, &change, now, decide).await })).await?;
+        let within = self.database().of(change.address.tenant);
+        let changed = within.transact(move |tx| Box::pin(async move { apply(tx, &change, now, decide).await })).await?;
         if is_caller {
             self.audit_noted();
         }
@@ -295,7 +299,7 @@ impl Store {
     /// Removes values whose time is over, some hundreds at once; gives how many, and is called again until that is none.
     pub async fn expire_state(&self) -> Result<u64, StoreError> {
         let params = vec![self.now().into()];
-        self.database().execute(EXPIRE, params).await.map(|written| written.count)
+        self.database().across_tenants().execute(EXPIRE, params).await.map(|written| written.count)
     }
 }
 

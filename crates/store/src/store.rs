@@ -24,7 +24,7 @@ use crate::{
         queue::{Job, Queue, Told},
     },
     database::{
-        Database,
+        Database, Row,
         postgres::{Address, Postgres, Session, StatementLog},
         sqlite::{Files as DataDir, Sqlite, open_writer},
     },
@@ -200,7 +200,7 @@ impl Store {
         let written = join(writers, patience, lock).await;
         if let Database::Postgres(postgres) = &inner.database {
             let left = async {
-                let session = postgres.address().connect().await?;
+                let session = postgres.own_session().await?;
                 node::leave(&session, inner.ownership.node(), inner.identity.hints).await
             };
             match tokio::time::timeout(CLOSE_MAX, left).await {
@@ -344,7 +344,7 @@ impl Store {
     /// Joins again, as a new node with new lanes, after the standing was [`Standing::Lost`].
     pub async fn rejoin(&self) -> Result<Vec<LaneId>, StoreError> {
         let Database::Postgres(postgres) = &self.inner.database else { return Ok(self.lanes()) };
-        let session = postgres.address().connect().await?;
+        let session = postgres.own_session().await?;
         node::rejoin(&session, &self.inner.ownership, &self.inner.identity).await
     }
 
@@ -374,7 +374,7 @@ impl Store {
     /// of its own days. SQLite has none.
     pub async fn make_partitions(&self, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
         let Database::Postgres(postgres) = &self.inner.database else { return Ok(()) };
-        partitions::make_between(&postgres.address().connect().await?, from, to).await
+        partitions::make_between(&postgres.own_session().await?, from, to).await
     }
 
     /// From how many bytes on a value belongs into a blob.
@@ -483,7 +483,7 @@ fn identity(options: &StoreOptions) -> Identity {
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreError> {
     let mut address = Address::parse(url)?;
     address.statements.clone_from(&options.statements);
-    let session = address.connect().await?;
+    let session = address.across_tenants().connect().await?;
     migrate::postgres(&session, options.migrate).await?;
     let now = server_time(&session).await?;
     partitions::make(&session, now).await?;
@@ -493,7 +493,9 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     if options.lanes == 0 {
         return visit(address, options, clock, ownership).await;
     }
-    warn_of_no_checksums(&session).await?;
+    for warning in server_warnings(&session.run(SERVER_WARNINGS, &[]).await?.rows)? {
+        tracing::warn!("{warning}");
+    }
     ownership.add(node::register(&session, ownership.node(), &identity).await?);
 
     let queues: Vec<Arc<Queue>> = (0..options.writers.max(1)).map(|_| Arc::new(Queue::default())).collect();
@@ -514,7 +516,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     let (answering, answering_since) = watch::channel(Instant::now());
     let closing = watch::Sender::new(false);
     threads.push(node::keep(Keeper {
-        address: address.clone(),
+        address: address.across_tenants(),
         identity: identity.clone(),
         clock: Arc::clone(&clock),
         ownership: Arc::clone(&ownership),
@@ -620,13 +622,21 @@ pub(crate) async fn refuse_alive(session: &Session) -> Result<(), StoreError> {
     }
 }
 
-/// A damaged page of PostgreSQL is found by PostgreSQL, if it was told to look.
-async fn warn_of_no_checksums(session: &Session) -> Result<(), StoreError> {
-    let checksums = session.run("select current_setting('data_checksums')", &[]).await?.rows;
-    if checksums.first().map(|row| row.string(0)).transpose()?.as_deref() == Some("off") {
-        tracing::warn!("data_checksums of PostgreSQL is off: a damaged page would not be noticed");
-    }
-    Ok(())
+/// What somebody should know about a server: it does not look for damage, or its second lock does not hold for us.
+pub(crate) const SERVER_WARNINGS: &str = "select current_setting('data_checksums') = 'off', \
+    (select rolsuper or rolbypassrls from pg_roles where rolname = current_user)";
+
+/// The answer in sentences.
+pub(crate) fn server_warnings(rows: &[Row]) -> Result<Vec<String>, StoreError> {
+    let row = rows.first().ok_or(StoreError::Closed)?;
+    let sentences = [
+        (row.bool(0)?, "data_checksums of PostgreSQL is off: a damaged page would not be noticed"),
+        (
+            row.bool(1)?,
+            "row-level security does not hold for the role that we connect as: use one that is no superuser and has no BYPASSRLS",
+        ),
+    ];
+    Ok(sentences.into_iter().filter(|(is_so, _)| *is_so).map(|(_, sentence)| sentence.to_owned()).collect())
 }
 
 async fn server_time(session: &Session) -> Result<Timestamp, StoreError> {

@@ -326,13 +326,14 @@ impl Store {
         if self.database().dialect() == Dialect::Sqlite {
             return self
                 .database()
+                .of(tenant)
                 .transact(move |tx| Box::pin(async move { claim_sqlite(tx, tenant, &claim, now).await }))
                 .await;
         }
         let queues = claim.queues.iter().map(|queue| Arc::from(queue.as_str())).collect();
         let max = claim.workers.len() as i64;
         let params = vec![tenant.into(), Value::Texts(queues), now.into(), max.into(), Value::Texts(claim.workers)];
-        let written = self.database().execute(CLAIM_POSTGRES, params).await?;
+        let written = self.database().of(tenant).execute(CLAIM_POSTGRES, params).await?;
         let place = |row: &Row| Ok(usize::try_from(row.int(10)? - 1).unwrap_or(0));
         written.rows.iter().map(|row| claimed(row, now, row.uuid(9)?, place(row)?)).collect()
     }
@@ -354,9 +355,9 @@ impl Store {
         let now = self.now();
         let beat = |(tenant, holding): (TenantKey, Holding)| {
             let params = vec![tenant.into(), holding.task.into(), holding.token.into(), Value::Instant(now)];
-            Statement::new(sql.to_string(), params)
+            (tenant, Statement::new(sql.to_string(), params))
         };
-        let written = self.database().write(holdings.into_iter().map(beat).collect()).await?;
+        let written = self.database().write_each(holdings.into_iter().map(beat).collect()).await?;
         written.iter().map(|it| it.rows.first().map(|row| row.time(0)).transpose()).collect()
     }
 
@@ -373,7 +374,7 @@ impl Store {
                 attempt: row.int32(6)?,
             })
         };
-        let found = self.database().query(LEASE, vec![tenant.into(), task.into()]).await?;
+        let found = self.database().of(tenant).query(LEASE, vec![tenant.into(), task.into()]).await?;
         found.first().map(lease).transpose()
     }
 
@@ -389,8 +390,9 @@ impl Store {
                 Statement::new(FINISH, [&claim[..], &given].concat()),
                 Statement::new(END_LEASE, claim.to_vec()),
             ]
+            .map(|statement| (tenant, statement))
         });
-        let written = self.database().write(statements.collect()).await?;
+        let written = self.database().write_each(statements.collect()).await?;
         let lanes: Vec<Option<LaneId>> = written
             .iter()
             .skip(1)
@@ -409,8 +411,9 @@ impl Store {
         let statements = holdings.into_iter().flat_map(|(tenant, holding)| {
             let claim = vec![tenant.into(), holding.task.into(), Value::from(holding.token)];
             [Statement::new(release.to_string(), claim.clone()), Statement::new(END_LEASE, claim)]
+                .map(|statement| (tenant, statement))
         });
-        self.database().write(statements.collect()).await.map(|_| ())
+        self.database().write_each(statements.collect()).await.map(|_| ())
     }
 
     /// Whether a worker ended the task with just this answer, under that token if there is one.
@@ -423,7 +426,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let sql = "select token from task_answers where tenant_key = $1 and task_id = $2 and hash = $3";
         let params = vec![tenant.into(), task.into(), hash.into()];
-        let Some(row) = self.database().query_opt(sql, params).await? else { return Ok(false) };
+        let Some(row) = self.database().of(tenant).query_opt(sql, params).await? else { return Ok(false) };
         let given = row.uuid(0)?;
         Ok(token.is_none_or(|token| token == given))
     }
@@ -432,24 +435,29 @@ impl Store {
     pub async fn has_task(&self, tenant: TenantKey, task: TaskId) -> Result<bool, StoreError> {
         let sql = "select 1 from tasks where tenant_key = $1 and id = $2 \
                    union all select 1 from task_answers where tenant_key = $1 and task_id = $2";
-        Ok(self.database().query_opt(sql, vec![tenant.into(), task.into()]).await?.is_some())
+        Ok(self.database().of(tenant).query_opt(sql, vec![tenant.into(), task.into()]).await?.is_some())
     }
 
     /// When the first of all leases runs out, or did; `None` without any. It reads all of them.
     pub async fn next_lease_end(&self) -> Result<Option<Timestamp>, StoreError> {
         let sql = "select lease_until from task_leases order by lease_until limit 1";
-        self.database().query_opt(sql, vec![]).await?.map(|row| row.time(0)).transpose()
+        self.database().across_tenants().query_opt(sql, vec![]).await?.map(|row| row.time(0)).transpose()
     }
 
     /// Puts tasks whose lease ran out back into their queue, or fails those that were lost too often.
     pub async fn expire_tasks(&self, limit: i64) -> Result<Vec<LostTask>, StoreError> {
         let now = self.now();
-        let expired = self.database().query(EXPIRED, vec![Value::Instant(now), limit.clamp(1, 500).into()]).await?;
+        let expired = self
+            .database()
+            .across_tenants()
+            .query(EXPIRED, vec![Value::Instant(now), limit.clamp(1, 500).into()])
+            .await?;
         if expired.is_empty() {
             return Ok(Vec::new());
         }
         let lost: Vec<LostTask> = self
             .database()
+            .across_tenants()
             .transact(move |tx| {
                 Box::pin(async move {
                     let mut lost = Vec::new();
@@ -495,7 +503,7 @@ impl Store {
             self.database().dialect().in_ints(1)
         );
         let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
-        let rows = self.database().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
+        let rows = self.database().across_tenants().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
         rows.iter().map(finished).collect()
     }
 
@@ -503,7 +511,11 @@ impl Store {
     pub async fn withdraw_task(&self, tenant: TenantKey, id: TaskId, output: Vec<u8>) -> Result<bool, StoreError> {
         let task = vec![tenant.into(), Value::from(id)];
         let end = [&task[..], &[self.now().into(), output.into()]].concat();
-        let written = self.database().write(vec![Statement::new(UNREADY, task), Statement::new(WITHDRAW, end)]).await?;
+        let written = self
+            .database()
+            .of(tenant)
+            .write(vec![Statement::new(UNREADY, task), Statement::new(WITHDRAW, end)])
+            .await?;
         Ok(written.last().is_some_and(|it| it.count > 0))
     }
 
@@ -553,6 +565,6 @@ impl Store {
                 finished_at: row.opt(11, Row::time)?,
             })
         };
-        self.database().query(sql, params).await?.iter().map(task).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(task).collect()
     }
 }

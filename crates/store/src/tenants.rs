@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// The key or the slug is taken.
     pub async fn add_tenant(&self, key: TenantKey, slug: &str) -> Result<(), StoreError> {
-        self.database().write(vec![insert(self, (key, slug, slug), "")]).await.map(|_| ())
+        self.database().across_tenants().write(vec![insert(self, (key, slug, slug), "")]).await.map(|_| ())
     }
 
     /// Makes a tenant under the next key.
@@ -84,14 +84,18 @@ impl Store {
 
     /// All tenants.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        let rows = self.database().query(format!("select {COLUMNS} from tenants order by key"), vec![]).await?;
+        let rows = self
+            .database()
+            .across_tenants()
+            .query(format!("select {COLUMNS} from tenants order by key"), vec![])
+            .await?;
         rows.iter().map(tenant).collect()
     }
 
     /// The tenant of that slug.
     pub async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         let sql = format!("select {COLUMNS} from tenants where slug = $1");
-        self.database().query_opt(sql, vec![slug.into()]).await?.as_ref().map(tenant).transpose()
+        self.database().across_tenants().query_opt(sql, vec![slug.into()]).await?.as_ref().map(tenant).transpose()
     }
 
     /// The rules of those tenants that have any.
@@ -110,20 +114,24 @@ impl Store {
             };
             Ok((row.tenant(0)?, rules))
         };
-        self.database().query(sql, vec![]).await?.iter().map(rules).collect()
+        self.database().across_tenants().query(sql, vec![]).await?.iter().map(rules).collect()
     }
 }
 
 /// Makes the default tenant and the database's own id, where they are not there yet.
 pub(crate) async fn first(store: &Store) -> Result<(), StoreError> {
-    let there = store.database().query_opt("select 1 from settings where name = 'database_id'", vec![]).await?;
+    let there = store
+        .database()
+        .across_tenants()
+        .query_opt("select 1 from settings where name = 'database_id'", vec![])
+        .await?;
     if there.is_some() {
         return Ok(());
     }
     let tenant = insert(store, (TenantKey::DEFAULT, "default", "Default"), " on conflict (key) do nothing");
     let setting = "insert into settings (name, value) values ('database_id', $1) on conflict (name) do nothing";
     let id = vec![Value::from(Uuid::now_v7().to_string())];
-    store.database().write(vec![tenant, Statement::new(setting, id)]).await.map(|_| ())
+    store.database().across_tenants().write(vec![tenant, Statement::new(setting, id)]).await.map(|_| ())
 }
 
 /// SQLite's one node: the row says who has, or last had, the database.
@@ -142,6 +150,7 @@ pub(crate) async fn only_node(store: &Store, name: &str) -> Result<(), StoreErro
                 on conflict (id) do update set node_id = excluded.node_id, epoch = epoch + 1";
     store
         .database()
+        .across_tenants()
         .write(vec![
             Statement::new("delete from nodes", vec![]),
             Statement::new(node, params),

@@ -57,7 +57,13 @@ impl Store {
         let (due_at, run) = after.map_or((Timestamp::from_micros(0), uuid::Uuid::nil()), |(at, run)| (at, run.uuid()));
         let params =
             vec![lanes, Value::Instant(before), Value::Instant(due_at), run.into(), limit.clamp(1, 10_000).into()];
-        self.database().query(dialect.pick(DUE_SQLITE, DUE_POSTGRES), params).await?.iter().map(timer).collect()
+        self.database()
+            .across_tenants()
+            .query(dialect.pick(DUE_SQLITE, DUE_POSTGRES), params)
+            .await?
+            .iter()
+            .map(timer)
+            .collect()
     }
 
     /// Which of these runs wait for a time.
@@ -65,13 +71,19 @@ impl Store {
         let chosen = self.database().dialect().in_uuids(2);
         let sql = format!("select run_id from timers where tenant_key = $1 and run_id {chosen}");
         let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
-        self.database().query(sql, vec![tenant.into(), runs]).await?.iter().map(|row| row.id(0)).collect()
+        self.database().of(tenant).query(sql, vec![tenant.into(), runs]).await?.iter().map(|row| row.id(0)).collect()
     }
 
     /// The due time of one run, if it waits for one.
     pub async fn timer_of(&self, tenant: TenantKey, run: RunId) -> Result<Option<Timer>, StoreError> {
         let sql = "select lane_id, due_at, run_id, tenant_key from timers where tenant_key = $1 and run_id = $2 \
                    order by due_at";
-        self.database().query_opt(sql, vec![tenant.into(), run.into()]).await?.as_ref().map(timer).transpose()
+        self.database()
+            .of(tenant)
+            .query_opt(sql, vec![tenant.into(), run.into()])
+            .await?
+            .as_ref()
+            .map(timer)
+            .transpose()
     }
 }

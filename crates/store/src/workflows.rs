@@ -139,13 +139,13 @@ impl Store {
         let bytes = i64::try_from(document.len()).unwrap_or(i64::MAX);
         let params =
             vec![tenant.into(), hash.into(), blobs::compress(document)?.into(), bytes.into(), self.now().into()];
-        self.database().execute(sql, params).await.map(|_| ())
+        self.database().of(tenant).execute(sql, params).await.map(|_| ())
     }
 
     /// The document of a hash.
     pub async fn definition(&self, tenant: TenantKey, hash: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let sql = "select document, document_bytes from definitions where tenant_key = $1 and hash = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), hash.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), hash.into()]).await?;
         row.map(|row| blobs::decompress(&row.bytes(0)?, row.int(1)?)).transpose()
     }
 
@@ -156,7 +156,7 @@ impl Store {
     pub async fn put_draft(&self, actor: impl Into<Actor>, draft: Draft, expect: IfMatch) -> Result<i64, StoreError> {
         let Actor { tenant, by } = actor.into();
         let now = self.now();
-        let put = self.database().transact(move |tx| {
+        let put = self.database().of(tenant).transact(move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
                 let find = format!("select revision, id from workflows where tenant_key = $1 and name = $2{lock}");
@@ -222,7 +222,7 @@ impl Store {
         let published_by = (by.who != By::system().who).then(|| by.who.clone());
         let now = self.now();
         let name = name.to_owned();
-        let published = self.database().transact(move |tx| {
+        let published = self.database().of(tenant).transact(move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
                 let find = format!(
@@ -290,7 +290,13 @@ impl Store {
     /// A workflow with its draft.
     pub async fn workflow(&self, tenant: TenantKey, name: &str) -> Result<Option<WorkflowRow>, StoreError> {
         let sql = format!("select {COLUMNS}, draft from workflows where tenant_key = $1 and name = $2");
-        self.database().query_opt(sql, vec![tenant.into(), name.into()]).await?.as_ref().map(workflow).transpose()
+        self.database()
+            .of(tenant)
+            .query_opt(sql, vec![tenant.into(), name.into()])
+            .await?
+            .as_ref()
+            .map(workflow)
+            .transpose()
     }
 
     /// The name of a workflow.
@@ -299,7 +305,7 @@ impl Store {
     /// The database does not answer.
     pub async fn workflow_name(&self, tenant: TenantKey, id: uuid::Uuid) -> Result<Option<String>, StoreError> {
         let sql = "select name from workflows where tenant_key = $1 and id = $2";
-        let row = self.database().query_opt(sql, vec![tenant.into(), id.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), id.into()]).await?;
         row.map(|row| row.string(0)).transpose()
     }
 
@@ -331,7 +337,7 @@ impl Store {
         }
         let sql =
             format!("select {COLUMNS} from workflows where tenant_key = $1 and name > $2{more} order by name limit $3");
-        self.database().query(sql, params).await?.iter().map(workflow).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(workflow).collect()
     }
 
     /// A published version; the newest one without a number.
@@ -345,7 +351,7 @@ impl Store {
                    from workflows w join workflow_versions v on v.tenant_key = w.tenant_key and v.workflow_id = w.id \
                    where w.tenant_key = $1 and w.name = $2 and v.version = coalesce($3, w.published_version)";
         let params = vec![tenant.into(), name.into(), number.into()];
-        self.database().query_opt(sql, params).await?.as_ref().map(version).transpose()
+        self.database().of(tenant).query_opt(sql, params).await?.as_ref().map(version).transpose()
     }
 
     /// The published versions of a workflow, newest first.
@@ -359,6 +365,6 @@ impl Store {
                    from workflows w join workflow_versions v on v.tenant_key = w.tenant_key and v.workflow_id = w.id \
                    where w.tenant_key = $1 and w.name = $2 order by v.version desc limit $3";
         let params = vec![tenant.into(), name.into(), limit.clamp(1, 1_000).into()];
-        self.database().query(sql, params).await?.iter().map(version).collect()
+        self.database().of(tenant).query(sql, params).await?.iter().map(version).collect()
     }
 }

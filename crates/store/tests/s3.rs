@@ -109,7 +109,7 @@ async fn all(address: &str) {
     let id: uuid::Uuid = file["id"].as_str().unwrap().parse().unwrap();
     let content = store.file_content(TENANT, id, None).await.unwrap();
     let sql = "delete from files where tenant_key = $1 and id = $2";
-    store.database().execute(sql, vec![TENANT.into(), id.into()]).await.unwrap();
+    store.database().across_tenants().execute(sql, vec![TENANT.into(), id.into()]).await.unwrap();
     assert_eq!(store.sweep_files_older_than(std::time::Duration::ZERO).await.unwrap().removed, 1);
     let gone = store.read_file(&content, 0..1).await;
     assert!(matches!(gone.err(), Some(FileError::Damaged(_))), "it is not there any more");

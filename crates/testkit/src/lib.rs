@@ -12,5 +12,5 @@ pub mod sim;
 pub mod workflows;
 pub mod world;
 
-pub use postgres::{OwnPostgres, Postgres, postgres, postgres_in};
+pub use postgres::{OwnPostgres, Postgres, look_at, postgres, postgres_in};
 pub use program::{Program, TICKS_PER_SECOND, cpu_of, free_address, poll, ready};

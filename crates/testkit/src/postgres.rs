@@ -3,10 +3,14 @@
 //! Who uses the cluster holds a shared lock, which the kernel lets go of however the process ends. A guard process
 //! stops the cluster and removes it when nobody holds that lock any more, so killed tests leave nothing behind.
 //!
+//! What a test gets belongs to an ordinary role, as in production: row-level security holds for it, as it does not for a
+//! superuser.
+//!
 //! Invariant: starting, stopping and deciding which of the two happens only under `start.lock`.
 
 use std::{
     fs::{File, OpenOptions},
+    io::Write as _,
     net::TcpListener,
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -15,14 +19,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, Config, NoTls};
 
 /// How long the guard waits between two looks, in seconds.
 const GUARD_LOOKS_EVERY_S: u32 = 3;
 
+/// Who the databases of tests belong to.
+const OWNER: &str = "windlass";
+/// Who may do everything on the cluster.
+const SUPERUSER: &str = "postgres";
+
 /// A database of its own on the shared cluster.
 pub struct Postgres {
-    /// Its URL.
+    /// Its URL, as its owner.
     pub url: String,
     _user: File,
 }
@@ -34,7 +43,11 @@ impl Postgres {
     /// The program is not there, or does not like the database.
     pub fn dump(&self) -> Result<String> {
         let form = ["--inserts", "--rows-per-insert=100", "--no-owner", "--no-privileges", "--encoding=UTF8"];
-        let output = Command::new(programs()?.join("pg_dump")).args(form).arg(&self.url).output().context("pg_dump")?;
+        // An ordinary role sees rows of tenants when it says so, and dumps them when it is told to.
+        let all = "--enable-row-security";
+        let mut dump = Command::new(programs()?.join("pg_dump"));
+        dump.args(form).arg(all).arg(&self.url).env("PGOPTIONS", "-c windlass.tenant=*");
+        let output = dump.output().context("pg_dump")?;
         if !output.status.success() {
             bail!("pg_dump ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
@@ -49,7 +62,7 @@ impl Postgres {
 /// # Panics
 /// If PostgreSQL is not installed or does not start: the text says what to do.
 pub async fn postgres() -> Postgres {
-    match postgres_in("windlass-test-postgres").await {
+    match postgres_in("windlass-test-roles").await {
         Ok(database) => database,
         Err(error) => panic!("no PostgreSQL for this test: {error:#}"),
     }
@@ -64,15 +77,25 @@ pub async fn postgres_in(cluster: &str) -> Result<Postgres> {
     let (user, port) = tokio::task::spawn_blocking(move || cluster.join()).await??;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let server = format!("postgres://windlass@127.0.0.1:{port}");
-    let (client, connection) = tokio_postgres::connect(&format!("{server}/postgres"), NoTls).await?;
+    let server = |user: &str, name: &str| format!("postgres://{user}@127.0.0.1:{port}/{name}");
+    let (client, connection) = tokio_postgres::connect(&server(SUPERUSER, "postgres"), NoTls).await?;
     let driver = tokio::spawn(connection);
     // A process id may come again while the cluster lives.
     client.batch_execute(&format!("drop database if exists {name}")).await?;
-    client.batch_execute(&format!("create database {name}")).await?;
+    client.batch_execute(&format!("create database {name} owner {OWNER}")).await?;
     drop(client);
     driver.await??;
-    Ok(Postgres { url: format!("{server}/{name}"), _user: user })
+    Ok(Postgres { url: server(OWNER, &name), _user: user })
+}
+
+/// A session beside the program's, which is shown the rows of all tenants. It ends with its client.
+///
+/// # Errors
+/// PostgreSQL does not answer.
+pub async fn look_at(url: &str) -> Result<Client> {
+    let (client, connection) = url.parse::<Config>()?.options("-c windlass.tenant=*").connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// A cluster of its own, which a test may restart and break. It ends with this value.
@@ -119,7 +142,7 @@ impl OwnPostgres {
 
     /// The URL of its one database.
     pub fn url(&self) -> String {
-        format!("postgres://windlass@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://{OWNER}@127.0.0.1:{}/{OWNER}", self.port)
     }
 
     /// Where it listens.
@@ -219,9 +242,17 @@ impl Cluster {
         let cluster = self.home.join("cluster");
         std::fs::create_dir_all(&cluster)?;
         self.own(&cluster)?;
-        let initdb =
-            ["--username=windlass", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--data-checksums"];
-        run(self.program("initdb").args(initdb).arg("-D").arg(self.data()))
+        let user = format!("--username={SUPERUSER}");
+        let initdb = [&user, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--data-checksums"];
+        run(self.program("initdb").args(initdb).arg("-D").arg(self.data()))?;
+        // Nobody connects before its owner and his database are there.
+        let mut alone = self.program("postgres");
+        alone.args(["--single", "-D"]).arg(self.data()).arg("postgres").stdin(Stdio::piped());
+        let mut alone = alone.spawn().context("postgres --single")?;
+        let statements = format!("create role {OWNER} login\ncreate database {OWNER} owner {OWNER}\n");
+        alone.stdin.take().context("no way to the server's input")?.write_all(statements.as_bytes())?;
+        let status = alone.wait()?;
+        if status.success() { Ok(()) } else { bail!("postgres --single ended with {status}") }
     }
 
     /// Gives files to whom the server runs as.

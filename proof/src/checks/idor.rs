@@ -1,6 +1,10 @@
 //! `idor`: every operation of the OpenAPI document, for every thing of one tenant, asked by another tenant, by a token
 //! without permissions and by nobody. The other tenant is told what it would be told if the thing did not exist; no
 //! answer holds anything of the first tenant; and nothing of it changes.
+//!
+//! On PostgreSQL all of it is asked again of servers that are blind: every condition on the tenant in their statements is
+//! made true on its way to the database (`WINDLASS_BLIND`), so that row-level security alone keeps tenants apart. And once
+//! more with that off for one table, where something has to be found: a lock that cannot fail is none.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +13,7 @@ use futures::FutureExt as _;
 use serde_json::{Value, json};
 use windlass_bench::http::{Connection, Target};
 use windlass_resource::{Ownership, records};
+use windlass_testkit::look_at;
 
 use crate::{
     Check, Counts, Plan,
@@ -34,6 +39,20 @@ pub const CHECK: Check = Check {
     run: |plan| idor(plan).boxed(),
 };
 
+/// The table that is opened to show that the second lock is what holds.
+const OPENED: &str = "secrets";
+
+/// What keeps the tenants apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    /// The conditions of the statements, and on PostgreSQL row-level security.
+    All,
+    /// Row-level security alone.
+    Rows,
+    /// The same, but for the rows of one table.
+    RowsBut(&'static str),
+}
+
 /// Who asks, and what becomes of it.
 struct Principal {
     name: &'static str,
@@ -48,10 +67,21 @@ struct Told {
     text: String,
 }
 
-/// Ids of each noun that are tried are the count of this check.
 async fn idor(plan: Plan) -> Result<Outcome> {
+    let mut outcome = matrix(&plan, Locks::All).await?;
+    if plan.database == Database::Postgres {
+        outcome.add("only_row_security", matrix(&plan, Locks::Rows).await?);
+        let found = matrix(&plan, Locks::RowsBut(OPENED)).await?.violation_count();
+        outcome.at_least("found_without_it", found as u64, 1);
+    }
+    Ok(outcome)
+}
+
+/// Every operation for every thing, by every principal. Ids of each noun that are tried are the count of this check.
+async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let world = World::prepare(&plan, Setup::default()).await?;
+    let environment = if locks == Locks::All { vec![] } else { vec![("WINDLASS_BLIND".to_owned(), "1".to_owned())] };
+    let world = World::prepare(plan, Setup { environment, ..Setup::default() }).await?;
     world.command_line(&["db", "init"])?;
     let other_tenant = world.command_line(&["tenants", "create", "--slug", "other", "--name", "Other"])?["id"].clone();
     let made = |name: &str, tenant: &str, scope: &str| -> Result<String> {
@@ -69,6 +99,10 @@ async fn idor(plan: Plan) -> Result<Outcome> {
     let second = Inhabited::fill(&others, OTHER_MARK).await?;
     let operations = Api::new(world.client.get("/openapi.json").await?).operations()?;
     let before = things(&world.client, &first).await?;
+    if let Locks::RowsBut(table) = locks {
+        let database = look_at(world.postgres_url().context("no PostgreSQL")?).await?;
+        database.batch_execute(&format!("alter table {table} disable row level security")).await?;
+    }
     let principals = [
         Principal { name: "another tenant", target: target(&other), status: 404 },
         Principal { name: "a token without permissions", target: target(&weak), status: 403 },
@@ -152,7 +186,11 @@ async fn idor(plan: Plan) -> Result<Outcome> {
     outcome.at_least("asked", asked, 300);
     outcome.at_least("asked_by_tools", tools, 100);
     outcome.at_least("things", first.ids.len() as u64, 30);
-    world.end(&outcome);
+    match locks {
+        // What is found there is what is looked for.
+        Locks::RowsBut(_) => world.end(&Outcome::default()),
+        _ => world.end(&outcome),
+    }
     Ok(outcome)
 }
 

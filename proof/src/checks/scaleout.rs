@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_postgres::{Client, NoTls};
-use windlass_testkit::random::Random;
+use tokio_postgres::Client;
+use windlass_testkit::{look_at, random::Random};
 
 use crate::{
     Check, Counts, Plan,
@@ -141,7 +141,7 @@ struct Measured {
 
 async fn cycles(world: &Arc<World>, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
     let mut random = Random::new(plan.seed);
-    let database = connect(world.postgres_url().context("a PostgreSQL")?).await?;
+    let database = look_at(world.postgres_url().context("a PostgreSQL")?).await?;
     let mut measured = Measured::default();
     let (mut stopped, mut killed) = (0, 0);
     for cycle in 0..plan.count {
@@ -180,12 +180,6 @@ async fn cycles(world: &Arc<World>, plan: &Plan, outcome: &mut Outcome) -> Resul
 
 async fn pause(world: &World, random: &mut Random) {
     world.client.after_answers(random.between(*ANSWERS.start(), *ANSWERS.end()) as u64).await;
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 const UNDER_WAY: &str = "from runs r join lanes l on l.id = r.lane_id join nodes n on n.id = l.node_id \

@@ -9,7 +9,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use futures::FutureExt as _;
 use rustix::process::Signal;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
+use windlass_testkit::look_at;
 
 use crate::{
     Check, Counts, Plan,
@@ -97,11 +98,7 @@ async fn zombie(plan: Plan) -> Result<Outcome> {
 }
 
 async fn connect(world: &World) -> Result<Client> {
-    let url = world.postgres_url().context("this check needs PostgreSQL")?;
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // It ends with its client.
-    tokio::spawn(connection);
-    Ok(client)
+    look_at(world.postgres_url().context("this check needs PostgreSQL")?).await
 }
 
 /// A server's lanes, by its process.

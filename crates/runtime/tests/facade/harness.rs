@@ -237,7 +237,7 @@ impl Harness {
     pub async fn lose_lease(&self) {
         let store = self.runtime.store();
         let sql = "update nodes set state = 'dead' where id = $1";
-        store.database().execute(sql, vec![store.node().into()]).await.unwrap();
+        store.database().across_tenants().execute(sql, vec![store.node().into()]).await.unwrap();
     }
 
     /// From now on the database refuses new rows of that table of which `when` holds, which speaks of `new`.
@@ -254,7 +254,7 @@ impl Harness {
             ],
         };
         for sql in statements {
-            database.execute(sql, vec![]).await.unwrap();
+            database.across_tenants().execute(sql, vec![]).await.unwrap();
         }
     }
 
@@ -262,7 +262,7 @@ impl Harness {
     pub async fn take_rows(&self, table: &str) {
         let database = self.runtime.store().database();
         let on = database.dialect().pick("", &format!(" on {table}")).to_owned();
-        database.execute(format!("drop trigger refused_{table}{on}"), vec![]).await.unwrap();
+        database.across_tenants().execute(format!("drop trigger refused_{table}{on}"), vec![]).await.unwrap();
     }
 
     /// Waits until that many more commits have failed.

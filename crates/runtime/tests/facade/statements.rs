@@ -108,7 +108,7 @@ async fn plan(harness: &Harness, sql: &str) -> String {
     let params = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
     let given = if params == 0 { String::new() } else { format!("({})", vec!["null"; params].join(", ")) };
     let sql = sql.to_owned();
-    let rows = harness.runtime.store().database().transact(move |tx| {
+    let rows = harness.runtime.store().database().across_tenants().transact(move |tx| {
         Box::pin(async move {
             let by_index = "select set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
                             set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), \
@@ -130,7 +130,7 @@ async fn indexes(harness: &Harness) -> BTreeMap<String, Vec<String>> {
                from unnest(x.indkey::smallint[]) with ordinality k(attnum, at) \
                join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum)::text \
                from pg_index x join pg_class i on i.oid = x.indexrelid where i.relnamespace = 'public'::regnamespace";
-    let rows = harness.runtime.store().database().query(sql, vec![]).await.unwrap();
+    let rows = harness.runtime.store().database().across_tenants().query(sql, vec![]).await.unwrap();
     let index = |row: &windlass_store::Row| {
         let columns = row.text(1).unwrap().split(',').map(str::to_owned).collect();
         (row.text(0).unwrap().to_owned(), columns)

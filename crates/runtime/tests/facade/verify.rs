@@ -97,7 +97,12 @@ impl Sample {
         let sql = sql.replace("{more bytes}", &bytes.replace("00", "01"));
         let sql = sql.replace("{bytes}", bytes).replace("{later}", later);
         let sql = sql.replace("{two days before created_at}", before);
-        self.store.database().execute(sql.clone(), vec![]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.store
+            .database()
+            .across_tenants()
+            .execute(sql.clone(), vec![])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
 

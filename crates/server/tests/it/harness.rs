@@ -189,7 +189,7 @@ async fn make_library(store: &Store) {
     let dialect = windlass_resource::Dialect::from(store.database().dialect());
     let sql = windlass_resource::ddl::create_tables(library::ALL, dialect);
     for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
-        store.database().execute(statement.to_owned(), vec![]).await.unwrap();
+        store.database().across_tenants().execute(statement.to_owned(), vec![]).await.unwrap();
     }
 }
 

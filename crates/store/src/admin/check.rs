@@ -84,7 +84,7 @@ impl Store {
         }
         let mut after = (i64::from(i32::MIN), uuid::Uuid::nil());
         loop {
-            let rows = match self.database().query(RUNS, vec![after.0.into(), after.1.into()]).await {
+            let rows = match self.database().across_tenants().query(RUNS, vec![after.0.into(), after.1.into()]).await {
                 Ok(rows) => rows,
                 Err(StoreError::Damaged(problem)) => {
                     report.add(format!("the list of runs cannot be read after run {}: {problem}", after.1));

@@ -182,7 +182,7 @@ async fn fill(target: &Store, mut chunks: Chunks, progress: OnProgress<'_>) -> R
     refuse_used(target).await?;
     // What every new database gets by itself comes from the source here.
     let clear = ["delete from settings", "delete from tenants"].map(|sql| Statement::new(sql, vec![]));
-    target.database().write(clear.to_vec()).await?;
+    target.database().across_tenants().write(clear.to_vec()).await?;
     let mut tally = Tally::default();
     while let Some(chunk) = chunks.recv().await {
         let chunk = chunk?;
@@ -193,7 +193,7 @@ async fn fill(target: &Store, mut chunks: Chunks, progress: OnProgress<'_>) -> R
     }
     if target.database().dialect() == Dialect::Postgres {
         let lanes = "insert into lanes (id, node_id, epoch) select distinct lane_id, null::uuid, 1 from runs on conflict do nothing";
-        target.database().execute(lanes, vec![]).await?;
+        target.database().across_tenants().execute(lanes, vec![]).await?;
     }
     let differ = tally.differences(&target.tally().await?);
     if differ.is_empty() {
@@ -205,7 +205,11 @@ async fn fill(target: &Store, mut chunks: Chunks, progress: OnProgress<'_>) -> R
 
 async fn refuse_used(target: &Store) -> Result<(), StoreError> {
     for table in Portable::all().iter().filter(|table| table.name != "tenants" && table.name != "settings") {
-        let row = target.database().query_opt(format!("select 1 from {} limit 1", table.name), vec![]).await?;
+        let row = target
+            .database()
+            .across_tenants()
+            .query_opt(format!("select 1 from {} limit 1", table.name), vec![])
+            .await?;
         if row.is_some() {
             return Err(StoreError::conflict(format!("the target is not empty: there are rows in {}", table.name)));
         }
@@ -217,7 +221,7 @@ async fn put(target: &Store, chunk: Chunk) -> Result<(), StoreError> {
     match target.database() {
         Database::Postgres(postgres) => {
             if chunk.table.name == "journal" {
-                let session = postgres.address().connect().await?;
+                let session = postgres.own_session().await?;
                 let runs = chunk
                     .rows
                     .iter()
@@ -237,7 +241,12 @@ async fn put(target: &Store, chunk: Chunk) -> Result<(), StoreError> {
                 chunk.table.name,
                 chunk.table.column_names()
             );
-            target.database().execute(sql, columns.into_iter().map(Value::List).collect()).await.map(|_| ())
+            target
+                .database()
+                .across_tenants()
+                .execute(sql, columns.into_iter().map(Value::List).collect())
+                .await
+                .map(|_| ())
         }
         Database::Sqlite(_) => {
             let sql = insert_sqlite(chunk.table);
@@ -248,7 +257,7 @@ async fn put(target: &Store, chunk: Chunk) -> Result<(), StoreError> {
                 }
                 Statement::new(sql.clone(), row)
             });
-            target.database().write(rows.collect()).await.map(|_| ())
+            target.database().across_tenants().write(rows.collect()).await.map(|_| ())
         }
     }
 }

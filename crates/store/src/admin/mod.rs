@@ -59,7 +59,7 @@ pub async fn reset(location: &Location, confirm: Confirm) -> Result<(), StoreErr
             let tables = schema::Schema::declared(Dialect::Postgres).tables.iter().map(|table| table.name.as_str());
             let tables = tables.chain(["migrations"]).collect::<Vec<_>>().join(", ");
             let functions = "windlass_final_status, windlass_fence, windlass_expect, windlass_append_only, \
-                             windlass_archived_entry, windlass_archived_block";
+                             windlass_archived_entry, windlass_archived_block, windlass_own_rows";
             session
                 .batch(&format!(
                     "begin; drop table if exists {tables} cascade; drop function if exists {functions} cascade; commit"

@@ -268,7 +268,7 @@ impl Store {
                 spawned.map_err(|error| StoreError::Unavailable(error.to_string()))?;
             }
             Database::Postgres(postgres) => {
-                let session = postgres.address().connect().await?;
+                let session = postgres.own_session().await?;
                 tokio::spawn(async move {
                     if let Err(error) = export_postgres(&session, &chunks).await {
                         let _ = chunks.send(Err(error)).await;

@@ -19,6 +19,13 @@ pub struct Table {
     pub constraints: Vec<String>,
 }
 
+impl Table {
+    /// Whether its rows are tenants': on PostgreSQL a session sees those of its own alone.
+    pub fn is_of_tenants(&self) -> bool {
+        self.columns.iter().any(|column| column.name == "tenant_key")
+    }
+}
+
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Column {

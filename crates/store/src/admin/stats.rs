@@ -4,6 +4,7 @@ use crate::{
     SCHEMA_VERSION, Store, StoreError,
     admin::schema::Schema,
     database::{Database, Dialect},
+    store::{SERVER_WARNINGS, server_warnings},
 };
 
 /// How much one table holds.
@@ -95,7 +96,7 @@ impl Store {
     async fn postgres_stats(&self) -> Result<Stats, StoreError> {
         let schema = Schema::declared(Dialect::Postgres);
         let mut tables = Vec::new();
-        for row in self.database().query(POSTGRES_TABLES, vec![]).await? {
+        for row in self.database().across_tenants().query(POSTGRES_TABLES, vec![]).await? {
             let stats = TableStats { table: row.string(0)?, rows: row.int(1)?, bytes: row.int(2)? };
             if schema.table(&stats.table).is_some() {
                 tables.push(stats);
@@ -109,7 +110,7 @@ impl Store {
     pub async fn status(&self) -> Result<Status, StoreError> {
         let dialect = self.database().dialect();
         let one = async |sql: &'static str| -> Result<Option<crate::Row>, StoreError> {
-            self.database().query_opt(sql, vec![]).await
+            self.database().across_tenants().query_opt(sql, vec![]).await
         };
         let version = one(match dialect {
             Dialect::Sqlite => "select sqlite_version()",
@@ -118,13 +119,12 @@ impl Store {
         let server_version = version.await?.map_or(Ok(String::new()), |row| row.string(0))?;
         let schema = one("select max(version) from migrations").await?;
         let schema_version = schema.map_or(Ok(0), |row| row.int(0))?;
-        let mut warnings = Vec::new();
-        if dialect == Dialect::Postgres {
-            let checksums = one("select current_setting('data_checksums')").await?;
-            if checksums.map(|row| row.string(0)).transpose()?.as_deref() == Some("off") {
-                warnings.push("data_checksums is off: the server would not notice a damaged page".to_owned());
+        let warnings = match dialect {
+            Dialect::Sqlite => Vec::new(),
+            Dialect::Postgres => {
+                server_warnings(&self.database().across_tenants().query(SERVER_WARNINGS, vec![]).await?)?
             }
-        }
+        };
         let nodes = self.nodes().await?;
         let database = dialect.pick("sqlite", "postgres");
         Ok(Status { database, server_version, schema_version, known_version: SCHEMA_VERSION, nodes, warnings })
@@ -146,7 +146,7 @@ impl Store {
                 lease_until: row.time(6)?,
             })
         };
-        self.database().query(sql, vec![]).await?.iter().map(node).collect()
+        self.database().across_tenants().query(sql, vec![]).await?.iter().map(node).collect()
     }
 }
 

@@ -22,6 +22,22 @@ const POSTGRES_NAMES: &str = "select 'index', indexname::text from pg_indexes wh
                               where not tgisinternal and c.relnamespace = current_schema()::regnamespace \
                               union all select 'constraint', conname::text from pg_constraint \
                               where connamespace = current_schema()::regnamespace";
+/// The policies of our tables, as one line each; a partition has none, and shows nobody anything by itself.
+const POSTGRES_POLICIES: &str = "select c.relname::text, c.relrowsecurity and c.relforcerowsecurity, c.relispartition, \
+                                 coalesce(string_agg(p.polname || ' for ' || p.polcmd::text || ' ' || \
+                                 case when p.polpermissive and p.polroles = '{0}' then '' else 'of some ' end || \
+                                 pg_get_expr(p.polqual, p.polrelid) || coalesce(' and ' || pg_get_expr(p.polwithcheck, p.polrelid), ''), \
+                                 '; ' order by p.polname), '') \
+                                 from pg_class c left join pg_policy p on p.polrelid = c.oid \
+                                 where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') \
+                                 and exists (select 1 from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_key') \
+                                 group by c.oid order by c.relname";
+/// The policy of a table with a tenant in its key, as PostgreSQL shows it.
+const OF_TENANT: &str = "of_tenant for * (((( SELECT (current_setting('windlass.tenant'::text, true) = '*'::text)) OR \
+                         (tenant_key = ( SELECT (NULLIF(NULLIF(current_setting('windlass.tenant'::text, true), '*'::text), \
+                         ''::text))::integer AS \"nullif\"))))::integer <> 0)";
+/// What stands beside it: every tenant reads what was chosen for the installation.
+const OF_INSTALLATION: (&str, &str) = ("setting_values", "of_installation for r (tenant_key = 0)");
 
 impl Store {
     /// Every difference between the live database and the declared schema, each as a sentence. None: it is as it should be.
@@ -31,7 +47,11 @@ impl Store {
         let dialect = self.database().dialect();
         let declared = Schema::declared(dialect);
         let mut differences = Vec::new();
-        let columns = self.database().query(dialect.pick(SQLITE_COLUMNS, POSTGRES_COLUMNS).to_owned(), vec![]).await?;
+        let columns = self
+            .database()
+            .across_tenants()
+            .query(dialect.pick(SQLITE_COLUMNS, POSTGRES_COLUMNS).to_owned(), vec![])
+            .await?;
         let mut live: std::collections::BTreeMap<String, Vec<Column>> = std::collections::BTreeMap::new();
         for row in &columns {
             let kind = row.string(2)?.replace("timestamp with time zone", "timestamptz");
@@ -43,7 +63,11 @@ impl Store {
                 Some(there) => compare_columns(&table.name, &table.columns, there, &mut differences),
             }
         }
-        let names = self.database().query(dialect.pick(SQLITE_NAMES, POSTGRES_NAMES).to_owned(), vec![]).await?;
+        let names = self
+            .database()
+            .across_tenants()
+            .query(dialect.pick(SQLITE_NAMES, POSTGRES_NAMES).to_owned(), vec![])
+            .await?;
         let names: BTreeSet<(String, String)> =
             names.iter().map(|row| Ok((row.string(0)?, row.string(1)?))).collect::<Result<_, StoreError>>()?;
         let wanted = declared.indexes.iter().map(|name| ("index", name));
@@ -55,6 +79,7 @@ impl Store {
         }
         match self.database() {
             Database::Postgres(_) => {
+                self.compare_policies(declared, &mut differences).await?;
                 for name in declared.tables.iter().flat_map(|table| &table.constraints) {
                     if !names.contains(&("constraint".to_owned(), name.clone())) {
                         differences.push(format!("constraint {name} is missing"));
@@ -66,13 +91,39 @@ impl Store {
         Ok(differences)
     }
 
+    /// Whether sessions are shown the rows of their own tenants alone, in every table that holds tenants' rows.
+    async fn compare_policies(&self, declared: &Schema, differences: &mut Vec<String>) -> Result<(), StoreError> {
+        let mut secured = BTreeSet::new();
+        for row in self.database().across_tenants().query(POSTGRES_POLICIES, vec![]).await? {
+            let (name, is_on, is_partition) = (row.string(0)?, row.bool(1)?, row.bool(2)?);
+            let (beside, policy) = OF_INSTALLATION;
+            let wanted = match name.as_str() {
+                _ if is_partition => String::new(),
+                other if other == beside => format!("{policy}; {OF_TENANT}"),
+                _ => OF_TENANT.to_owned(),
+            };
+            let ours = declared.tables.iter().any(|table| table.name == name) || name.starts_with("journal_");
+            if ours && !is_on {
+                differences.push(format!("table {name} has no row-level security that holds for its owner too"));
+            }
+            if ours && row.text(3)? != wanted {
+                differences.push(format!("table {name} has other policies: {}", row.text(3)?));
+            }
+            secured.insert(name);
+        }
+        // A column that is missing was told already.
+        let lost = declared.tables.iter().filter(|table| table.is_of_tenants() && !secured.contains(&table.name));
+        differences.extend(lost.map(|table| format!("table {} has no tenant in its key", table.name)));
+        Ok(())
+    }
+
     /// SQLite keeps the statement that made a table: a changed check shows there.
     async fn compare_statements(&self, differences: &mut Vec<String>) -> Result<(), StoreError> {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         // A table that was made anew has its name from another one.
         let all = words(&super::schema::text(Dialect::Sqlite)).replace("_new (", " (");
         let sql = "select name, sql from sqlite_schema where type = 'table' and sql is not null";
-        for row in self.database().query(sql, vec![]).await? {
+        for row in self.database().across_tenants().query(sql, vec![]).await? {
             let name = row.string(0)?;
             let ours = Schema::declared(Dialect::Sqlite).table(&name).is_some();
             let about_it = |difference: &String| difference.contains(&format!("{name}."));

@@ -259,7 +259,7 @@ impl Store {
         let session = match self.database() {
             Database::Sqlite(_) => None,
             Database::Postgres(postgres) => {
-                let session = postgres.address().connect().await?;
+                let session = postgres.own_session().await?;
                 session.batch("set statement_timeout = 0").await?;
                 Some(session)
             }
@@ -288,7 +288,7 @@ impl Store {
                 let read = move |connection: &rusqlite::Connection| sqlite::run(connection, &sql, &params);
                 sqlite.with_reader(read).await.map(|written| written.rows)
             }
-            Database::Postgres(_) => self.database().query(sql, params).await,
+            Database::Postgres(_) => self.database().across_tenants().query(sql, params).await,
         }
     }
 

@@ -174,7 +174,7 @@ impl Store {
         let entries = ids.len();
         let kept = Kept { tenant, first, last, ids, file: file.display().to_string(), file_hash, now: self.now() };
         let last = kept.last.number;
-        self.database().transact(move |tx| Box::pin(async move { kept.let_go(tx).await })).await?;
+        self.database().of(tenant).transact(move |tx| Box::pin(async move { kept.let_go(tx).await })).await?;
         self.audit_noted();
         Ok(Some(AuditArchive { file, blocks: (first, last), entries }))
     }

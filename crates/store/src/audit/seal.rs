@@ -95,7 +95,7 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn note(&self, tenant: TenantKey, note: AuditNote) -> Result<(), StoreError> {
-        self.database().transact(move |tx| Box::pin(async move { note.write(tx, tenant).await })).await?;
+        self.database().of(tenant).transact(move |tx| Box::pin(async move { note.write(tx, tenant).await })).await?;
         self.audit_noted();
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Store {
     /// # Errors
     /// The database does not answer, or a chain is not as it was left: then nothing of that tenant is sealed.
     pub async fn seal_audit(&self) -> Result<u64, StoreError> {
-        let waiting = self.database().query(WAITING, vec![TENANTS_PER_TURN.into()]).await?;
+        let waiting = self.database().across_tenants().query(WAITING, vec![TENANTS_PER_TURN.into()]).await?;
         let (mut sealed, mut failed) = (0, None);
         for row in waiting {
             match self.seal_tenant(row.tenant(0)?, row.uuid(1)?).await {
@@ -144,7 +144,8 @@ impl Store {
     async fn seal_tenant(&self, tenant: TenantKey, id: Uuid) -> Result<u64, StoreError> {
         let turn =
             Turn { tenant, id, seen: self.inner.sealer.seen(tenant), now: self.now(), key: self.inner.sealer.key() };
-        let (number, count) = self.database().transact(move |tx| Box::pin(async move { turn.seal(tx).await })).await?;
+        let (number, count) =
+            self.database().of(tenant).transact(move |tx| Box::pin(async move { turn.seal(tx).await })).await?;
         self.inner.sealer.sees(tenant, number);
         Ok(count)
     }

@@ -243,7 +243,7 @@ impl Store {
     /// The database does not answer.
     pub async fn audit_head(&self, tenant: TenantKey) -> Result<Option<AuditHead>, StoreError> {
         let sql = format!("select {} from audit_heads where tenant_key = $1", AuditHead::COLUMNS);
-        let row = self.database().query_opt(sql, vec![tenant.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into()]).await?;
         row.as_ref().map(AuditHead::read).transpose()
     }
 
@@ -288,7 +288,7 @@ impl Store {
     async fn beyond(&self, walk: &mut Walk, (tenant, end): (TenantKey, i64)) -> Result<(), StoreError> {
         let sql = "select b.number from audit_blocks b where b.tenant_key = $1 and b.number > $2 and b.number > \
                    coalesce((select h.number from audit_heads h where h.tenant_key = $1), 0) order by b.number limit 10";
-        for row in self.database().query(sql, vec![tenant.into(), end.into()]).await? {
+        for row in self.database().of(tenant).query(sql, vec![tenant.into(), end.into()]).await? {
             walk.report.find(Some(row.int(0)?), None, "stands behind the head: it was inserted");
         }
         Ok(())
@@ -296,11 +296,11 @@ impl Store {
 
     /// Entries that are in no block and do not wait for one, and those that wait and are not there.
     async fn judge_strangers(&self, walk: &mut Walk, tenant: TenantKey) -> Result<(), StoreError> {
-        for row in self.database().query(LOST, vec![tenant.into()]).await? {
+        for row in self.database().of(tenant).query(LOST, vec![tenant.into()]).await? {
             walk.report.find(None, Some(row.uuid(0)?), "was removed before it was sealed");
         }
         let removed = walk.report.findings.iter().filter(|it| it.problem.starts_with("was removed")).count() as i64;
-        let row = self.database().query_opt(COUNTS, vec![tenant.into()]).await?.ok_or(StoreError::Closed)?;
+        let row = self.database().of(tenant).query_opt(COUNTS, vec![tenant.into()]).await?.ok_or(StoreError::Closed)?;
         let (there, unsealed, sealed) = (row.int(0)?, row.int(1)?, row.int(2)? / 48);
         walk.report.unsealed = unsealed;
         if there == unsealed + sealed - removed && walk.report.findings_count < FINDINGS_MAX {
@@ -318,7 +318,8 @@ impl Store {
                    audit_unsealed u where u.tenant_key = e.tenant_key and u.entry_id = e.id) order by e.id limit $3";
         let mut after = Uuid::nil();
         loop {
-            let rows = self.database().query(sql, vec![tenant.into(), after.into(), PAGE_ENTRIES.into()]).await?;
+            let rows =
+                self.database().of(tenant).query(sql, vec![tenant.into(), after.into(), PAGE_ENTRIES.into()]).await?;
             for row in &rows {
                 after = row.uuid(0)?;
                 // What was sealed since the blocks were read is in none of these; it is in a newer one.
@@ -335,7 +336,7 @@ impl Store {
     async fn is_sealed_since(&self, tenant: TenantKey, entry: Uuid) -> Result<bool, StoreError> {
         let newest =
             format!("select {} from audit_blocks where tenant_key = $1 order by number desc limit $2", Block::COLUMNS);
-        let rows = self.database().query(newest, vec![tenant.into(), PAGE_BLOCKS.into()]).await?;
+        let rows = self.database().of(tenant).query(newest, vec![tenant.into(), PAGE_BLOCKS.into()]).await?;
         let blocks = rows.iter().map(Block::read).collect::<Result<Vec<_>, _>>()?;
         Ok(blocks.iter().any(|block| block.entries.iter().any(|it| it.id == entry)))
     }
@@ -351,7 +352,7 @@ impl Store {
             "select {} from audit_blocks where tenant_key = $1 and number > $2 order by number limit $3",
             Block::COLUMNS
         );
-        let rows = self.database().query(sql, vec![tenant.into(), after.into(), limit.into()]).await?;
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), after.into(), limit.into()]).await?;
         rows.iter().map(Block::read).collect()
     }
 
@@ -367,13 +368,13 @@ impl Store {
             AuditEntry::columns("e"),
             self.database().dialect().in_uuids(2)
         );
-        let rows = self.database().query(sql, vec![tenant.into(), Value::Uuids(ids)]).await?;
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), Value::Uuids(ids)]).await?;
         rows.iter().map(|row| AuditEntry::read(row, 0).map(|entry| (entry.id, entry))).collect()
     }
 
     pub(crate) async fn tenant_identity(&self, tenant: TenantKey) -> Result<(Uuid, String), StoreError> {
         let sql = "select id, slug from tenants where key = $1";
-        let row = self.database().query_opt(sql, vec![tenant.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into()]).await?;
         let row = row.ok_or_else(|| StoreError::Invalid(format!("there is no tenant {}", tenant.0)))?;
         Ok((row.uuid(0)?, row.string(1)?))
     }
@@ -382,7 +383,7 @@ impl Store {
     pub(crate) async fn archived(&self, tenant: TenantKey) -> Result<(i64, [u8; 32], i64), StoreError> {
         let sql = "select block_last, hash_last, (select cast(sum(entries) as bigint) from audit_archives where tenant_key = $1) \
                    from audit_archives where tenant_key = $1 order by block_last desc limit 1";
-        match self.database().query_opt(sql, vec![tenant.into()]).await? {
+        match self.database().of(tenant).query_opt(sql, vec![tenant.into()]).await? {
             None => Ok((1, NOTHING, 0)),
             Some(row) => Ok((row.int(0)? + 1, row.hash(1)?, row.opt(2, Row::int)?.unwrap_or(0))),
         }
@@ -390,7 +391,7 @@ impl Store {
 
     pub(crate) async fn endorsed_keys(&self) -> Result<HashMap<Vec<u8>, (Vec<u8>, Vec<u8>)>, StoreError> {
         let sql = "select public_key, endorsed_by, endorsement from audit_keys where endorsed_by is not null";
-        let rows = self.database().query(sql, vec![]).await?;
+        let rows = self.database().across_tenants().query(sql, vec![]).await?;
         rows.iter().map(|row| Ok((row.bytes(0)?, (row.bytes(1)?, row.bytes(2)?)))).collect()
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: on SQLite every write of the process goes through the one writer thread.
 
+mod blind;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 mod tls;
@@ -12,6 +13,7 @@ mod value;
 pub(crate) mod vfs;
 
 use futures::future::BoxFuture;
+use windlass_engine::id::TenantKey;
 
 pub use value::{Row, Sql, Value};
 
@@ -139,6 +141,16 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// From here on it touches the rows of this tenant instead: for what is found first, and belongs to somebody then.
+    pub async fn enter(&mut self, tenant: TenantKey) -> Result<(), StoreError> {
+        match self {
+            Tx::Sqlite(_) => Ok(()),
+            Tx::Postgres(_) => self.execute(postgres::ENTER_LOCAL, vec![tenant.0.to_string().into()]).await.map(|_| ()),
+        }
+    }
+}
+
 /// A script: what a write transaction does when later statements depend on what earlier ones found.
 pub(crate) type Script<T> = Box<dyn for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, StoreError>> + Send>;
 
@@ -151,6 +163,16 @@ pub enum Database {
     Postgres(postgres::Postgres),
 }
 
+/// Whose rows a statement may touch. PostgreSQL shows it no others, whatever it says (`docs/adr/0019-row-level-security.md`);
+/// SQLite has its conditions alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This tenant's.
+    Tenant(TenantKey),
+    /// Those of all tenants.
+    All,
+}
+
 impl Database {
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
@@ -160,29 +182,74 @@ impl Database {
         }
     }
 
+    /// For what acts in a tenant: its rows, and what belongs to none.
+    pub fn of(&self, tenant: TenantKey) -> Scoped<'_> {
+        Scoped { database: self, scope: Scope::Tenant(tenant) }
+    }
+
+    /// For what belongs to no tenant, and for what crosses them: sweeps, sealing, look-ups by a secret's hash. No caller
+    /// chooses which rows that are.
+    pub fn across_tenants(&self) -> Scoped<'_> {
+        Scoped { database: self, scope: Scope::All }
+    }
+
+    /// Writes statements of several tenants in one transaction, each within its own; for gathered calls.
+    pub async fn write_each(&self, statements: Vec<(TenantKey, Statement)>) -> Result<Vec<Written>, StoreError> {
+        let Some((first, _)) = statements.first() else { return Ok(Vec::new()) };
+        let scoped = self.of(*first);
+        let mut now = *first;
+        let mut flight = Vec::with_capacity(statements.len());
+        let mut entering = Vec::new();
+        for (tenant, statement) in statements {
+            if now != tenant && self.dialect() == Dialect::Postgres {
+                entering.push(flight.len());
+                flight.push(Statement::new(postgres::ENTER_LOCAL, vec![tenant.0.to_string().into()]));
+            }
+            now = tenant;
+            flight.push(statement);
+        }
+        let written = scoped.write(flight).await?;
+        let given = written.into_iter().enumerate().filter(|(at, _)| entering.binary_search(at).is_err());
+        Ok(given.map(|(_, written)| written).collect())
+    }
+}
+
+/// A database, and whose rows are asked for.
+#[derive(Clone, Copy)]
+pub struct Scoped<'a> {
+    database: &'a Database,
+    scope: Scope,
+}
+
+impl Scoped<'_> {
+    /// Which database it is.
+    pub fn dialect(self) -> Dialect {
+        self.database.dialect()
+    }
+
     /// Reads: the rows of one query.
-    pub async fn query(&self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        match self {
+    pub async fn query(self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        match self.database {
             Database::Sqlite(sqlite) => sqlite.query(sql.into(), params).await,
-            Database::Postgres(postgres) => postgres.query(&sql.into(), &params).await,
+            Database::Postgres(postgres) => postgres.query(self.scope, &sql.into(), &params).await,
         }
     }
 
     /// Reads: the first row of a query, if there is one.
-    pub async fn query_opt(&self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Option<Row>, StoreError> {
+    pub async fn query_opt(self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Option<Row>, StoreError> {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
     /// Writes one statement, durably, and gives what it touched and returned.
-    pub async fn execute(&self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Written, StoreError> {
+    pub async fn execute(self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Written, StoreError> {
         let mut written = self.write(vec![Statement::new(sql, params)]).await?;
         written.pop().ok_or(StoreError::Closed)
     }
 
     /// Writes these statements in one transaction, durably; none of them if one fails or its count is not as expected.
-    pub async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Written>, StoreError> {
-        match self {
-            Database::Postgres(postgres) => postgres.write(statements).await,
+    pub async fn write(self, statements: Vec<Statement>) -> Result<Vec<Written>, StoreError> {
+        match self.database {
+            Database::Postgres(postgres) => postgres.write(self.scope, statements).await,
             Database::Sqlite(_) => {
                 self.transact(move |tx| {
                     Box::pin(async move {
@@ -203,14 +270,14 @@ impl Database {
     /// Runs a script in one write transaction: durable if it gives `Ok`, without any trace if it gives `Err`.
     ///
     /// On SQLite it runs on the writer thread, so it must wait for nothing but its own statements.
-    pub async fn transact<T, F>(&self, script: F) -> Result<T, StoreError>
+    pub async fn transact<T, F>(self, script: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'static,
     {
-        match self {
+        match self.database {
             Database::Sqlite(sqlite) => sqlite.transact(Box::new(script)).await,
-            Database::Postgres(postgres) => postgres.transact(Box::new(script)).await,
+            Database::Postgres(postgres) => postgres.transact(self.scope, Box::new(script)).await,
         }
     }
 }

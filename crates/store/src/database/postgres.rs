@@ -1,7 +1,8 @@
 //! PostgreSQL: the URL, TLS, sessions with their statements, and the pool of them.
 //!
 //! Invariants: every session has its timeouts and keep-alives; a session goes back to the pool only outside of a
-//! transaction, so a caller that went away leaves none open.
+//! transaction, so a caller that went away leaves none open; no statement of the pool is sent before its session was told
+//! whose rows it may touch.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,7 +25,7 @@ use windlass_definition::time::Timestamp;
 
 use crate::{
     StoreError,
-    database::{Row, Script, Sql, Statement, Tx, Value, Written, check, tls},
+    database::{Row, Scope, Script, Sql, Statement, Tx, Value, Written, blind, check, tls},
 };
 
 /// Microseconds from 1970 to PostgreSQL's own epoch, 2000.
@@ -47,6 +48,13 @@ const SETTINGS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_
 /// ten-step runs/s in place of 2,306).
 const COMMIT_SETTINGS: &str =
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";
+
+/// What sessions set that may touch the rows of all tenants; without it the policies show them none.
+const ALL_TENANTS: &str = "-c windlass.tenant=*";
+/// The same of a session of the pool, for as long as it keeps to one tenant.
+const ENTER: &str = "select set_config('windlass.tenant', $1, false)";
+/// The same for the rest of a transaction.
+pub(crate) const ENTER_LOCAL: &str = "select set_config('windlass.tenant', $1, true)";
 
 type BoxError = Box<dyn std::error::Error + Sync + Send>;
 
@@ -232,11 +240,20 @@ impl Address {
         Ok(Address { config, tls, shown, statements: None })
     }
 
-    /// The same place, for sessions that commit transitions.
+    /// The same place, for sessions that commit transitions, of whichever tenants.
     pub(crate) fn for_commits(&self) -> Address {
+        self.with(&format!("{ALL_TENANTS} {COMMIT_SETTINGS}"))
+    }
+
+    /// The same place, for the program's own sessions: what they do crosses tenants.
+    pub(crate) fn across_tenants(&self) -> Address {
+        self.with(ALL_TENANTS)
+    }
+
+    fn with(&self, settings: &str) -> Address {
         let mut address = self.clone();
         let given = address.config.get_options().unwrap_or_default().to_owned();
-        address.config.options(format!("{given} {COMMIT_SETTINGS}"));
+        address.config.options(format!("{given} {settings}"));
         address
     }
 
@@ -248,7 +265,7 @@ impl Address {
                 tracing::debug!(%error, "a database session ended");
             }
         });
-        Ok(Session { client, statements: Mutex::default(), log: self.statements.clone() })
+        Ok(Session { client, statements: Mutex::default(), log: self.statements.clone(), scope: Mutex::default() })
     }
 
     /// Opens a session whose messages the caller reads.
@@ -285,9 +302,38 @@ pub(crate) struct Session {
     pub client: Client,
     statements: Mutex<HashMap<String, tokio_postgres::Statement>>,
     log: Option<StatementLog>,
+    /// What it was told last of whose rows it may touch, where that can change.
+    scope: Mutex<Option<Scope>>,
 }
 
 impl Session {
+    fn scope(&self) -> Option<Scope> {
+        *self.scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with whose rows are meant made known before, in the same flight: it costs no round trip. What is
+    /// done must not send anything before it is polled.
+    async fn within<T>(
+        &self,
+        scope: Scope,
+        done: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.scope() == Some(scope) {
+            return done.await;
+        }
+        let text = match scope {
+            Scope::Tenant(tenant) => Value::from(tenant.0.to_string()),
+            Scope::All => "*".into(),
+        };
+        let enter = self.prepare(ENTER).await?;
+        // The first is sent first.
+        let params = [text];
+        let (entered, done) = futures::join!(self.run_prepared(&enter, &params), done);
+        entered.map_err(refused)?;
+        *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);
+        done
+    }
+
     /// The statement of that text, prepared once.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<tokio_postgres::Statement, StoreError> {
         let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
@@ -339,7 +385,7 @@ pub struct PostgresTx {
 
 impl PostgresTx {
     pub(crate) async fn run(&mut self, sql: &Sql, params: &[Value]) -> Result<Written, StoreError> {
-        self.session.run(sql, params).await
+        self.session.run(&blind::text(sql), params).await
     }
 }
 
@@ -361,25 +407,31 @@ impl Postgres {
         Postgres { pool: Arc::new(Pool { address, places, idle: Mutex::default() }) }
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.pool.address
-    }
-
     /// Closes the pool: who waits for a session is told so.
     pub(crate) fn close(&self) {
         self.pool.places.close();
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    async fn session(&self) -> Result<Session, StoreError> {
+    /// A session, if possible one that was in that tenant last.
+    async fn session(&self, scope: Scope) -> Result<Session, StoreError> {
         loop {
-            let idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let idle = {
+                let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                let there = idle.iter().rposition(|session| session.scope() == Some(scope));
+                there.map(|at| idle.remove(at)).or_else(|| idle.pop())
+            };
             match idle {
                 Some(session) if session.client.is_closed() => {}
                 Some(session) => return Ok(session),
                 None => return self.again().await,
             }
         }
+    }
+
+    /// A session of the program's own, beside the pool: what it does crosses tenants.
+    pub(crate) async fn own_session(&self) -> Result<Session, StoreError> {
+        self.pool.address.across_tenants().connect().await
     }
 
     /// Connects to what was there when the store was opened: that it is not now may pass.
@@ -396,35 +448,40 @@ impl Postgres {
         }
     }
 
-    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn query(&self, scope: Scope, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         let _place = self.pool.places.acquire().await.map_err(|_| StoreError::Closed)?;
-        let mut session = self.session().await?;
-        let mut result = session.run(sql, params).await;
+        let sql = blind::text(sql);
+        let mut session = self.session(scope).await?;
+        let mut result = session.within(scope, session.run(&sql, params)).await;
         if result.is_err() && session.client.is_closed() {
             // A session that broke while it was idle says nothing about the database: a read is asked again.
             session = self.again().await?;
-            result = session.run(sql, params).await;
+            result = session.within(scope, session.run(&sql, params)).await;
         }
         self.give_back(session);
         result.map(|written| written.rows)
     }
 
     /// Writes these statements in one transaction: one flight, then the commit.
-    pub(crate) async fn write(&self, statements: Vec<Statement>) -> Result<Vec<Written>, StoreError> {
+    pub(crate) async fn write(&self, scope: Scope, statements: Vec<Statement>) -> Result<Vec<Written>, StoreError> {
         let _place = self.pool.places.acquire().await.map_err(|_| StoreError::Closed)?;
-        let session = self.session().await?;
+        let session = self.session(scope).await?;
         let result = match statements.as_slice() {
-            [only] if only.expect.is_none() => session.run(&only.sql, &only.params).await.map(|written| vec![written]),
-            all => write_all(&session, all).await,
+            [only] if only.expect.is_none() => {
+                let sql = blind::text(&only.sql);
+                session.within(scope, session.run(&sql, &only.params)).await.map(|written| vec![written])
+            }
+            all => write_all(&session, scope, all).await,
         };
         self.give_back(session);
         result
     }
 
-    pub(crate) async fn transact<T: Send + 'static>(&self, script: Script<T>) -> Result<T, StoreError> {
+    pub(crate) async fn transact<T: Send + 'static>(&self, scope: Scope, script: Script<T>) -> Result<T, StoreError> {
         let _place = self.pool.places.acquire().await.map_err(|_| StoreError::Closed)?;
-        let session = self.session().await?;
-        session.batch("begin").await?;
+        let session = self.session(scope).await?;
+        // Told before it begins: a transaction that is rolled back would take it back.
+        session.within(scope, session.batch("begin")).await?;
         let mut tx = Tx::Postgres(PostgresTx { session });
         let result = script(&mut tx).await;
         let Tx::Postgres(PostgresTx { session }) = tx else { return Err(StoreError::Closed) };
@@ -445,13 +502,14 @@ impl Postgres {
     }
 }
 
-async fn write_all(session: &Session, statements: &[Statement]) -> Result<Vec<Written>, StoreError> {
+async fn write_all(session: &Session, scope: Scope, statements: &[Statement]) -> Result<Vec<Written>, StoreError> {
     let mut prepared = Vec::with_capacity(statements.len());
     for statement in statements {
-        prepared.push(session.prepare(&statement.sql).await?);
+        prepared.push(session.prepare(&blind::text(&statement.sql)).await?);
     }
     let flight = prepared.iter().zip(statements).map(|(text, statement)| session.run_prepared(text, &statement.params));
-    let (begun, results) = futures::join!(session.batch("begin"), join_all(flight));
+    let begin = session.within(scope, session.batch("begin"));
+    let (begun, results) = futures::join!(begin, join_all(flight));
     begun?;
     let checked = results.into_iter().zip(statements).map(|(result, statement)| {
         let written = result.map_err(refused)?;

@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// There is no such link that leads anywhere; the vault is closed; or the database does not answer.
     pub async fn sign_file_link(&self, tenant: TenantKey, link: Uuid) -> Result<(String, Timestamp), FileError> {
-        let row = self.database().query_opt(FIND, vec![tenant.into(), link.into()]).await?;
+        let row = self.database().of(tenant).query_opt(FIND, vec![tenant.into(), link.into()]).await?;
         let row = row.ok_or(RecordError::NotFound { noun: FILE_LINKS.noun })?;
         let expires_at = row.time(0)?;
         let mut token = said(tenant, link, expires_at);
@@ -74,7 +74,8 @@ impl Store {
         if expires_at <= self.now() || self.rules_of(tenant).suspended {
             return Err(refused());
         }
-        let row = self.database().execute(USE, vec![tenant.into(), link.into(), self.now().into()]).await?.rows;
+        let row =
+            self.database().of(tenant).execute(USE, vec![tenant.into(), link.into(), self.now().into()]).await?.rows;
         let row = row.first().ok_or_else(refused)?;
         let content = self.file_content(tenant, row.uuid(0)?, row.opt(1, Row::int)?).await?;
         by.who = format!("link:{link}");

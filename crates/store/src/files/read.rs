@@ -59,7 +59,7 @@ impl Store {
         let mut params: Vec<Value> = vec![tenant.into(), file.into()];
         params.extend(version.map(Value::from));
         let sql = format!("{FIND}{}", if version.is_some() { "$3" } else { "f.version" });
-        let row = self.database().query_opt(sql, params).await?;
+        let row = self.database().of(tenant).query_opt(sql, params).await?;
         let noun = if version.is_some() { "version of the file" } else { "file" };
         let row = row.ok_or(FileError::NotFound(noun))?;
         Ok(content(tenant, file, &row)?)

@@ -50,7 +50,7 @@ impl Store {
         }
         let (tenant, after) = *files.swept.lock().unwrap_or_else(PoisonError::into_inner);
         let params = vec![tenant.into(), after.into(), OBJECTS_PER_TURN.into()];
-        let rows = self.database().query(LOOK, params).await?;
+        let rows = self.database().across_tenants().query(LOOK, params).await?;
         let mut swept = SweptFiles { seen: rows.len() as u64, removed: 0 };
         let mut next = (TenantKey(0), Uuid::nil());
         let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
@@ -83,7 +83,7 @@ impl Store {
     /// The object goes first: without its row nobody would know of it.
     async fn forget(&self, (tenant, object): (TenantKey, Uuid), before: Timestamp) -> Result<bool, FileError> {
         self.inner.files.objects().await?.remove((tenant, object)).await?;
-        let forgotten = self.database().transact(move |tx| {
+        let forgotten = self.database().of(tenant).transact(move |tx| {
             Box::pin(async move {
                 let gone = tx.query(FORGET, vec![tenant.into(), object.into(), before.into()]).await?;
                 let Some(row) = gone.first() else { return Ok(false) };

@@ -137,7 +137,7 @@ impl Store {
     /// The database does not answer.
     pub async fn file_usage(&self, tenant: TenantKey) -> Result<u64, StoreError> {
         let sql = "select bytes from file_usage where tenant_key = $1";
-        let row = self.database().query_opt(sql, vec![tenant.into()]).await?;
+        let row = self.database().of(tenant).query_opt(sql, vec![tenant.into()]).await?;
         row.map_or(Ok(0), |row| Ok(row.int(0)?.unsigned_abs()))
     }
 
@@ -149,7 +149,7 @@ impl Store {
             Statement::new(announced, vec![tenant.into(), object.into(), self.now().into()]),
             Statement::new(counted, vec![tenant.into()]),
         ];
-        self.database().write(statements).await.map(|_| ())
+        self.database().of(tenant).write(statements).await.map(|_| ())
     }
 }
 

@@ -129,6 +129,7 @@ pub(crate) struct TakenOver {
 /// Takes this node's share of the lanes that hold something and whose node is dead or gone. Each statement is a transaction: what a lane's
 /// runs are is read only after the lane has moved.
 pub(crate) async fn take_over(database: &Database, node: Uuid, bury: Bury) -> Result<TakenOver, StoreError> {
+    let database = database.across_tenants();
     let found = match bury {
         Bury::Expired => database.execute(BURY, vec![Value::Uuid(node)]).await?.count > 0,
         Bury::Nobody => false,

@@ -77,7 +77,7 @@ impl Store {
             seal: None,
         };
         let (file, version) = (write(&FILES), write(&FILE_VERSIONS));
-        let written = self.database().transact(move |tx| {
+        let written = self.database().of(tenant).transact(move |tx| {
             Box::pin(async move {
                 match keep(tx, (&file, &version), keeping, kept).await {
                     Err(FileError::Record(RecordError::Store(error))) => Err(error),

@@ -47,7 +47,7 @@ impl Store {
     /// There is no such invitation that is still open; or the member is suspended.
     pub async fn accept_invitation(&self, hash: [u8; 32], joining: Joining) -> Result<Joined, RecordError> {
         let (store, now) = (self.clone(), self.now());
-        let joined = self.database().transact(move |tx| {
+        let joined = self.database().across_tenants().transact(move |tx| {
             Box::pin(async move {
                 let found = tx.query(PENDING, vec![hash.into(), now.into()]).await?;
                 let Some(row) = found.first() else {
@@ -55,6 +55,7 @@ impl Store {
                 };
                 let (tenant, invitation, role) = (row.tenant(0)?, row.uuid(1)?, row.uuid(3)?);
                 let invited = Invited { tenant, email: row.string(2)?, role };
+                tx.enter(tenant).await?;
                 // It is locked by this: of two who use the link, one does.
                 let accept = INVITATIONS.transition("accept");
                 let Some(accept) = accept else { return Err(StoreError::Closed) };
@@ -87,7 +88,7 @@ impl Store {
     pub async fn first_administrator(&self, email: &str, name: &str) -> Result<Uuid, RecordError> {
         let store = self.clone();
         let (email, name) = (email.to_owned(), name.to_owned());
-        let made = self.database().transact(move |tx| {
+        let made = self.database().of(TenantKey::DEFAULT).transact(move |tx| {
             Box::pin(async move {
                 let tenant = TenantKey::DEFAULT;
                 let params = vec![tenant.into(), "system_admin".into()];

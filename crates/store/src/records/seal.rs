@@ -91,7 +91,7 @@ impl Store {
         column: &'static str,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, RecordError> {
         let statement = self.writer(tenant).get(record, id, Lock::None);
-        let found = self.database().query_opt(statement.sql, row::values(statement.params)).await?;
+        let found = self.database().of(tenant).query_opt(statement.sql, row::values(statement.params)).await?;
         let found = found.map(|found| row::read(record, &found)).transpose()?;
         let found = found.ok_or(RecordError::NotFound { noun: record.noun })?;
         let Datum::Bytes(sealed) = row::get(record, &found, column) else { return Ok(None) };

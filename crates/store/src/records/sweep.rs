@@ -36,9 +36,9 @@ impl Store {
             };
             let deleted = (record.deletion == Deletion::Soft).then(|| before(windlass_resource::DELETED_DAYS));
             let Some(over) = writer.over(record, made, deleted) else { continue };
-            for found in self.database().query(over.sql, row::values(over.params)).await? {
+            for found in self.database().of(tenant).query(over.sql, row::values(over.params)).await? {
                 let delete = writer.delete(record, Row::uuid(&found, 0)?);
-                match self.database().execute(delete.sql, row::values(delete.params)).await {
+                match self.database().of(tenant).execute(delete.sql, row::values(delete.params)).await {
                     Ok(written) => cleared += written.count,
                     Err(error) if matches!(error.code(), Some("23503" | "23001" | "sqlite:787" | "sqlite:1811")) => {}
                     Err(error) => return Err(error),

@@ -59,6 +59,8 @@ impl Behaviour for Tenants {
                 now: row.write.now,
                 seal: None,
             };
+            // They are the new tenant's own.
+            tx.enter(key).await?;
             for role in permission::BUILT_IN.iter().filter(|role| !role.first_tenant_only || key == TenantKey::DEFAULT)
             {
                 let values = with_defaults(&ROLES, built_in(role));
@@ -68,7 +70,7 @@ impl Behaviour for Tenants {
                     Err(error) => return Err(StoreError::damaged(error.to_string())),
                 }
             }
-            Ok(())
+            tx.enter(row.write.writer.tenant).await
         })
     }
 }
@@ -91,7 +93,7 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn keep_roles(&self) -> Result<(), StoreError> {
-        let rows = self.database().query(KEPT, vec![]).await?;
+        let rows = self.database().across_tenants().query(KEPT, vec![]).await?;
         for tenant in self.tenants().await? {
             let first = tenant.key == TenantKey::DEFAULT;
             for role in permission::BUILT_IN.iter().filter(|role| first || !role.first_tenant_only) {

@@ -98,7 +98,7 @@ impl Store {
         change: Change,
     ) -> Result<Option<Result<RecordView, RecordError>>, RecordError> {
         let record = write.record;
-        let written = self.database().transact(move |tx| {
+        let written = self.database().of(write.writer.tenant).transact(move |tx| {
             Box::pin(async move {
                 if let Some(seal) = &write.seal
                     && !seal.holds(tx).await?

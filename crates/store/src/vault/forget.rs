@@ -25,7 +25,7 @@ pub async fn forget_vault(options: StoreOptions) -> Result<u64, StoreError> {
     let mut statements: Vec<Statement> = sealed.map(empty).collect();
     statements.push(Statement::new("delete from vault_data_keys", vec![]));
     statements.push(Statement::new("delete from vault_master_keys", vec![]));
-    let written = store.database().write(statements).await;
+    let written = store.database().across_tenants().write(statements).await;
     store.close().await;
     let written = written?;
     Ok(written.iter().rev().skip(2).map(|it| it.count).sum())

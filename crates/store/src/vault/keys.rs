@@ -132,7 +132,7 @@ impl Store {
     }
 
     pub(super) async fn roots(&self) -> Result<Vec<StoredRoot>, StoreError> {
-        self.database().query(ACCEPTED, vec![]).await?.iter().map(stored_root).collect()
+        self.database().across_tenants().query(ACCEPTED, vec![]).await?.iter().map(stored_root).collect()
     }
 
     async fn set_up(&self, key: &MasterKey) -> Result<(), StoreError> {
@@ -144,7 +144,7 @@ impl Store {
             Value::Bool(true),
             self.now().into(),
         ];
-        self.database().execute(SET_UP, params).await.map(|_| ())
+        self.database().across_tenants().execute(SET_UP, params).await.map(|_| ())
     }
 
     /// Reads keys and root anew, after another server may have replaced them.
@@ -193,7 +193,7 @@ impl Store {
             created_at: it.created_at,
             held: held.contains(&it.master),
         });
-        let count = self.database().query_opt("select count(*) from vault_data_keys", vec![]).await?;
+        let count = self.database().across_tenants().query_opt("select count(*) from vault_data_keys", vec![]).await?;
         Ok(VaultStatus {
             is_open: self.vault().is_open(),
             source: self.vault().source.describe(),
@@ -211,7 +211,7 @@ impl Store {
         }
         // A root that is replaced in this moment, or another server that makes a key, is found by looking again.
         for _ in 0..3 {
-            if let Some(row) = self.database().query_opt(ACTIVE, vec![tenant.into()]).await? {
+            if let Some(row) = self.database().of(tenant).query_opt(ACTIVE, vec![tenant.into()]).await? {
                 let id = row.uuid(0)?;
                 let key = self.unsealed(tenant, id, &row.bytes(1)?).await?;
                 self.remember(&key, Some(tenant));
@@ -223,7 +223,7 @@ impl Store {
             let root = root.cipher.id;
             let params =
                 vec![tenant.into(), id.into(), sealed.into(), Value::Bool(true), self.now().into(), root.into()];
-            if self.database().execute(ADD, params).await?.count == 0 {
+            if self.database().of(tenant).execute(ADD, params).await?.count == 0 {
                 self.reload().await?;
             }
         }
@@ -235,7 +235,7 @@ impl Store {
         if let Some(key) = self.vault().with(|open| open.data_keys.get(&id).cloned())? {
             return Ok(key);
         }
-        let row = self.database().query_opt(DATA_KEY, vec![tenant.into(), id.into()]).await?;
+        let row = self.database().of(tenant).query_opt(DATA_KEY, vec![tenant.into(), id.into()]).await?;
         let row = row.ok_or_else(|| StoreError::damaged(format!("the vault has no data key {id}")))?;
         let key = self.unsealed(tenant, id, &row.bytes(0)?).await?;
         self.remember(&key, None);

@@ -80,7 +80,7 @@ impl Store {
                 self.now().into(),
                 root.cipher.id.into(),
             ];
-            if self.database().execute(ACCEPT, params).await?.count == 0 {
+            if self.database().across_tenants().execute(ACCEPT, params).await?.count == 0 {
                 return Err(StoreError::conflict("the vault's keys were replaced in this moment: ask again"));
             }
             self.reload().await?;
@@ -90,7 +90,7 @@ impl Store {
         let waiting_for = self.without_key(newest).await?;
         if waiting_for.is_empty() {
             let sql = "delete from vault_master_keys where id <> $1";
-            self.database().execute(sql, vec![newest.into()]).await?;
+            self.database().across_tenants().execute(sql, vec![newest.into()]).await?;
             self.keep_newest_alone(newest)?;
             self.reload().await?;
         }
@@ -139,13 +139,13 @@ impl Store {
             return Ok(());
         };
         let sql = "update nodes set vault_keys = $2 where id = $1 and vault_keys <> $2";
-        self.database().execute(sql, vec![self.node().into(), held.join(" ").into()]).await.map(|_| ())
+        self.database().across_tenants().execute(sql, vec![self.node().into(), held.join(" ").into()]).await.map(|_| ())
     }
 
     /// The servers that are alive and do not hold a key.
     async fn without_key(&self, key: Uuid) -> Result<Vec<String>, StoreError> {
         let mut names = Vec::new();
-        for row in self.database().query(ALIVE, vec![]).await? {
+        for row in self.database().across_tenants().query(ALIVE, vec![]).await? {
             if !row.text(1)?.contains(&key.to_string()) {
                 names.push(row.string(0)?);
             }
@@ -170,7 +170,7 @@ impl Store {
         let params = vec![row.master.into(), row.id.into(), new.cipher.id.into(), new.sealed_for(master)?.into()];
         let replace = "update vault_master_keys set root_id = $3, root = $4 where id = $1 and root_id = $2";
         let (old, new) = (Arc::new(old), Arc::new(new));
-        let replaced = self.database().transact(move |tx| {
+        let replaced = self.database().across_tenants().transact(move |tx| {
             Box::pin(async move {
                 if tx.execute(replace, params).await? != 1 {
                     return Err(StoreError::conflict("the vault's keys were replaced in this moment: ask again"));
@@ -224,7 +224,7 @@ impl Store {
         let mut left = 0;
         for (record, _, retired) in self.retired() {
             let sql = format!("select count(*) from {} where {retired}", record.name);
-            left += self.database().query_opt(sql, vec![]).await?.map_or(Ok(0), |row| row.int(0))?;
+            left += self.database().across_tenants().query_opt(sql, vec![]).await?.map_or(Ok(0), |row| row.int(0))?;
         }
         Ok(left)
     }
@@ -247,7 +247,7 @@ impl Store {
             let sql =
                 format!("select tenant_key, id, {column} from {} where {retired} limit {BATCH_ROWS}", record.name);
             let mut batch = Vec::new();
-            for row in self.database().query(sql, vec![]).await? {
+            for row in self.database().across_tenants().query(sql, vec![]).await? {
                 let (tenant, id, sealed) = (row.tenant(0)?, row.uuid(1)?, row.bytes(2)?);
                 batch.push(self.resealed((tenant, record), (id, column), sealed).await?);
             }
@@ -255,7 +255,7 @@ impl Store {
         }
         let retired = "delete from vault_data_keys where not is_active";
         if done == 0 && self.rows_to_reseal().await? == 0 {
-            self.database().execute(retired, vec![]).await?;
+            self.database().across_tenants().execute(retired, vec![]).await?;
         }
         Ok(done)
     }
@@ -288,7 +288,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(0);
         }
-        let written = self.database().transact(move |tx| {
+        let written = self.database().across_tenants().transact(move |tx| {
             Box::pin(async move {
                 let (mut count, mut stale) = (0, Vec::new());
                 for Resealed { tenant, key, update } in batch {

@@ -31,7 +31,7 @@ async fn the_live_schema_is_the_declared_one(fixture: Fixture) {
         "alter table nodes add column extra text",
     ];
     for change in changes {
-        store.database().execute(change, vec![]).await.expect("a change");
+        store.database().across_tenants().execute(change, vec![]).await.expect("a change");
     }
     let differences = store.validate().await.expect("a comparison").join("; ");
     for expect in [
@@ -53,11 +53,12 @@ async fn a_check_names_the_damaged_run(fixture: Fixture) {
     assert_eq!((report.runs, report.rows, report.problems), (3, 6, vec![]));
     store
         .database()
+        .across_tenants()
         .execute("update runs set finished_at = null where id = $1", vec![runs[0].into()])
         .await
         .expect("damage");
     let last = "update journal set attempt = 9 where seq = 2 and payload = $1 and checksum in (select max(checksum) from journal where seq = 2)";
-    store.database().execute(last, vec![Value::Bytes(b"{\"seq\":2}".to_vec())]).await.expect("damage");
+    store.database().across_tenants().execute(last, vec![Value::Bytes(b"{\"seq\":2}".to_vec())]).await.expect("damage");
     let report = store.check(|_| ()).await.expect("a report");
     assert_eq!(report.problem_count, 2, "{:?}", report.problems);
     assert!(report.problems.iter().any(|problem| problem.contains(&runs[0].to_string())));
@@ -176,8 +177,13 @@ async fn finished_runs_go_by_count_age_and_bytes(fixture: Fixture) {
     assert_eq!(store.retain(TENANT, "demo", &keep).await.expect("a turn"), 10);
     assert_eq!(count().await, 5, "runs that are not over stay");
     while !store.sweep().await.expect("a turn").is_idle() {}
-    let rows =
-        store.database().query_opt("select count(*) from journal", vec![]).await.expect("a count").expect("a row");
+    let rows = store
+        .database()
+        .across_tenants()
+        .query_opt("select count(*) from journal", vec![])
+        .await
+        .expect("a count")
+        .expect("a row");
     assert_eq!(rows.int(0).expect("a count"), 5);
     assert_eq!(store.check(|_| ()).await.expect("a report").problems, Vec::<String>::new());
 }
@@ -197,7 +203,7 @@ async fn numbers_about_the_database(fixture: Fixture) {
 
 async fn a_newer_database_is_refused(fixture: Fixture) {
     let newer = "insert into migrations (version, name, checksum, applied_at) values (99, 'future', '', '')";
-    fixture.store.database().execute(newer, vec![]).await.expect("a row");
+    fixture.store.database().across_tenants().execute(newer, vec![]).await.expect("a row");
     fixture.store.close().await;
     let refused = Store::open(fixture.options.clone()).await.err();
     assert!(matches!(refused, Some(StoreError::Newer { found: 99, .. })), "{refused:?}");

@@ -89,13 +89,13 @@ async fn harm(store: &Store, sql: &str) {
             Dialect::Sqlite => format!("drop trigger if exists {trigger}"),
             Dialect::Postgres => format!("drop trigger if exists {trigger} on {table}"),
         };
-        store.database().execute(drop, vec![]).await.unwrap();
+        store.database().across_tenants().execute(drop, vec![]).await.unwrap();
     }
     assert!(harm_any(store, sql).await > 0, "{sql} changed nothing");
 }
 
 async fn harm_any(store: &Store, sql: &str) -> u64 {
-    store.database().execute(sql.to_owned(), vec![]).await.unwrap().count
+    store.database().across_tenants().execute(sql.to_owned(), vec![]).await.unwrap().count
 }
 
 async fn what_is_noted_is_sealed_and_judged_sound(fixture: Fixture) {
@@ -140,7 +140,7 @@ async fn rows_are_neither_changed_nor_deleted(fixture: Fixture) {
         "delete from audit_heads",
         "update audit_heads set number = 2",
     ] {
-        let refused = store.database().execute(sql, vec![]).await;
+        let refused = store.database().across_tenants().execute(sql, vec![]).await;
         assert!(refused.is_err(), "{sql}");
     }
     assert_eq!(judge(store).await.findings_count, 0);
@@ -225,7 +225,7 @@ async fn a_tail_that_is_cut_is_found(fixture: Fixture) {
     // With an older head put back only somebody who noted the newer one knows.
     let back = "update audit_heads set number = $1, hash = $2, entries = $3, signature = $4";
     let params = vec![head.number.into(), head.hash.into(), head.entries.into(), head.signature.into()];
-    store.database().execute(back, params).await.unwrap();
+    store.database().across_tenants().execute(back, params).await.unwrap();
     assert_eq!(judge(store).await.findings_count, 0);
     let noted = Trust { head: Some((last.number, last.hash)), ..Trust::default() };
     let found = problems(&store.verify_audit(TENANT, noted).await.unwrap());
@@ -379,9 +379,9 @@ async fn an_archive_holds_what_is_deleted(fixture: Fixture) {
     let report = verify_file(Cursor::new(file), trust).unwrap();
     assert_eq!((problems(&report), report.entries), (Vec::new(), 4));
     let count = "select count(*) from audit_entries";
-    let row = store.database().query_opt(count, vec![]).await.unwrap().unwrap();
+    let row = store.database().across_tenants().query_opt(count, vec![]).await.unwrap().unwrap();
     assert_eq!(row.int(0).unwrap(), 3, "the last block's, and that it was archived");
-    assert!(store.database().execute("delete from audit_blocks", vec![]).await.is_err());
+    assert!(store.database().across_tenants().execute("delete from audit_blocks", vec![]).await.is_err());
     seal(store).await;
     let report = judge(store).await;
     assert_eq!((problems(&report), report.archived, report.blocks), (Vec::new(), 4, 2));
@@ -400,7 +400,11 @@ async fn what_was_changed_is_not_archived(fixture: Fixture) {
     let refused = store.archive_audit(TENANT, &policy).await.unwrap_err();
     assert!(refused.to_string().contains("was changed: nothing was deleted"), "{refused}");
     let params = vec![Value::from(TENANT)];
-    let row = store.database().query_opt("select count(*) from audit_blocks where tenant_key = $1", params).await;
+    let row = store
+        .database()
+        .across_tenants()
+        .query_opt("select count(*) from audit_blocks where tenant_key = $1", params)
+        .await;
     assert_eq!(row.unwrap().unwrap().int(0).unwrap(), 3);
 }
 

@@ -116,7 +116,7 @@ async fn a_lane_that_was_taken_claims_nothing() {
     queued(&store, 0).await;
     let lane = store.lanes()[0];
     let take = "update lanes set epoch = epoch + 1, node_id = null where id = $1";
-    store.database().execute(take, vec![lane.0.into()]).await.expect("a theft");
+    store.database().across_tenants().execute(take, vec![lane.0.into()]).await.expect("a theft");
     let refused = store.claim_runs(lane, &share(9, Position::FIRST)).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(store.backlog_counts().await.expect("counts")[&TENANT], 1);

@@ -208,7 +208,7 @@ async fn what_is_refused_leaves_nothing(fixture: Fixture) {
     let cut = store.upload_file(Actor::from(TENANT), upload).await;
     assert!(matches!(cut.err(), Some(FileError::Cut(_))));
     assert_eq!(objects(directory.path()), Vec::<std::path::PathBuf>::new());
-    let rows = store.database().query("select count(*) from file_objects", vec![]).await.unwrap();
+    let rows = store.database().across_tenants().query("select count(*) from file_objects", vec![]).await.unwrap();
     assert_eq!((rows[0].int(0).unwrap(), store.file_usage(TENANT).await.unwrap()), (0, 0));
     assert!(store.all_records(TENANT, &FILES).await.unwrap().is_empty());
     // Without a place for files none are taken.
@@ -251,7 +251,12 @@ async fn what_nothing_refers_to_is_swept(fixture: Fixture) {
     for what in ["", "#1", "whole"] {
         let object = Uuid::now_v7();
         let sql = "insert into file_objects (tenant_key, id, bytes, created_at) values ($1, $2, null, $3)";
-        store.database().execute(sql, vec![TENANT.into(), object.into(), store.now().into()]).await.unwrap();
+        store
+            .database()
+            .across_tenants()
+            .execute(sql, vec![TENANT.into(), object.into(), store.now().into()])
+            .await
+            .unwrap();
         let id = object.to_string();
         let place = directory.path().join(format!("1/{}", &id[id.len() - 2..]));
         std::fs::create_dir_all(&place).unwrap();
@@ -266,7 +271,7 @@ async fn what_nothing_refers_to_is_swept(fixture: Fixture) {
     // And a file that was cleared away.
     let gone = upload(store, "gone", b"gone!").await;
     let sql = "delete from files where tenant_key = $1 and id = $2";
-    store.database().execute(sql, vec![TENANT.into(), id_of(&gone).into()]).await.unwrap();
+    store.database().across_tenants().execute(sql, vec![TENANT.into(), id_of(&gone).into()]).await.unwrap();
     assert_eq!(store.file_usage(TENANT).await.unwrap(), 9, "it counts until it is swept");
     assert_eq!(store.sweep_files_older_than(Duration::ZERO).await.unwrap().removed, 4);
     assert_eq!((objects(directory.path()).len(), store.file_usage(TENANT).await.unwrap()), (1, 4));

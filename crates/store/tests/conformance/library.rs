@@ -30,7 +30,7 @@ crate::on_every_store!(
     rows_survive_a_backup,
 );
 
-const OTHER: TenantKey = TenantKey(2);
+pub const OTHER: TenantKey = TenantKey(2);
 /// Columns that their record's behaviour looks at beyond their descriptors.
 const BEYOND: &[(&str, &str)] = &[
     ("credentials", "credential_type"),
@@ -58,7 +58,7 @@ fn id_of(row: &Json) -> Uuid {
 }
 
 /// The library's tables beside the product's, and a second tenant.
-async fn with_library(mut fixture: Fixture) -> Fixture {
+pub async fn with_library(mut fixture: Fixture) -> Fixture {
     fixture.options.records = library::and_the_products();
     fixture.reopen().await;
     let dialect: Dialect = fixture.store.database().dialect().into();
@@ -71,6 +71,7 @@ async fn run_all(store: &Store, sql: &str) {
     for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
         store
             .database()
+            .across_tenants()
             .execute(statement.to_owned(), vec![])
             .await
             .unwrap_or_else(|error| panic!("{error}: {statement}"));
@@ -78,7 +79,7 @@ async fn run_all(store: &Store, sql: &str) {
 }
 
 /// A row of a record, with whatever it refers to.
-async fn make(store: &Store, tenant: TenantKey, record: &'static Record, change: Json) -> Json {
+pub async fn make(store: &Store, tenant: TenantKey, record: &'static Record, change: Json) -> Json {
     let body = body(store, tenant, record, change).await;
     let made = match record.operations().iter().any(|it| matches!(it, Operation::Create)) {
         true => store.create_record(tenant, record, &body, ada()).await,
@@ -160,7 +161,9 @@ async fn live_schema(store: &Store, records: &[&Record]) -> BTreeSet<String> {
             ],
         };
         for sql in queries {
-            for row in store.database().query(sql.replace("{table}", record.name), vec![]).await.unwrap() {
+            for row in
+                store.database().across_tenants().query(sql.replace("{table}", record.name), vec![]).await.unwrap()
+            {
                 let text = row.string(0).unwrap();
                 // The statement that made a table: a column that was added later may stand elsewhere in it.
                 match text.strip_prefix("CREATE TABLE").or(text.strip_prefix("create table")) {
@@ -201,7 +204,7 @@ async fn declared_and_migrated_tables_are_the_same(fixture: Fixture) {
     // Everything refers to what the core counts by: it stays, and is compared with one made anew beside it.
     let (kept, made): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| record.key != "id");
     for record in made.iter().rev() {
-        store.database().execute(format!("drop table {}", record.name), vec![]).await.unwrap();
+        store.database().across_tenants().execute(format!("drop table {}", record.name), vec![]).await.unwrap();
     }
     assert!(live_schema(store, &made).await.is_empty());
     run_all(store, &ddl::create_tables(&made, dialect)).await;
@@ -211,7 +214,7 @@ async fn declared_and_migrated_tables_are_the_same(fixture: Fixture) {
         run_all(store, &ddl::create_tables(&[&copy], dialect)).await;
         let copied = live_schema(store, &[&copy]).await;
         declared.extend(copied.iter().map(|line| line.replace(copy.name, record.name)));
-        store.database().execute(format!("drop table {}", copy.name), vec![]).await.unwrap();
+        store.database().across_tenants().execute(format!("drop table {}", copy.name), vec![]).await.unwrap();
     }
     let differ: Vec<&String> = migrated.symmetric_difference(&declared).collect();
     assert!(differ.is_empty(), "a migration is missing, or does something else: {differ:#?}");
@@ -221,7 +224,7 @@ async fn declared_and_migrated_tables_are_the_same(fixture: Fixture) {
     let others: Vec<&String> = differences.iter().filter(|it| !added_to(it)).collect();
     assert!(others.is_empty(), "{others:?}");
     // A check that cannot fail is none.
-    store.database().execute("alter table tags add column extra text", vec![]).await.unwrap();
+    store.database().across_tenants().execute("alter table tags add column extra text", vec![]).await.unwrap();
     assert!(!live_schema(store, records).await.is_subset(&declared));
 }
 
@@ -412,7 +415,7 @@ async fn what_is_wrong_is_told_at_once_and_leaves_no_trace(fixture: Fixture) {
     // The database itself refuses what the program would not send.
     for wrong in ["copies = -1", "language = 'fr'", "status = 'published'", "title = ''", "labels = '[]'"] {
         let sql = format!("update books set {wrong} where slug = 'one'");
-        let refused = store.database().execute(sql, vec![]).await.unwrap_err();
+        let refused = store.database().across_tenants().execute(sql, vec![]).await.unwrap_err();
         assert!(matches!(refused.code(), Some("23514" | "sqlite:275")), "{wrong}: {refused:?}");
     }
 }
@@ -645,10 +648,10 @@ async fn what_is_over_is_cleared_away(fixture: Fixture) {
     let old = uuid::Builder::from_unix_timestamp_millis(1_600_000_000_000, &[1; 10]).into_uuid();
     let past = windlass_definition::time::Timestamp::parse("2020-01-01T00:00:00Z").unwrap();
     let age = "update remarks set id = $2 where id = $1";
-    store.database().execute(age, vec![id_of(&remark).into(), old.into()]).await.unwrap();
+    store.database().across_tenants().execute(age, vec![id_of(&remark).into(), old.into()]).await.unwrap();
     for row in [&shelf, &kept] {
         let delete = "update shelves set deleted_at = $2 where id = $1";
-        store.database().execute(delete, vec![id_of(row).into(), past.into()]).await.unwrap();
+        store.database().across_tenants().execute(delete, vec![id_of(row).into(), past.into()]).await.unwrap();
     }
     assert_eq!(store.sweep_records(OTHER).await.unwrap(), 0, "of the other tenant nothing");
     assert_eq!(store.sweep_records(TENANT).await.unwrap(), 2, "a shelf below still refers to one");

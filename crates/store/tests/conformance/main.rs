@@ -12,6 +12,7 @@ mod library;
 mod owning;
 mod reading;
 mod records;
+mod row_security;
 mod sqlite;
 mod state_values;
 mod tasks;

@@ -47,7 +47,7 @@ async fn a_fence_stops_a_node_whose_lane_was_taken() {
     let lane = store.lane_for(run);
     // Somebody took the lane, as after a long pause.
     let take = "update lanes set epoch = epoch + 1, node_id = null where id = $1";
-    store.database().execute(take, vec![lane.0.into()]).await.expect("a theft");
+    store.database().across_tenants().execute(take, vec![lane.0.into()]).await.expect("a theft");
     let outcome = store.commit(commit(&store, run, 2..=2)).await;
     assert!(matches!(outcome, Err(CommitError::Fenced(fenced)) if fenced == lane), "{outcome:?}");
     assert_eq!(store.journal(TENANT, run, 1, 10).await.expect("a journal").len(), 1);
@@ -68,7 +68,7 @@ async fn a_dead_nodes_lanes_are_taken_over_and_it_joins_again() {
     let heir = Store::open(options).await.expect("a store");
     // Its lease is over by the database's clock, and it cannot renew: as a paused process.
     let pause = "update nodes set state = 'dead' where id = $1";
-    heir.database().execute(pause, vec![dead.node().into()]).await.expect("a death");
+    heir.database().across_tenants().execute(pause, vec![dead.node().into()]).await.expect("a death");
     let mut adopted = Vec::new();
     until(async || {
         adopted.extend(heir.adopt().await.expect("an answer").lanes);
@@ -105,7 +105,7 @@ async fn a_commit_whose_answer_never_came_is_found_or_written_once() {
     let killing = async {
         for _ in 0..15 {
             // The killer's own session may be among the killed of the round before.
-            store.database().query(kill, vec![]).await.ok();
+            store.database().across_tenants().query(kill, vec![]).await.ok();
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
     };
@@ -123,7 +123,7 @@ async fn a_lane_that_comes_back_is_read_anew() {
     let run = started(&first).await;
     let lane = first.lane_for(run);
     let take = "update lanes set epoch = epoch + 1, node_id = null where id = $1";
-    first.database().execute(take, vec![lane.0.into()]).await.expect("a theft");
+    first.database().across_tenants().execute(take, vec![lane.0.into()]).await.expect("a theft");
     let outcome = first.commit(RunCommit { lane, ..commit(&first, run, 2..=2) }).await;
     assert!(matches!(outcome, Err(CommitError::Fenced(_))), "{outcome:?}");
     let second = Store::open(options).await.expect("a store");
@@ -171,7 +171,7 @@ async fn a_node_whose_renewal_waits_knows_that_it_is_lost_and_gives_its_lanes_ba
     let (old, had, mut standing) = (node.node(), node.lanes(), node.standing());
     let (held, holding) = tokio::sync::oneshot::channel();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let lock = visitor.database().transact(move |tx| {
+    let lock = visitor.database().across_tenants().transact(move |tx| {
         Box::pin(async move {
             tx.query("select 1 from nodes where id = $1 for update", vec![old.into()]).await?;
             held.send(()).expect("somebody waits");
@@ -196,7 +196,7 @@ async fn a_node_whose_renewal_waits_knows_that_it_is_lost_and_gives_its_lanes_ba
     assert_eq!(node.rejoin().await.expect("lanes"), had);
     assert!(node.lease_holds());
     let alive = "select id from nodes where state = 'alive'";
-    let alive = node.database().query(alive, vec![]).await.expect("an answer");
+    let alive = node.database().across_tenants().query(alive, vec![]).await.expect("an answer");
     assert_eq!(alive.len(), 1);
     assert_eq!(alive[0].id(0).expect("an id"), node.node());
     started(&node).await;
@@ -205,7 +205,12 @@ async fn a_node_whose_renewal_waits_knows_that_it_is_lost_and_gives_its_lanes_ba
 
 /// The lanes that there are, with their owners.
 async fn lanes(store: &Store) -> Vec<(i32, Option<uuid::Uuid>)> {
-    let rows = store.database().query("select id, node_id from lanes order by id", vec![]).await.expect("an answer");
+    let rows = store
+        .database()
+        .across_tenants()
+        .query("select id, node_id from lanes order by id", vec![])
+        .await
+        .expect("an answer");
     let owner = |row: &windlass_store::Row| Ok((row.int32(0)?, row.opt(1, windlass_store::Row::uuid)?));
     rows.iter().map(owner).collect::<Result<_, windlass_store::StoreError>>().expect("lanes")
 }
@@ -213,7 +218,7 @@ async fn lanes(store: &Store) -> Vec<(i32, Option<uuid::Uuid>)> {
 /// As if the process had been killed, and a lease had gone by since.
 async fn kill(victim: &Store, witness: &Store) {
     let sql = "update nodes set state = 'dead' where id = $1";
-    witness.database().execute(sql, vec![victim.node().into()]).await.expect("a death");
+    witness.database().across_tenants().execute(sql, vec![victim.node().into()]).await.expect("a death");
 }
 
 #[tokio::test]
@@ -235,7 +240,7 @@ async fn idle_lanes_of_the_dead_wait_for_who_starts_and_others_are_taken_over() 
     // A letter is reason enough: somebody has to open it.
     let letter = "insert into inbox (lane_id, id, tenant_key, run_id, kind, dedup, payload, created_at) \
                   select $1, id, tenant_key, id, 'x', 'x', ''::bytea, created_at from runs limit 1";
-    heir.database().execute(letter, vec![idle[0].0.into()]).await.expect("a letter");
+    heir.database().across_tenants().execute(letter, vec![idle[0].0.into()]).await.expect("a letter");
     assert_eq!(heir.adopt().await.expect("an answer").lanes, [idle[0]]);
     let fresh = Store::open(options).await.expect("a store");
     assert_eq!(fresh.lanes()[..6], idle[1..]);
@@ -261,7 +266,7 @@ async fn who_crashes_again_and_again_leaves_no_more_lanes_than_the_first_time() 
         let store = Store::open(options.clone()).await.expect("a store");
         started(&store).await;
         // Its run ends, so that nothing holds its lanes.
-        witness.database().execute("delete from runs", vec![]).await.expect("an end");
+        witness.database().across_tenants().execute("delete from runs", vec![]).await.expect("an end");
         counts.push(lanes(&witness).await.len());
         kill(&store, &witness).await;
         dead.push(store);
@@ -279,7 +284,7 @@ async fn who_is_dead_for_long_is_forgotten_and_may_still_wake_up() {
     let run = started(&sleeper).await;
     let (node, lane) = (sleeper.node(), sleeper.lane_for(run));
     let ids = async |store: &Store| {
-        let rows = store.database().query("select id from nodes", vec![]).await.expect("an answer");
+        let rows = store.database().across_tenants().query("select id from nodes", vec![]).await.expect("an answer");
         rows.iter().map(|row| row.id(0).expect("an id")).collect::<Vec<windlass_engine::id::NodeId>>()
     };
     // A day is not over yet.
@@ -290,7 +295,7 @@ async fn who_is_dead_for_long_is_forgotten_and_may_still_wake_up() {
     assert!(ids(&third).await.contains(&node));
     // As after a long time.
     let old = "update nodes set lease_until = lease_until - interval '8 days' where state <> 'alive'";
-    third.database().execute(old, vec![]).await.expect("time");
+    third.database().across_tenants().execute(old, vec![]).await.expect("time");
     let fourth = Store::open(options).await.expect("a store");
     let known = ids(&fourth).await;
     let mut alive = vec![second.node(), third.node(), fourth.node()];

@@ -89,7 +89,12 @@ async fn deleting_gives_the_space_back() {
         done(store.commit(becomes(store, run, 52, windlass_engine::status::RunStatus::Completed)).await);
     }
     let size = async || {
-        store.database().query("select page_count from pragma_page_count", vec![]).await.expect("pages")[0]
+        store
+            .database()
+            .across_tenants()
+            .query("select page_count from pragma_page_count", vec![])
+            .await
+            .expect("pages")[0]
             .int(0)
             .expect("pages")
     };

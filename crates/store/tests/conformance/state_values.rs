@@ -135,7 +135,7 @@ async fn a_lock_that_is_held_too_long_may_be_asked_for_again() {
     let (release, released) = tokio::sync::oneshot::channel::<()>();
     let database = fixture.store.database().clone();
     let holder = tokio::spawn(async move {
-        let hold = database.transact(move |tx| {
+        let hold = database.across_tenants().transact(move |tx| {
             Box::pin(async move {
                 tx.execute("update state_values set version = version", vec![]).await?;
                 let _ = holding.send(());

@@ -26,7 +26,7 @@ async fn open(url: String) -> Result<(), StoreError> {
     let store = Store::open(StoreOptions::new(Location::Postgres { url })).await?;
     // The pool's sessions are encrypted as the first one is.
     let encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
-    let rows = store.database().query(encrypted, vec![]).await?;
+    let rows = store.database().across_tenants().query(encrypted, vec![]).await?;
     assert!(rows[0].bool(0)?, "the session is not encrypted");
     store.close().await;
     Ok(())
@@ -47,7 +47,7 @@ async fn the_certificate_is_checked_as_the_url_says() {
         }
     });
     let postgres = own.await.expect("a thread").expect("a server");
-    let url = |host: &str, query: &str| format!("postgres://windlass@{host}:{}/postgres?{query}", postgres.port());
+    let url = |host: &str, query: &str| format!("postgres://windlass@{host}:{}/windlass?{query}", postgres.port());
     let checked = format!("sslmode=verify-full&sslrootcert={}", root.display());
 
     open(url("localhost", &checked)).await.expect("the right certificate for the right name");

@@ -30,7 +30,7 @@ async fn with_library(mut fixture: Fixture) -> Fixture {
     fixture.reopen().await;
     let dialect: Dialect = fixture.store.database().dialect().into();
     for statement in ddl::create_tables(library::ALL, dialect).split(";\n").filter(|it| !it.trim().is_empty()) {
-        fixture.store.database().execute(statement.to_owned(), vec![]).await.unwrap();
+        fixture.store.database().across_tenants().execute(statement.to_owned(), vec![]).await.unwrap();
     }
     fixture.store.add_tenant(OTHER, "other").await.unwrap();
     fixture
@@ -98,7 +98,7 @@ async fn secrets_are_sealed_for_their_row_alone(fixture: Fixture) {
     assert_eq!(pin(store, OTHER, others).await.as_deref(), Some(PIN));
     let missing = store.reveal((TENANT, &BOOKS), others, "pin").await;
     assert!(matches!(missing, Err(RecordError::NotFound { .. })));
-    let rows = store.database().query("select pin, badge from books", vec![]).await.unwrap();
+    let rows = store.database().across_tenants().query("select pin, badge from books", vec![]).await.unwrap();
     let kept: Vec<Vec<u8>> = rows.iter().map(|row| row.bytes(0).unwrap()).collect();
     assert!(kept.iter().all(|it| it.len() == 1 + 16 + 12 + PIN.len() + 16));
     assert!(kept[0] != kept[1] && kept[1][1..17] != kept[2][1..17] || kept[0][1..17] != kept[2][1..17]);
@@ -106,7 +106,7 @@ async fn secrets_are_sealed_for_their_row_alone(fixture: Fixture) {
     assert_eq!(rows[0].bytes(1).unwrap(), windlass_store::blobs::sha256(b"badge-of-iron"));
     // What was sealed for one row is of no use in another.
     let copy = "update books set pin = (select pin from books where id = $1) where id = $2";
-    store.database().execute(copy, vec![two.into(), one.into()]).await.unwrap();
+    store.database().across_tenants().execute(copy, vec![two.into(), one.into()]).await.unwrap();
     let moved = store.reveal((TENANT, &BOOKS), one, "pin").await;
     assert!(matches!(moved, Err(RecordError::Store(StoreError::Damaged(_)))), "{moved:?}");
     // It is given anew, taken away, and audited without its value.
@@ -128,7 +128,12 @@ async fn a_copy_needs_the_key_of_its_source(fixture: Fixture) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("backup");
     store.backup(&file, &mut |_| ()).await.unwrap();
-    let row = store.database().query("select pin from books where id = $1", vec![value.into()]).await.unwrap();
+    let row = store
+        .database()
+        .across_tenants()
+        .query("select pin from books where id = $1", vec![value.into()])
+        .await
+        .unwrap();
     let sealed = row[0].bytes(0).unwrap();
     let server = windlass_testkit::postgres().await;
     let copies =
@@ -144,12 +149,16 @@ async fn a_copy_needs_the_key_of_its_source(fixture: Fixture) {
         let copy = Store::open(StoreOptions { master_key: fixture.master_key(), ..options }).await.unwrap();
         for statement in ddl::create_tables(library::ALL, copy.database().dialect().into()).split(";\n") {
             if !statement.trim().is_empty() {
-                copy.database().execute(statement.to_owned(), vec![]).await.unwrap();
+                copy.database().across_tenants().execute(statement.to_owned(), vec![]).await.unwrap();
             }
         }
         let there = book(&copy, TENANT, "placeh").await;
         let put = "update books set id = $1, pin = $2 where id = $3";
-        copy.database().execute(put, vec![value.into(), sealed.clone().into(), there.into()]).await.unwrap();
+        copy.database()
+            .across_tenants()
+            .execute(put, vec![value.into(), sealed.clone().into(), there.into()])
+            .await
+            .unwrap();
         assert_eq!(pin(&copy, TENANT, value).await.as_deref(), Some(PIN));
         copy.close().await;
     }
@@ -223,7 +232,7 @@ async fn a_rotation(fixture: Fixture) {
     // Data keys go in one step, and rows follow in batches, whoever takes them up.
     let sealed = |row: &windlass_store::Row| row.bytes(0).unwrap();
     let rows = "select pin from books order by id";
-    let old: Vec<_> = store.database().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
+    let old: Vec<_> = store.database().across_tenants().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
     let rotation = store.rotate_vault(Rotate::DataKeys).await.unwrap();
     assert_eq!(rotation.rows_left, 2);
     assert_eq!(pin(store, TENANT, one).await.as_deref(), Some(PIN), "what is not sealed anew yet still opens");
@@ -232,7 +241,7 @@ async fn a_rotation(fixture: Fixture) {
     fixture.reopen().await;
     let store = &fixture.store;
     while store.keep_vault().await.unwrap() > 0 {}
-    let new: Vec<_> = store.database().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
+    let new: Vec<_> = store.database().across_tenants().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
     assert!(old.iter().all(|it| !new.contains(it)) && new.len() == 3);
     let status = store.vault_status().await.unwrap();
     assert_eq!((status.rows_left, status.data_keys), (0, 2), "the old keys are gone");

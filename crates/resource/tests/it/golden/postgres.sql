@@ -17,6 +17,7 @@ create table shelves (
 create unique index shelves_above_id_name_key on shelves (tenant_key, coalesce(above_id, '00000000-0000-0000-0000-000000000000'::uuid), name) where deleted_at is null;
 create index shelves_deleted on shelves (tenant_key, deleted_at) where deleted_at is not null;
 create index shelves_by_above_id on shelves (tenant_key, above_id);
+select windlass_own_rows('shelves');
 
 create table editors (
   tenant_key integer not null references tenants (key),
@@ -31,6 +32,7 @@ create table editors (
   primary key (tenant_key, id),
   constraint editors_name_check check (length(name) >= 1 and length(name) <= 40)
 );
+select windlass_own_rows('editors');
 
 create table books (
   tenant_key integer not null references tenants (key),
@@ -92,6 +94,7 @@ create unique index books_slug_key on books (tenant_key, slug);
 create unique index books_shelf_id_title_key on books (tenant_key, shelf_id, title);
 create index books_by_status_due_at on books (tenant_key, status, due_at);
 create index books_by_editor_id on books (tenant_key, editor_id);
+select windlass_own_rows('books');
 
 create table remarks (
   tenant_key integer not null references tenants (key),
@@ -106,6 +109,7 @@ create table remarks (
   constraint remarks_book_id_fkey foreign key (tenant_key, book_id) references books (tenant_key, id) on delete cascade
 );
 create index remarks_by_book_id on remarks (tenant_key, book_id);
+select windlass_own_rows('remarks');
 
 create table loans (
   tenant_key integer not null references tenants (key),
@@ -119,6 +123,7 @@ create table loans (
   constraint loans_book_id_fkey foreign key (tenant_key, book_id) references books (tenant_key, id) on delete cascade
 );
 create unique index loans_book_id_reader_key on loans (tenant_key, book_id, reader);
+select windlass_own_rows('loans');
 
 create table alarms (
   tenant_key integer not null references tenants (key),
@@ -136,6 +141,7 @@ create table alarms (
   constraint alarms_status_check check (status = 'open' or status = 'closed'),
   constraint alarms_closed_closed_at check (status <> 'closed' or closed_at is not null)
 );
+select windlass_own_rows('alarms');
 
 create table languages (
   id uuid not null,

@@ -1,0 +1,1 @@
+-- Row-level security is PostgreSQL's: here every statement names its tenant, and nothing stands behind that.
