@@ -35,6 +35,19 @@ pub(super) enum Change {
     Transition(Target, &'static Transition, Named),
 }
 
+/// How often a write is tried that others pass, or whose key is replaced.
+const TRIES: u32 = 3;
+
+/// What became of a try.
+enum Tried {
+    /// It was written, or refused.
+    Done(Result<RecordView, RecordError>),
+    /// The key that seals was replaced meanwhile: nothing was written.
+    KeyReplaced,
+    /// Another write was faster, and the database refused this one for it.
+    Passed(RecordError),
+}
+
 /// Everything that a write looks at.
 #[derive(Clone)]
 pub(super) struct Write {
@@ -71,17 +84,19 @@ impl Store {
         change: Change,
     ) -> Result<RecordView, RecordError> {
         let seal = if change.has_sealed(record) { Some(Seal::of(self, (tenant, record)).await?) } else { None };
-        let write = Write { seal, ..self.write_on((tenant, record), by) };
+        let mut write = Write { seal, ..self.write_on((tenant, record), by) };
         let decides = write.decides_access(&change);
-        // Twice where its key was replaced between that and this.
-        let written = match self.try_write((write.clone(), decides), change.clone()).await? {
-            Some(written) => written,
-            None => {
-                let seal = Some(Seal::renewed(self, (tenant, record)).await?);
-                let again = self.try_write((Write { seal, ..write }, decides), change).await?;
-                again.unwrap_or_else(|| Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into()))
+        let mut written = Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into());
+        for _ in 0..TRIES {
+            match self.try_write((write.clone(), decides), change.clone()).await {
+                Tried::Done(done) => {
+                    written = done;
+                    break;
+                }
+                Tried::KeyReplaced => write.seal = Some(Seal::renewed(self, (tenant, record)).await?),
+                Tried::Passed(error) => written = Err(error),
             }
-        };
+        }
         if decides && written.is_ok() {
             // It is done, whatever becomes of this look: the next one finds it.
             if let Err(error) = self.look_at_access().await {
@@ -91,33 +106,28 @@ impl Store {
         written
     }
 
-    /// `None` when the key that seals was replaced meanwhile: nothing was written.
-    async fn try_write(
-        &self,
-        (write, decides): (Write, bool),
-        change: Change,
-    ) -> Result<Option<Result<RecordView, RecordError>>, RecordError> {
+    async fn try_write(&self, (write, decides): (Write, bool), change: Change) -> Tried {
         let record = write.record;
         let written = self.database().of(write.writer.tenant).transact(move |tx| {
             Box::pin(async move {
                 if let Some(seal) = &write.seal
                     && !seal.holds(tx).await?
                 {
-                    return Ok(None);
+                    return Ok(Tried::KeyReplaced);
                 }
                 match write.carry_out(tx, change).await {
-                    Ok(view) if decides => access::count(tx).await.map(|()| Some(Ok(view))),
+                    Ok(view) if decides => access::count(tx).await.map(|()| Tried::Done(Ok(view))),
                     Err(RecordError::Store(error)) => Err(error),
                     // Nothing was changed before it was refused: there is nothing to take back.
-                    other => Ok(Some(other)),
+                    other => Ok(Tried::Done(other)),
                 }
             })
         });
         let written = written.await;
-        if matches!(written, Ok(Some(Ok(_)))) {
+        if matches!(written, Ok(Tried::Done(Ok(_)))) {
             self.audit_noted();
         }
-        written.or_else(|error| Ok(Some(Err(raced(record, error)))))
+        written.unwrap_or_else(|error| raced(record, error))
     }
 }
 
@@ -136,14 +146,16 @@ impl Change {
     }
 }
 
-/// What the database refused though it was looked at before: on PostgreSQL two writes may pass each other.
-fn raced(record: &'static Record, error: StoreError) -> RecordError {
+/// What the database refused though it was looked at before: on PostgreSQL two writes may pass each other. The next try
+/// looks again, and says in which column.
+fn raced(record: &'static Record, error: StoreError) -> Tried {
+    let noun = record.noun;
     match error.code() {
-        Some("23505" | "sqlite:2067" | "sqlite:1555") => RecordError::Taken { noun: record.noun, errors: Vec::new() },
+        Some("23505" | "sqlite:2067" | "sqlite:1555") => Tried::Passed(RecordError::Taken { noun, errors: Vec::new() }),
         Some("23503" | "23001" | "sqlite:787" | "sqlite:1811") => {
-            RecordError::InUse { noun: record.noun, by: "others" }
+            Tried::Passed(RecordError::InUse { noun, by: "others" })
         }
-        _ => RecordError::Store(error),
+        _ => Tried::Done(Err(RecordError::Store(error))),
     }
 }
 
