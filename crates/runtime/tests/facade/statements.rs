@@ -31,7 +31,7 @@ const OF_ALL_TENANTS: &[(&str, &str)] = &[
     ("where lane_id", "what a node asks of its own lanes"),
     ("r.lane_id = $1", "what a node asks of its own lanes"),
     ("t.lane_id = u.lane_id", "a commit's own lane"),
-    ("from journal_other", "whether a new partition's rows lie elsewhere already"),
+    ("from journal where run_id >= $1 and run_id < $2 limit 1", "whether a new partition's rows lie elsewhere already"),
     ("from task_leases where lease_until", "the sweep of claims that ran out, for all tenants"),
     ("from task_leases order by lease_until", "when it is due, for all tenants"),
     ("from vault_master_keys", "the master keys, of the whole installation"),
@@ -66,7 +66,10 @@ const SWEEPS: &[(&str, &str)] = &[
 
 /// Statements whose index has columns in between that they do not name, and why.
 const PASSING_OVER: &[(&str, &str)] = &[
-    ("from journal_other", "asked once for each new partition, of a table that is empty but for damage"),
+    (
+        "from journal where run_id >= $1 and run_id < $2 limit 1",
+        "asked once for each new partition, of a table that is empty but for damage",
+    ),
     ("r.status in ('queued', 'paused') and r.started_at is null", "reads the open runs of a lane that was taken over"),
 ];
 
