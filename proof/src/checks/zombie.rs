@@ -6,10 +6,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
 use rustix::process::Signal;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::ToSql};
 use windlass_testkit::look_at;
 
 use crate::{
@@ -35,8 +35,9 @@ pub const CHECK: Check = Check {
 
 /// One pause in so many begins within a transaction.
 const WITHIN_TRANSACTION: u32 = 10;
-/// How long the others may take to adopt a paused server's lanes: its lease, and then some.
-const ADOPTED_WITHIN: Duration = Duration::from_secs(30);
+/// How long what a pause waits for may take; the longest is that others adopt a paused server's lanes: its lease, and then
+/// some.
+const HAPPENS_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at the database.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Answers between two pauses.
@@ -74,9 +75,9 @@ async fn zombie(plan: Plan) -> Result<Outcome> {
         };
         let (went, paused) = tokio::join!(load.round(examples::cases(&world.shop_url(), Size::Few), number), pausing);
         went.with_context(|| format!("pause {number}"))?;
-        let (lanes, waited) = paused.with_context(|| format!("pause {number}"))?;
+        let lanes = paused.with_context(|| format!("pause {number}"))?;
         adopted += u64::from(lanes > 0);
-        within += u64::from(waited);
+        within += u64::from(in_transaction);
         if let Some(ended) = helpers.try_join_next() {
             ended??;
         }
@@ -109,44 +110,58 @@ const NEEDED: &str = "select count(*) from lanes l join nodes n on n.id = l.node
                       and r.status in ('queued', 'running', 'waiting', 'paused', 'compensating')) \
                       or exists (select 1 from inbox i where i.lane_id = l.id))";
 
-/// Pauses a server until its lanes that are needed are taken over, and wakes it up. How many were, and whether a
-/// transaction of it was open when it was paused.
-async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Result<(i64, bool)> {
+/// Pauses a server, with a transaction open if so asked, until its lanes that are needed are taken over, and wakes it up.
+/// How many were.
+async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Result<i64> {
     let (database, holder) = (connect(world).await?, connect(world).await?);
     let pid = i64::from(world.process(server).context("a server that is not there")?);
-    let lanes = async |which: &str| Ok::<i64, tokio_postgres::Error>(database.query_one(which, &[&pid]).await?.get(0));
-    let before = lanes(OWNED).await?;
-    let mut waits = false;
-    if in_transaction {
-        // Its next commit waits for the fence, in a transaction.
-        let hold = "begin; select 1 from lanes l join nodes n on n.id = l.node_id where n.pid = ";
-        holder.batch_execute(&format!("{hold}{pid} for update of l")).await?;
-        let name = format!("server-{server}");
-        let waiting = "select count(*) from pg_stat_activity where application_name = $1 and xact_start is not null \
-                       and wait_event_type = 'Lock'";
-        for _ in 0..100 {
-            waits = database.query_one(waiting, &[&name]).await?.get::<_, i64>(0) > 0;
-            if waits {
-                break;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    let before = loop {
+        // The answers were anybody's, and nobody takes over what has nothing to go on with.
+        until(&database, (NEEDED, &pid), true).await.context("the server got no run")?;
+        let before = count(&database, (OWNED, &pid)).await?;
+        if in_transaction {
+            // Its next commit waits for the fence, in a transaction.
+            let hold = "begin; select 1 from lanes l join nodes n on n.id = l.node_id where n.pid = ";
+            holder.batch_execute(&format!("{hold}{pid} for update of l")).await?;
+            let name = format!("server-{server}");
+            let waiting = "select count(*) from pg_stat_activity where application_name = $1 \
+                           and xact_start is not null and wait_event_type = 'Lock'";
+            until(&database, (waiting, &name), true)
+                .await
+                .context("no transaction of the server waited for its fence")?;
         }
-    }
-    world.signal(server, Signal::STOP)?;
-    if in_transaction {
-        holder.batch_execute("commit").await?;
-    }
-    let until = tokio::time::Instant::now() + ADOPTED_WITHIN;
-    while lanes(NEEDED).await? > 0 {
-        if tokio::time::Instant::now() > until {
-            world.signal(server, Signal::CONT)?;
-            bail!("nobody took the lanes of a paused server over for {} s", ADOPTED_WITHIN.as_secs());
+        world.signal(server, Signal::STOP)?;
+        if in_transaction {
+            holder.batch_execute("commit").await?;
         }
+        if count(&database, (NEEDED, &pid)).await? > 0 {
+            break before;
+        }
+        // What it had came to its end a moment before.
+        world.signal(server, Signal::CONT)?;
+    };
+    let adopted = until(&database, (NEEDED, &pid), false).await;
+    let taken = before - count(&database, (OWNED, &pid)).await?;
+    world.signal(server, Signal::CONT)?;
+    adopted.context("nobody took the lanes of a paused server over")?;
+    Ok(taken)
+}
+
+/// What a query counts, and of whom.
+type Counted<'a> = (&'a str, &'a (dyn ToSql + Sync));
+
+async fn count(database: &Client, (query, of): Counted<'_>) -> Result<i64> {
+    Ok(database.query_one(query, &[of]).await?.get(0))
+}
+
+/// Looks until there is any of it, or none.
+async fn until(database: &Client, counted: Counted<'_>, any: bool) -> Result<()> {
+    let last = tokio::time::Instant::now() + HAPPENS_WITHIN;
+    while (count(database, counted).await? > 0) != any {
+        ensure!(tokio::time::Instant::now() < last, "not within {} s", HAPPENS_WITHIN.as_secs());
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let taken = before - lanes(OWNED).await?;
-    world.signal(server, Signal::CONT)?;
-    Ok((taken, waits))
+    Ok(())
 }
 
 /// Rows that a server wrote while another one owned the run.
