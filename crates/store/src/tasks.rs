@@ -195,22 +195,24 @@ const CLAIMED: &str = "select id, run_id, path, attempt, queue, name, payload, l
 const PUT_LEASE: &str = "insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
                          values ($1, $2, $3, $4, $5, $6, $7)";
 
-/// PostgreSQL claims for all who wait with one statement: rows that another claim is taking are passed over.
+/// PostgreSQL claims for all who wait with one statement: rows that another claim is taking are passed over. Whose they are
+/// is handed from part to part: where a join has the tenant as a given value, one that was planned while the table was empty
+/// goes through all of the tenant's tasks for each (measured: 939 claims/s in place of 26,312).
 const CLAIM_POSTGRES: &str = "\
 with ready as ( \
-  select t.queue, t.rank, t.task_id from unnest($2::text[]) as q(queue) cross join lateral ( \
-    select queue, rank, task_id from task_ready where tenant_key = $1 and queue = q.queue \
+  select t.* from unnest($2::text[]) as q(queue) cross join lateral ( \
+    select tenant_key, queue, rank, task_id from task_ready where tenant_key = $1 and queue = q.queue \
     order by rank, task_id limit $4 for update skip locked) t \
   order by t.rank, t.task_id limit $4), \
 gone as ( \
-  delete from task_ready d using ready r where d.tenant_key = $1 and d.queue = r.queue and d.rank = r.rank \
-  and d.task_id = r.task_id returning d.rank, d.task_id), \
-placed as (select task_id, row_number() over (order by rank, task_id) as place from gone), \
+  delete from task_ready d using ready r where d.tenant_key = r.tenant_key and d.queue = r.queue and d.rank = r.rank \
+  and d.task_id = r.task_id returning d.tenant_key, d.rank, d.task_id), \
+placed as (select tenant_key, task_id, row_number() over (order by rank, task_id) as place from gone), \
 taken as materialized ( \
   select t.id, t.run_id, t.path, t.attempt, t.queue, t.name, t.payload, t.lease_ms, t.lane_id, \
   gen_random_uuid() as token, p.place, w.worker from placed p \
   join unnest($5::text[]) with ordinality as w(worker, place) on w.place = p.place \
-  join tasks t on t.tenant_key = $1 and t.id = p.task_id), \
+  join tasks t on t.tenant_key = p.tenant_key and t.id = p.task_id), \
 leased as ( \
   insert into task_leases (tenant_key, task_id, run_id, claim_token, worker, lease_ms, lease_until) \
   select $1, id, run_id, token, worker, lease_ms, $3::timestamptz + lease_ms * interval '1 millisecond' from taken) \

@@ -51,8 +51,12 @@ const COMMIT_SETTINGS: &str =
 
 /// What sessions set that may touch the rows of all tenants; without it the policies show them none.
 const ALL_TENANTS: &str = "-c windlass.tenant=*";
-/// The same of a session of the pool, for as long as it keeps to one tenant.
-const ENTER: &str = "select set_config('windlass.tenant', $1, false)";
+/// The same of a session of the pool, for as long as it keeps to one tenant; and whether it may read whole tables. What is
+/// asked for one tenant goes by index, however small the tables were when it was planned, and is planned once. What crosses
+/// tenants may want most of a table.
+const ENTER: &str = "select set_config('windlass.tenant', $1, false), set_config('plan_cache_mode', $2, false), \
+                     set_config('enable_seqscan', $3, false), set_config('enable_hashjoin', $3, false), \
+                     set_config('enable_mergejoin', $3, false)";
 /// The same for the rest of a transaction.
 pub(crate) const ENTER_LOCAL: &str = "select set_config('windlass.tenant', $1, true)";
 
@@ -321,13 +325,12 @@ impl Session {
         if self.scope() == Some(scope) {
             return done.await;
         }
-        let text = match scope {
-            Scope::Tenant(tenant) => Value::from(tenant.0.to_string()),
-            Scope::All => "*".into(),
+        let params: [Value; 3] = match scope {
+            Scope::Tenant(tenant) => [tenant.0.to_string().into(), "force_generic_plan".into(), "off".into()],
+            Scope::All => ["*".into(), "auto".into(), "on".into()],
         };
         let enter = self.prepare(ENTER).await?;
         // The first is sent first.
-        let params = [text];
         let (entered, done) = futures::join!(self.run_prepared(&enter, &params), done);
         entered.map_err(refused)?;
         *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);

@@ -4,7 +4,9 @@ use windlass_engine::{
     id::{Id, TaskId},
     status::TaskStatus,
 };
-use windlass_store::{Claim, Holder, Holding, NewTask, RowChange, RunCommit, Store, TaskAnswer, TaskEnd, TaskResult};
+use windlass_store::{
+    Claim, Holder, Holding, Location, NewTask, RowChange, RunCommit, Store, TaskAnswer, TaskEnd, TaskResult,
+};
 
 use crate::harness::{Fixture, TENANT, commit, done, run_id, start};
 
@@ -44,6 +46,37 @@ async fn open(store: &Store, tasks: Vec<NewTask>) -> Vec<TaskId> {
 
 fn claim(max: usize) -> Claim {
     Claim { queues: vec!["q".to_owned(), "other".to_owned()], workers: vec!["w".into(); max] }
+}
+
+/// Workers ask while there is nothing, and PostgreSQL keeps the plan that it made of it.
+#[tokio::test]
+async fn a_queue_that_was_empty_goes_by_index_when_it_is_full() {
+    const TASKS: usize = 5_000;
+    const CLAIMED: usize = 1_000;
+    let fixture = Fixture::postgres().await;
+    let store = &fixture.store;
+    for _ in 0..20 {
+        assert!(store.claim_tasks(TENANT, claim(100)).await.expect("a claim").is_empty());
+    }
+    open(store, (0..TASKS).map(|_| task(store, 0, 60_000)).collect()).await;
+    for _ in 0..CLAIMED / 100 {
+        assert_eq!(store.claim_tasks(TENANT, claim(100)).await.expect("a claim").len(), 100);
+    }
+    // Sessions tell what they read when they end.
+    store.close().await;
+    let Location::Postgres { url } = &fixture.options.location else { panic!("no PostgreSQL") };
+    let database = windlass_testkit::look_at(url).await.expect("a session");
+    let sessions =
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'windlass'";
+    while database.query_one(sessions, &[]).await.expect("a count").get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let read = "select relname::text, (seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables \
+                where relname in ('tasks', 'task_ready', 'task_leases') order by relname";
+    for row in database.query(read, &[]).await.expect("counts") {
+        let (table, read) = (row.get::<_, String>(0), row.get::<_, i64>(1));
+        assert!(read < 10 * CLAIMED as i64, "{read} rows of {table} were read for {CLAIMED} claims");
+    }
 }
 
 async fn claims_come_by_priority_then_age(fixture: Fixture) {
