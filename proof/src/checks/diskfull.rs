@@ -1,16 +1,21 @@
 //! `diskfull`: the disk fills up again and again. Writes are refused with 503, reads go on, and everything goes on by
 //! itself when there is space.
 //!
-//! The disk is full for SQLite's files alone, below the server (`disk`).
+//! Twice: on a disk that is full for SQLite's files alone, below the server (`disk`); and, where this user may mount one, on
+//! a real small one in memory that something else fills to the last byte, for everything that the server keeps.
 
 use std::{
-    fs,
+    ffi::CStr,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use futures::FutureExt as _;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::json;
 
 use crate::{
@@ -30,6 +35,9 @@ use crate::{
 /// How long it may take until starts are refused, or accepted again.
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// What a small disk is told: room for what all rounds write.
+const SMALL_DISK: &CStr = c"size=256m";
+
 /// The workflow that shows whether starts are accepted.
 const PROBE: &str = "probe";
 
@@ -44,9 +52,31 @@ pub const CHECK: Check = Check {
 
 async fn diskfull(plan: Plan) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let world = World::prepare(&plan, Setup::default()).await?;
-    let switch = world.folder.join("disk-is-full");
-    world.start_with(0, &[(VARIABLE, format!("full {}", switch.display()))])?;
+    filled(&plan, Kind::Simulated, &mut outcome).await?;
+    let is_small = filled(&plan, Kind::Small, &mut outcome).await?;
+    outcome.count("small_disk", if is_small { "mounted" } else { "none: this user may not mount one" });
+    Ok(outcome)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Full for SQLite's files.
+    Simulated,
+    /// Full for everybody.
+    Small,
+}
+
+/// Fills the disk of a server under load as often as the plan says; `false` where there can be no such disk.
+async fn filled(plan: &Plan, kind: Kind, outcome: &mut Outcome) -> Result<bool> {
+    let world = World::prepare(plan, Setup::default()).await?;
+    let disk = match kind {
+        Kind::Simulated => Disk::Simulated { switch: world.folder.join("disk-is-full") },
+        Kind::Small => match SmallDisk::mount(world.data_dir().context("this check needs SQLite")?)? {
+            Some(disk) => Disk::Small(disk),
+            None => return Ok(false),
+        },
+    };
+    world.start_with(0, &disk.environment())?;
     let world = Arc::new(world);
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
@@ -61,13 +91,13 @@ async fn diskfull(plan: Plan) -> Result<Outcome> {
             tokio::spawn(async move { load.round(cases, round).await })
         };
         while times < plan.count && !(runs.is_finished() && times > 0) {
-            fs::write(&switch, b"")?;
+            disk.fill()?;
             refused += until_starts_are(&world, false, times).await?;
             read += reads_work(&world).await?;
-            fs::remove_file(&switch)?;
+            disk.free()?;
             until_starts_are(&world, true, times).await?;
             times += 1;
-            eprintln!("the disk was full {times} of {} times", plan.count);
+            eprintln!("{kind:?}: the disk was full {times} of {} times", plan.count);
         }
         runs.await??;
         if let Some(ended) = helpers.try_join_next() {
@@ -79,14 +109,84 @@ async fn diskfull(plan: Plan) -> Result<Outcome> {
     if world.process(0) != process {
         outcome.violation("the server was started anew");
     }
-    expected::check(&load, &mut outcome).await?;
-    tokio::task::block_in_place(|| world.verify(&["--finished"], &mut outcome))?;
-    outcome.at_least("times_full", times.into(), plan.count.into());
-    outcome.at_least("starts_refused_with_503", refused, plan.count.into());
-    outcome.at_least("reads_while_full", read, plan.count.into());
-    outcome.at_least("runs", load.accepted().len() as u64, 10);
-    world.end(&outcome);
-    Ok(outcome)
+    expected::check(&load, outcome).await?;
+    tokio::task::block_in_place(|| world.verify(&["--finished"], outcome))?;
+    let counted = |what: &str| format!("{what}{}", if kind == Kind::Small { "_on_a_small_disk" } else { "" });
+    outcome.at_least(&counted("times_full"), times.into(), plan.count.into());
+    outcome.at_least(&counted("starts_refused_with_503"), refused, plan.count.into());
+    outcome.at_least(&counted("reads_while_full"), read, plan.count.into());
+    outcome.at_least(&counted("runs"), load.accepted().len() as u64, 10);
+    world.end(outcome);
+    Ok(true)
+}
+
+/// A disk that can be full.
+enum Disk {
+    /// While this file is there.
+    Simulated {
+        switch: PathBuf,
+    },
+    Small(SmallDisk),
+}
+
+impl Disk {
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Disk::Simulated { switch } => vec![(VARIABLE, format!("full {}", switch.display()))],
+            Disk::Small(_) => Vec::new(),
+        }
+    }
+
+    fn fill(&self) -> Result<()> {
+        match self {
+            Disk::Simulated { switch } => Ok(fs::write(switch, b"")?),
+            Disk::Small(disk) => disk.fill(),
+        }
+    }
+
+    fn free(&self) -> Result<()> {
+        match self {
+            Disk::Simulated { switch } => Ok(fs::remove_file(switch)?),
+            Disk::Small(disk) => Ok(fs::remove_file(disk.filler())?),
+        }
+    }
+}
+
+/// A small disk in memory, in the place of a folder.
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None` where this user may not mount one.
+    fn mount(folder: &Path) -> Result<Option<SmallDisk>> {
+        fs::create_dir_all(folder)?;
+        match mount("tmpfs", folder, "tmpfs", MountFlags::empty(), SMALL_DISK) {
+            Ok(()) => Ok(Some(SmallDisk { folder: folder.to_owned() })),
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => Ok(None),
+            Err(error) => Err(error).context("a small disk"),
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join("filler")
+    }
+
+    /// Takes what is left, to the last byte.
+    fn fill(&self) -> Result<()> {
+        let mut filler = File::create(self.filler())?;
+        for chunk in [vec![0; 1 << 16], vec![0; 1]] {
+            while filler.write(&chunk).is_ok_and(|written| written > 0) {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The server may still be about to end: it goes when nobody has it open.
+        let _ = unmount(&self.folder, UnmountFlags::DETACH);
+    }
 }
 
 /// Tries to start a run until the answer is 503, or until it is a yes; how often it was 503.
