@@ -49,6 +49,17 @@ impl Context {
         crate::client::Client::open(&self.place()?).await
     }
 
+    /// Asks the API once.
+    ///
+    /// # Errors
+    /// What [`Context::client`] says, or the API refuses, or is not there.
+    pub async fn ask(&self, call: crate::client::Call) -> Result<crate::client::Answer, Failure> {
+        let client = self.client().await?;
+        let answer = client.send(call).await;
+        client.close().await;
+        answer
+    }
+
     /// The place that this command line names.
     ///
     /// # Errors

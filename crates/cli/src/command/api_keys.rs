@@ -48,10 +48,7 @@ pub async fn create(mut args: ApiKeyArgs, context: &Context) -> Outcome {
 async fn ask(args: &ApiKeyArgs, context: &Context) -> Result<Value, Failure> {
     let body = json!({ "name": args.name, "scopes": args.scopes, "days": args.days,
         "requests_per_minute": args.requests_per_minute });
-    let client = context.client().await?;
-    let answer = client.send(Call::post("/api-keys").json(&body)).await;
-    client.close().await;
-    answer?.read()
+    context.ask(Call::post("/api-keys").json(&body)).await?.read()
 }
 
 /// Whoever has the database may make a key in each of its tenants: so the first one of a tenant comes about.

@@ -55,10 +55,7 @@ pub async fn run(command: AuditCommand, context: &Context) -> Outcome {
 }
 
 async fn asked(call: Call, context: &Context) -> Result<Value, Failure> {
-    let client = context.client().await?;
-    let answer = client.send(call).await;
-    client.close().await;
-    answer?.read()
+    context.ask(call).await?.read()
 }
 
 fn verify_here(file: &Path, (key, head): (Option<String>, Option<String>), context: &Context) -> Outcome {

@@ -57,7 +57,7 @@ async fn come(call: Call, context: &Context) -> Outcome {
 /// The server is not there.
 pub async fn logout(everywhere: bool, context: &Context) -> Outcome {
     let path = if everywhere { "/sign-out/everywhere" } else { "/sign-out" };
-    context.client().await?.send(Call::post(path)).await?;
+    context.ask(Call::post(path)).await?;
     // A token that was named is not the one that is kept.
     if let Place::Server { url, token: None } = context.place()? {
         session::forget(&url)?;
@@ -75,10 +75,7 @@ pub async fn logout(everywhere: bool, context: &Context) -> Outcome {
 /// # Errors
 /// There is no such session, or the server is not there.
 pub async fn end_session(session: Uuid, context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let ended = client.send(Call::post(format!("/me/sessions/{session}/revoke"))).await;
-    client.close().await;
-    ended?;
+    context.ask(Call::post(format!("/me/sessions/{session}/revoke"))).await?;
     if context.json() {
         output::json(&json!({ "signed_out": true }))?;
     } else {
@@ -92,10 +89,7 @@ pub async fn end_session(session: Uuid, context: &Context) -> Outcome {
 /// # Errors
 /// The server refuses, or is not there.
 pub async fn sessions(context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let answer = client.send(Call::get("/me/sessions")).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(Call::get("/me/sessions")).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);
@@ -124,10 +118,7 @@ pub async fn sessions(context: &Context) -> Outcome {
 /// # Errors
 /// The server refuses, or is not there.
 pub async fn whoami(context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let answer = client.send(Call::get("/me")).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(Call::get("/me")).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);
@@ -152,7 +143,7 @@ pub async fn choose_password(context: &Context) -> Outcome {
     let current = password("Present password (empty if you have none)")?;
     let body = json!({ "current": Some(current).filter(|it| !it.is_empty()), "new": password("New password")? });
     let call = Call { method: http::Method::PUT, ..Call::get("/me/password") }.json(&body);
-    context.client().await?.send(call).await?;
+    context.ask(call).await?;
     if context.json() {
         output::json(&json!({ "changed": true }))?;
     } else {
@@ -182,10 +173,7 @@ pub async fn make_link(user: uuid::Uuid, context: &Context) -> Outcome {
 
 /// Has a link made, and prints it.
 async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let answer = client.send(call).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(call).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);

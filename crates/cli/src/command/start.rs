@@ -41,10 +41,7 @@ pub async fn run(args: StartArgs, context: &Context) -> Outcome {
     if let Some(key) = args.idempotency_key {
         call = call.header("idempotency-key", key);
     }
-    let client = context.client().await?;
-    let answer = client.send(call).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(call).await?;
     let run: Value = answer.read()?;
     if context.json() {
         output::line(answer.text())?;

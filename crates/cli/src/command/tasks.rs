@@ -19,10 +19,7 @@ pub async fn run(command: TasksCommand, context: &Context) -> Outcome {
     let TasksCommand::List { queue, status, page } = command;
     let limit = page.limit.map(|it| it.to_string());
     let query = query(&[("queue", queue), ("status", status), ("limit", limit), ("after", page.after)]);
-    let client = context.client().await?;
-    let answer = client.send(Call::get(format!("/tasks{query}"))).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(Call::get(format!("/tasks{query}"))).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);

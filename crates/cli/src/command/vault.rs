@@ -28,10 +28,7 @@ pub async fn run(command: VaultCommand, context: &Context) -> Outcome {
 }
 
 async fn status(context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let answer = client.send(Call::get("/vault")).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(Call::get("/vault")).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);
@@ -65,11 +62,8 @@ fn new_key(context: &Context) -> Outcome {
 }
 
 async fn rotate(data_keys: bool, context: &Context) -> Outcome {
-    let client = context.client().await?;
     let call = Call::post("/vault/rotate").json(&serde_json::json!({ "data_keys": data_keys }));
-    let answer = client.send(call).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(call).await?;
     let rotation: Value = answer.read()?;
     let waiting: Vec<&str> =
         rotation["waiting_for"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -89,10 +83,7 @@ async fn rotate(data_keys: bool, context: &Context) -> Outcome {
 }
 
 async fn test(id: &str, context: &Context) -> Outcome {
-    let client = context.client().await?;
-    let answer = client.send(Call::post(format!("/credentials/{}/test", escape(id)))).await;
-    client.close().await;
-    let answer = answer?;
+    let answer = context.ask(Call::post(format!("/credentials/{}/test", escape(id)))).await?;
     let test: Value = answer.read()?;
     if context.json() {
         output::line(answer.text())?;
