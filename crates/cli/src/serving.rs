@@ -17,7 +17,6 @@ use windlass_server::{
     App, Gate, Tokens,
     auth::First,
     listen::{self, Bounds},
-    routes,
 };
 
 use crate::{
@@ -89,7 +88,7 @@ impl Server {
             }
         };
         let stop = CancellationToken::new();
-        let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), requests);
+        let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), requests);
         let app = app.with_settings(settings);
         let bounds = Bounds { grace, ..Bounds::default() };
         let router = windlass_server::router(&app);

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use axum::body::Bytes;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use windlass_runtime::Runtime;
 use windlass_store::Store;
@@ -32,23 +31,22 @@ struct Shared {
     rate_limits: RateLimits,
     settings: OnceLock<InEffect>,
     passwords: Passwords,
-    openapi: Bytes,
     draining: CancellationToken,
 }
 
 impl App {
     /// A server on that runtime, behind that gate, with the usual bounds.
-    pub fn new(runtime: Runtime, gate: Gate, openapi: Bytes) -> App {
-        App::bounded(runtime, gate, openapi, Limits::default())
+    pub fn new(runtime: Runtime, gate: Gate) -> App {
+        App::bounded(runtime, gate, Limits::default())
     }
 
     /// The same with bounds of its own.
-    pub fn bounded(runtime: Runtime, gate: Gate, openapi: Bytes, limits: Limits) -> App {
+    pub fn bounded(runtime: Runtime, gate: Gate, limits: Limits) -> App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
         let (passwords, settings) = (Passwords::default(), OnceLock::new());
-        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, openapi, draining };
+        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, draining };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
@@ -104,11 +102,6 @@ impl App {
     /// Where passwords are checked.
     pub fn passwords(&self) -> &Passwords {
         &self.shared.passwords
-    }
-
-    /// The OpenAPI document.
-    pub fn openapi(&self) -> Bytes {
-        self.shared.openapi.clone()
     }
 
     /// From now on `/readyz` says no, so that load balancers send nobody any more, and whoever waits is answered.

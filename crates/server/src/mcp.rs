@@ -6,7 +6,7 @@
 mod door;
 mod tools;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     body::Bytes,
@@ -23,12 +23,19 @@ use rmcp::{
 };
 use serde_json::Value;
 
-pub use self::{door::router, tools::Tools};
+pub use self::door::router;
+use self::tools::Tools;
 
 /// What a client is told before it uses any tool.
 const INSTRUCTIONS: &str = "Windlass runs durable workflows. Find workflows with `list_workflows`, start one with \
                             `start_run`, follow it with `get_run` and `list_steps`, and decide what waits for people with \
                             `list_approvals`, `approve` and `reject`. Lists are pages: ask again with `after` = `next`.";
+
+/// All tools: made when somebody asks for one, for it takes as long as the rest of a start.
+static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
+    // The document is made of our own types: it always has a JSON form.
+    Tools::of(&serde_json::to_value(crate::document()).unwrap_or_default())
+});
 
 /// A request to the API that a tool stands for.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,14 +75,13 @@ pub trait Api: Send + Sync + 'static {
 /// A server of the protocol over a way to the API.
 #[derive(Clone)]
 pub struct Mcp {
-    tools: Arc<Tools>,
     api: Arc<dyn Api>,
 }
 
 impl Mcp {
-    /// Of these tools.
-    pub fn new(tools: Arc<Tools>, api: Arc<dyn Api>) -> Mcp {
-        Mcp { tools, api }
+    /// Over that way.
+    pub fn new(api: Arc<dyn Api>) -> Mcp {
+        Mcp { api }
     }
 }
 
@@ -92,7 +98,7 @@ impl ServerHandler for Mcp {
         _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.tools.list(|permission| self.api.may(permission, &context));
+        let tools = TOOLS.list(|permission| self.api.may(permission, &context));
         Ok(ListToolsResult::with_all_items(tools))
     }
 
@@ -102,7 +108,7 @@ impl ServerHandler for Mcp {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        let asked = self.tools.request(&request.name, &arguments);
+        let asked = TOOLS.request(&request.name, &arguments);
         let asked = asked.map_err(|message| ErrorData::invalid_params(message, None))?;
         match self.api.send(asked, &context).await {
             Ok(answer) => Ok(result(&answer).into()),
@@ -111,7 +117,7 @@ impl ServerHandler for Mcp {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.tools.tool(name)
+        TOOLS.tool(name)
     }
 }
 

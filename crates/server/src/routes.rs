@@ -19,6 +19,8 @@ mod tasks;
 mod vault;
 mod workflows;
 
+use std::sync::LazyLock;
+
 use axum::{Router, body::Bytes, http::StatusCode, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation, security::SecurityRequirement};
@@ -53,11 +55,11 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// The OpenAPI document as it is served.
-pub fn document_bytes() -> Bytes {
+/// The OpenAPI document as it is served: made when somebody asks, for it takes as long as the rest of a start.
+static SERVED: LazyLock<Bytes> = LazyLock::new(|| {
     // The document is made of our own types: it always has a JSON form.
     serde_json::to_vec(&document()).unwrap_or_default().into()
-}
+});
 
 /// One route that needs a permission. A handler that names none does not compile.
 macro_rules! route {

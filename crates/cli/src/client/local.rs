@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::Request;
 use tower::ServiceExt;
 use windlass_runtime::Runtime;
-use windlass_server::{App, Gate, routes, settings::Told};
+use windlass_server::{App, Gate, settings::Told};
 
 use super::{Answer, Call, Pieces, SentFile};
 use crate::{
@@ -33,7 +33,7 @@ impl Local {
     pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
         let place::Opened { runtime, settings, .. } = place::open_server(database, purpose, Told::default()).await?;
         runtime.store().keep_roles().await.map_err(place::of_store)?;
-        Ok(Local::of(App::new(runtime, Gate::Local, routes::document_bytes()).with_settings(settings)))
+        Ok(Local::of(App::new(runtime, Gate::Local).with_settings(settings)))
     }
 
     /// The API of a server in this process.

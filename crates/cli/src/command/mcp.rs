@@ -7,7 +7,7 @@ use rmcp::{
     ServiceExt,
     service::{RequestContext, RoleServer},
 };
-use windlass_server::mcp::{Api, Mcp, ToolAnswer, ToolRequest, Tools};
+use windlass_server::mcp::{Api, Mcp, ToolAnswer, ToolRequest};
 
 use super::Context;
 use crate::{
@@ -23,10 +23,8 @@ const HEADERS: [&str; 2] = ["if-match", "idempotency-key"];
 /// # Errors
 /// The server or the database cannot be reached, or what comes in is not the protocol.
 pub async fn run(context: &Context) -> Outcome {
-    let document = serde_json::to_value(windlass_server::document());
-    let document = document.map_err(|error| Failure::internal(error.to_string()))?;
     let client = Arc::new(context.client().await?);
-    let served = serve(Mcp::new(Arc::new(Tools::of(&document)), Arc::new(Through(Arc::clone(&client))))).await;
+    let served = serve(Mcp::new(Arc::new(Through(Arc::clone(&client))))).await;
     if let Ok(client) = Arc::try_unwrap(client) {
         client.close().await;
     }

@@ -20,7 +20,7 @@ use rmcp::{
 };
 use tower::ServiceExt;
 
-use super::{Api, Mcp, ToolAnswer, ToolRequest, Tools};
+use super::{Api, Mcp, ToolAnswer, ToolRequest};
 use crate::{
     app::App,
     auth::{Identity, bearer},
@@ -34,8 +34,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// The route of the protocol, over the API as it is served.
 pub fn router(app: &App, api: Router) -> Router {
-    let document = serde_json::from_slice(&app.openapi()).unwrap_or_default();
-    let mcp = Mcp::new(Arc::new(Tools::of(&document)), Arc::new(Inside { api }));
+    let mcp = Mcp::new(Arc::new(Inside { api }));
     // Whoever has a token may come from anywhere, and nobody else gets any further: hosts and sessions say nothing more.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)

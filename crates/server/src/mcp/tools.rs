@@ -36,8 +36,8 @@ struct Known {
 }
 
 impl Tools {
-    /// One for each operation of the document that needs a permission, and takes and gives nothing but JSON: files, exports
-    /// and streams are for programs.
+    /// One for each operation of the document that needs a permission, takes and gives nothing but JSON (files, exports and
+    /// streams are for programs), and gives no token: what a model is told, others may read.
     pub fn of(document: &Value) -> Tools {
         let mut all = Vec::new();
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
@@ -79,7 +79,7 @@ impl Known {
     fn of(document: &Value, (method, path): (Method, &str), operation: &Value) -> Option<Known> {
         let permission = operation["security"][0]["token"][0].as_str()?.to_owned();
         let name = operation["operationId"].as_str()?.to_owned();
-        if !speaks_json(operation) {
+        if !speaks_json(operation) || gives_token(document, operation) {
             return None;
         }
         let mut input = Map::new();
@@ -224,10 +224,24 @@ fn take_references(schema: &mut Value, names: &mut BTreeSet<String>) {
 
 /// Whether an operation takes JSON or nothing, and gives JSON or nothing.
 fn speaks_json(operation: &Value) -> bool {
-    let answers = operation["responses"].as_object().into_iter().flatten();
-    let answers = answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| &answer["content"]);
-    let mut contents = answers.chain([&operation["requestBody"]["content"]]).filter_map(Value::as_object);
+    let mut contents = given(operation).chain([&operation["requestBody"]["content"]]).filter_map(Value::as_object);
     contents.all(|content| content.contains_key("application/json"))
+}
+
+/// Whether an answer holds what nobody but the caller is to read.
+fn gives_token(document: &Value, operation: &Value) -> bool {
+    given(operation).any(|content| {
+        let schema = &content["application/json"]["schema"];
+        let name = schema["$ref"].as_str().and_then(|it| it.strip_prefix(COMPONENTS));
+        let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
+        schema["properties"].as_object().is_some_and(|it| it.values().any(|field| field["format"] == "password"))
+    })
+}
+
+/// What the successes of an operation hold, by its media type.
+fn given(operation: &Value) -> impl Iterator<Item = &Value> {
+    let answers = operation["responses"].as_object().into_iter().flatten();
+    answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| &answer["content"])
 }
 
 /// A value as paths, queries and headers have it.
@@ -269,7 +283,9 @@ mod tests {
         let below = document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with(API));
         let operations = below.flat_map(|(_, item)| item.as_object().unwrap().values());
         let guarded = operations.filter(|it| it["security"][0]["token"].is_array()).count();
-        let others = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit"];
+        let streams = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit"];
+        let tokens = ["make_key", "invite", "impersonate", "make_link"];
+        let others = [&streams[..], &tokens].concat();
         let operations = windlass_resource::records::ALL.iter().flat_map(|it| it.operations());
         let exports = operations.filter(|it| matches!(it, Operation::Export));
         assert_eq!(tools.0.len(), guarded - exports.count() - others.len());

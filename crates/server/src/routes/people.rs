@@ -71,6 +71,7 @@ pub struct Invited {
     /// With which role.
     pub role: String,
     /// What to hand over: it works once.
+    #[schema(format = Password)]
     pub link: String,
     /// Until when.
     #[schema(value_type = String)]
@@ -165,6 +166,7 @@ impl PathParts for UserPath {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LinkMade {
     /// The link: shown this once.
+    #[schema(format = Password)]
     pub link: String,
     /// Until when.
     #[schema(value_type = String)]
@@ -216,6 +218,7 @@ pub struct Impersonation {
     /// In whose name.
     pub email: String,
     /// The session's token: shown this once.
+    #[schema(format = Password)]
     pub token: String,
     /// Until when.
     #[schema(value_type = String)]
@@ -298,6 +301,7 @@ pub struct KeyMade {
     /// How it begins.
     pub prefix: String,
     /// The key itself.
+    #[schema(format = Password)]
     pub key: String,
     /// Until when.
     #[schema(value_type = Option<String>)]

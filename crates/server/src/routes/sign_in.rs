@@ -67,6 +67,7 @@ pub struct SignedIn {
     pub tenant: String,
     /// The session's token, unless it is a cookie: shown this once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Password)]
     pub token: Option<String>,
     /// Until when.
     #[schema(value_type = String)]

@@ -11,7 +11,6 @@ use windlass_runtime::{Runtime, Settings};
 use windlass_server::{
     App, Gate, Limits, Tokens,
     listen::{self, Bounds},
-    routes,
     token::TokenHash,
 };
 use windlass_store::{KeySource, Location, MasterKey, NewApiKey, Store, StoreOptions};
@@ -176,7 +175,7 @@ impl Api {
 
 async fn serve(runtime: &Runtime, limits: Limits) -> (String, CancellationToken) {
     let (tokens, _) = Tokens::open(runtime.store().clone(), Some(TOKEN)).await.unwrap();
-    let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), routes::document_bytes(), limits);
+    let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
