@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building or testing Windlass needs and this machine lacks: on a fresh Debian or Ubuntu with only Rust,
-# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs, strace, faketime and Python's
-# venv. Says what it does; does nothing, and at once, when nothing is missing.
+# that is a C compiler, pkg-config and, for the tests, the PostgreSQL server programs, strace, faketime, Python's venv
+# and Node.js. Says what it does; does nothing, and at once, when nothing is missing.
 #
 #   scripts/setup.sh build    what `make run` needs
 #   scripts/setup.sh test     what `make test` needs as well
@@ -37,6 +37,9 @@ missing_packages() {
   if [ "$what" = test ] && ! command -v strace >/dev/null 2>&1; then echo strace; fi
   # One check is a Python program in an environment of its own.
   if [ "$what" = test ] && ! has_venv; then echo python3-venv; fi
+  # People sign in with an identity provider that is a Node.js program.
+  if [ "$what" = test ] && ! command -v node >/dev/null 2>&1; then echo nodejs; fi
+  if [ "$what" = test ] && ! command -v npm >/dev/null 2>&1; then echo npm; fi
   # One check sets the clocks of servers wrong.
   if [ "$what" = test ] && ! has_faketime; then echo faketime; fi
 }
@@ -88,5 +91,6 @@ if [ "$what" = test ]; then
   done
   # One check's program comes from Python's package index; it says where it is, and nothing is done when it is there.
   "$(dirname "$0")/python-tool.sh" "$(dirname "$0")/../proof/schemathesis" schemathesis >/dev/null || fail "schemathesis cannot be installed (proof/schemathesis)"
+  "$(dirname "$0")/../proof/oidc-provider/install.sh" >/dev/null || fail "the identity provider of the tests cannot be installed (proof/oidc-provider)"
   command -v cargo-nextest >/dev/null 2>&1 || say "cargo-nextest is not installed: the tests run with cargo test, which is slower"
 fi

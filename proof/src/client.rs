@@ -107,6 +107,11 @@ impl Client {
         }
     }
 
+    /// Where a browser finds the first of them.
+    pub fn base(&self) -> String {
+        self.targets.first().map(|target| format!("http://{}", target.address)).unwrap_or_default()
+    }
+
     /// Of the same servers, for somebody else.
     #[must_use]
     pub fn of(&self, token: &str) -> Client {

@@ -8,6 +8,7 @@ use windlass_resource::{
     Access, Kind, Ownership, Record, Writing,
     records::{self, files::FILES},
 };
+use windlass_testkit::sign_on::{Browser, CLIENT, Fake, SECRET};
 
 use crate::{
     client::{Client, Request, TRY_EVERY},
@@ -117,7 +118,26 @@ async fn people(client: &Client, mark: &str) -> Result<()> {
     // Only the first tenant may.
     client.ask(&Request::post(format!("/users/{user}/link"), &json!({}))).await?;
     client.must(&Request::post("/api-keys", &json!({ "name": mark, "scopes": ["runs.read"] }))).await?;
+    by_provider(client, mark).await?;
     wait_for(client, "/api-key-usage", 1).await.map(|_| ())
+}
+
+/// Somebody who came by an identity provider.
+async fn by_provider(client: &Client, mark: &str) -> Result<()> {
+    let (fake, base) = (Fake::start().await, client.base());
+    fake.is(json!({ "sub": mark, "email": format!("by-provider-{mark}@example.org"), "email_verified": true }));
+    let role = client.get("/roles?name=viewer").await?["items"][0]["id"].clone();
+    let provider = json!({
+        "name": "fake", "issuer": fake.issuer, "client_id": CLIENT, "client_secret": SECRET, "server_url": base,
+        "email_domains": ["example.org"], "default_role_id": role,
+    });
+    client.must(&Request::post("/identity-providers", &provider)).await?;
+    let tenant = client.get("/me").await?["tenant"].as_str().context("no tenant")?.to_owned();
+    let (mut browser, begin) = (Browser::open(), format!("{base}/api/v1/sign-in/oidc/fake"));
+    let end = browser.until(&format!("{begin}?tenant={tenant}"), &format!("{begin}/callback")).await;
+    let page = browser.get(&end).await;
+    ensure!(page.status == 303, "nobody came by the provider: {}", page.body);
+    Ok(())
 }
 
 /// A record's noun in paths.

@@ -12,7 +12,7 @@ use windlass_engine::id::TenantKey;
 use windlass_runtime::{Runtime, redact::Known, step::Catalogue};
 use windlass_server::settings::{self, Bounds, InEffect, Told};
 use windlass_steps::{
-    egress::{EgressOptions, address::PrivateNetwork},
+    egress::{Egress, EgressOptions, address::PrivateNetwork},
     emit::SigningKeys,
     exec::ExecOptions,
 };
@@ -266,7 +266,7 @@ pub enum Purpose {
 /// The HTTP client cannot be set up.
 pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
     let options = windlass_steps::Options {
-        egress: EgressOptions { private_network: allowed.private_network, ..EgressOptions::default() },
+        egress: egress_options(&allowed),
         exec: allowed.exec.then(ExecOptions::default),
         webhook_keys: allowed.webhook_keys,
         ..windlass_steps::Options::default()
@@ -274,6 +274,10 @@ pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
     let catalogue = windlass_steps::catalogue(options);
     let catalogue = catalogue.map_err(|error| Failure::internal(format!("cannot set up steps: {error}")))?;
     Ok(catalogue.with_known(allowed.known))
+}
+
+fn egress_options(allowed: &Allowed) -> EgressOptions {
+    EgressOptions { private_network: allowed.private_network.clone(), ..EgressOptions::default() }
 }
 
 /// The step types that documents may use.
@@ -300,6 +304,8 @@ fn location_of(at: &At) -> Location {
 pub struct Opened {
     /// The runtime on its store.
     pub runtime: Runtime,
+    /// By what it asks others.
+    pub egress: Egress,
     /// How many requests come in.
     pub requests: windlass_server::Limits,
     /// What it was told, and began with.
@@ -315,6 +321,8 @@ pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> R
         Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
         Purpose::Command => Allowed::by_environment()?,
     };
+    let egress = Egress::new(egress_options(&allowed));
+    let egress = egress.map_err(|error| Failure::internal(format!("cannot set up requests: {error}")))?;
     let catalogue = catalogue(allowed)?;
     let mut bounds = bounds(database, &told);
     let store = Store::open(bounds.store.clone()).await.map_err(of_store)?;
@@ -330,7 +338,7 @@ pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> R
     settings.apply_stored(&mut bounds);
     let requests = bounds.requests;
     match Runtime::open(store.clone(), catalogue, bounds.runtime).await {
-        Ok(runtime) => Ok(Opened { runtime, requests, settings }),
+        Ok(runtime) => Ok(Opened { runtime, egress, requests, settings }),
         Err(error) => {
             store.close().await;
             Err(Failure::internal(format!("cannot start: {error}")))

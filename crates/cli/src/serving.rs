@@ -79,7 +79,7 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let opened = place::open_server(&database, Purpose::Serve(allowed), settings).await?;
-        let place::Opened { runtime, requests, settings } = opened;
+        let place::Opened { runtime, egress, requests, settings } = opened;
         let (tokens, first_link) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {
@@ -89,7 +89,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), requests);
-        let app = app.with_settings(settings);
+        let app = app.with_settings(settings).with_egress(egress);
         let bounds = Bounds { grace, ..Bounds::default() };
         let router = windlass_server::router(&app);
         // All is built that the start needed, and nobody has been answered yet.

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod files;
 pub mod limits;
 pub mod people;
+pub mod providers;
 pub mod tenants;
 pub mod vault;
 pub mod workflows;
@@ -22,6 +23,8 @@ pub static ALL: &[&Record] = &[
     &people::ROLES,
     &people::ROLE_ASSIGNMENTS,
     &people::INVITATIONS,
+    &providers::IDENTITY_PROVIDERS,
+    &providers::MEMBER_IDENTITIES,
     &people::SESSIONS,
     &people::API_KEYS,
     &people::API_KEY_USAGE,

@@ -5,14 +5,18 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use axum::http::StatusCode;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use windlass_runtime::Runtime;
+use windlass_steps::egress::Egress;
 use windlass_store::Store;
 
 use crate::{
     admission::{Door, Limits},
     auth::{Gate, Passwords},
     metrics::HttpMetrics,
+    oidc::Oidc,
+    problem::Problem,
     rate_limits::RateLimits,
     settings::InEffect,
 };
@@ -31,6 +35,7 @@ struct Shared {
     rate_limits: RateLimits,
     settings: OnceLock<InEffect>,
     passwords: Passwords,
+    oidc: OnceLock<Oidc>,
     draining: CancellationToken,
 }
 
@@ -45,8 +50,8 @@ impl App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
-        let (passwords, settings) = (Passwords::default(), OnceLock::new());
-        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, draining };
+        let (passwords, settings, oidc) = (Passwords::default(), OnceLock::new(), OnceLock::new());
+        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, oidc, draining };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
@@ -87,6 +92,24 @@ impl App {
     /// What it was told, and began with.
     pub fn settings(&self) -> &InEffect {
         self.shared.settings.get_or_init(InEffect::default)
+    }
+
+    /// The same, asking identity providers with that client.
+    #[must_use]
+    pub fn with_egress(self, egress: Egress) -> App {
+        // Nobody has asked before it serves.
+        let _ = self.shared.oidc.set(Oidc::new(egress));
+        self
+    }
+
+    /// How people sign in with identity providers.
+    ///
+    /// # Errors
+    /// 503 on a server that asks nobody.
+    pub fn oidc(&self) -> Result<&Oidc, Problem> {
+        let none =
+            || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_egress", "this server asks no identity providers");
+        self.shared.oidc.get().ok_or_else(none)
     }
 
     /// How often requests may come.

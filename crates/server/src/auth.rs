@@ -8,7 +8,7 @@
 mod gate;
 mod passwords;
 
-use std::{convert::Infallible, marker::PhantomData, net::IpAddr};
+use std::{convert::Infallible, marker::PhantomData, net::IpAddr, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
@@ -26,6 +26,7 @@ use crate::{
     admission::{Class, Pass},
     app::App,
     problem::Problem,
+    reply,
 };
 
 /// The caller, allowed to do `P` in its tenant.
@@ -99,10 +100,7 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
 /// Lets the caller in, once it has the permission and there is room.
 async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
     let identity = app.gate().identify(presented(parts)?).await?;
-    if app.store().rules_of(identity.tenant).suspended {
-        let detail = "the tenant is suspended: its requests are refused and its runs hold until somebody resumes it";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", detail));
-    }
+    is_not_suspended(app, identity.tenant)?;
     if !identity.may(permission) {
         return Err(forbidden(permission));
     }
@@ -115,6 +113,18 @@ async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity,
         (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
     };
     Ok((identity, pass))
+}
+
+/// A suspended tenant lets nobody in.
+///
+/// # Errors
+/// 403 when it is.
+pub fn is_not_suspended(app: &App, tenant: TenantKey) -> Result<(), Problem> {
+    if !app.store().rules_of(tenant).suspended {
+        return Ok(());
+    }
+    let detail = "the tenant is suspended: its requests are refused and its runs hold until somebody resumes it";
+    Err(Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", detail))
 }
 
 /// The address at the other end of the connection; the listener writes it into each request.
@@ -231,9 +241,20 @@ fn presented(parts: &Parts) -> Result<Option<&str>, Problem> {
 
 /// The token in the cookie of a session.
 pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_of(headers, COOKIE)
+}
+
+/// What is in a cookie of that name.
+pub fn cookie_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
     let pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.into_iter().find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+    pairs.into_iter().find(|(name, _)| *name == wanted).map(|(_, token)| token)
+}
+
+/// A cookie that scripts cannot read, of this server alone, for so long; without any time it is gone.
+pub fn set_cookie(name: &str, value: &str, lasts: Duration) -> HeaderValue {
+    let seconds = lasts.as_secs();
+    reply::header_value(&format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}"))
 }
 
 fn is_same_origin(headers: &HeaderMap) -> bool {

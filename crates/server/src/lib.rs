@@ -14,6 +14,7 @@ pub mod json;
 pub mod listen;
 pub mod mcp;
 pub mod metrics;
+pub mod oidc;
 pub mod openapi;
 pub mod page;
 pub mod problem;

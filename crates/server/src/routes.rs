@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod files;
 mod health;
+mod oidc;
 mod people;
 mod records;
 mod runs;
@@ -118,6 +119,10 @@ fn comers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(each_operation(utoipa_axum::routes!(sign_in::sign_in), with_problem))
         .routes(each_operation(utoipa_axum::routes!(people::accept), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(oidc::list_providers), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(oidc::begin_oidc), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(oidc::end_oidc), with_problem))
+        .routes(each_operation(utoipa_axum::routes!(oidc::use_ticket), with_problem))
         .routes(each_operation(utoipa_axum::routes!(files::get_shared_file), with_problem))
 }
 
@@ -184,6 +189,7 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, sign_in::set_password);
     route!(router, sign_in::list_own_sessions);
     route!(router, sign_in::revoke_own_session);
+    route!(router, oidc::link_identity);
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);

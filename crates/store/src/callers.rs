@@ -21,7 +21,7 @@ use crate::{
 
 /// Whoever acts in somebody's name has to be let in by a session of its own.
 const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id, u.email, \
-                       s.acting_session_id, am.id, au.email, s.reason from sessions s \
+                       s.acting_session_id, am.id, au.email, s.reason, s.method from sessions s \
                        join users u on u.id = s.user_id and u.status = 'active' \
                        join members m on m.tenant_key = s.tenant_key and m.user_id = s.user_id and m.status = 'active' \
                        left join sessions a on a.tenant_key = s.tenant_key and a.id = s.acting_session_id \
@@ -83,6 +83,8 @@ pub enum CameWith {
         email: String,
         /// Who acts in its name.
         acting: Option<Acting>,
+        /// An identity provider of the tenant opened it: it is about that tenant alone.
+        by_provider: bool,
     },
     /// An API key.
     Key {
@@ -139,7 +141,7 @@ pub struct NewSession {
     pub user: Uuid,
     /// SHA-256 of its token.
     pub hash: [u8; 32],
-    /// `password`, `link`, `invitation`; that of whoever acts in its name.
+    /// `password`, `link`, `invitation`, `oidc`; that of whoever acts in its name.
     pub method: String,
     /// The session of whoever acts in its name, and why.
     pub acting: Option<(Uuid, String)>,
@@ -232,7 +234,8 @@ impl Store {
             acting = Some(Acting { email, reason: row.opt(9, Row::string)?.unwrap_or_default() });
         }
         let (id, user, email) = (row.uuid(1)?, row.uuid(2)?, row.string(5)?);
-        let with = CameWith::Session { id, user, member, email, acting };
+        let by_provider = row.text(10)? == "oidc";
+        let with = CameWith::Session { id, user, member, email, acting, by_provider };
         let holds = Holds::These(Arc::new(may));
         Ok(Some(Caller { tenant, holds, until: Some(row.time(3)?), with }))
     }

@@ -28,6 +28,7 @@ pub mod journal;
 mod migrate;
 mod node;
 mod partitions;
+mod providers;
 mod rate_limits;
 mod rates;
 mod records;
@@ -74,9 +75,12 @@ pub use inbox::Received;
 pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
+pub use providers::Provider;
 pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
-pub use records::{Actor, By, Holds, Joined, Joining, RecordError, RecordPage, RecordView, Target};
+pub use records::{
+    Actor, Arrival, Arrived, By, Holds, Joined, Joining, NotIn, RecordError, RecordPage, RecordView, Target,
+};
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};

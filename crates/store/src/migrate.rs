@@ -137,6 +137,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0020_row_level_security.sql"),
         postgres: include_str!("../migrations/postgres/0020_row_level_security.sql"),
     },
+    Migration {
+        version: 21,
+        name: "identity providers",
+        sqlite: include_str!("../migrations/sqlite/0021_identity_providers.sql"),
+        postgres: include_str!("../migrations/postgres/0021_identity_providers.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

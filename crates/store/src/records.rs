@@ -11,6 +11,7 @@ mod files;
 mod folders;
 mod joining;
 mod people;
+mod providers;
 mod row;
 mod seal;
 mod sweep;
@@ -33,6 +34,7 @@ use windlass_resource::{
 pub(crate) use files::{Keeping, Kept};
 pub use joining::{Joined, Joining};
 pub(crate) use people::texts;
+pub use providers::{Arrival, Arrived, NotIn};
 pub use row::show;
 
 use crate::{StoreError, store::Store};

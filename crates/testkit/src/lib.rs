@@ -8,6 +8,8 @@ mod postgres;
 mod program;
 pub mod random;
 pub mod scene;
+#[cfg(feature = "sign-on")]
+pub mod sign_on;
 pub mod sim;
 pub mod workflows;
 pub mod world;

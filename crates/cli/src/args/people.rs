@@ -6,12 +6,16 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 pub struct LoginArgs {
     /// A link that works once, as the first start prints it
-    #[arg(value_name = "LINK", conflicts_with = "email", required_unless_present = "email")]
+    #[arg(value_name = "LINK", conflicts_with = "email", required_unless_present_any = ["email", "provider"])]
     pub link: Option<String>,
     /// The address to sign in with
     #[arg(long)]
     pub email: Option<String>,
-    /// The slug of the tenant to sign in to; the first one that you are a member of when left out
+    /// The identity provider to sign in with, in a browser on this machine
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["link", "email"])]
+    pub provider: Option<String>,
+    /// The slug of the tenant to sign in to. When left out: the first one that you are a member of, and with a provider
+    /// the installation's first one
     #[arg(long, value_name = "SLUG")]
     pub tenant: Option<String>,
 }

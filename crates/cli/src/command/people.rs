@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::Context;
 use crate::{
     args::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs},
-    client::{Call, Client, escape},
+    client::{self, Call, Client, escape},
     exit::{Exit, Failure, Outcome},
+    loopback::Loopback,
     output::{self, table::Table},
     place::Place,
     session,
@@ -19,11 +20,28 @@ use crate::{
 /// # Errors
 /// The server refuses, or is not there.
 pub async fn login(args: LoginArgs, context: &Context) -> Outcome {
+    if let Some(provider) = &args.provider {
+        return by_provider((provider, args.tenant.as_deref()), context).await;
+    }
     let body = match (&args.link, &args.email) {
         (Some(link), _) => json!({ "link": link, "tenant": args.tenant }),
         (None, email) => json!({ "email": email, "password": password("Password")?, "tenant": args.tenant }),
     };
     come(Call::post("/sign-in").json(&body), context).await
+}
+
+/// Sends the person's browser to a provider, and waits until it comes back to this machine.
+async fn by_provider((provider, tenant): (&str, Option<&str>), context: &Context) -> Outcome {
+    let url = server(context)?;
+    let loopback = Loopback::open().await?;
+    let (port, challenge) = (Some(loopback.port()?.to_string()), Some(loopback.challenge()));
+    let tenant = tenant.map(str::to_owned);
+    let query = client::query(&[("port", port), ("challenge", challenge), ("tenant", tenant)]);
+    let (server, provider) = (url.trim_end_matches('/'), client::escape(provider));
+    let address = format!("{server}/api/v1/sign-in/oidc/{provider}{query}");
+    output::note(format!("open this address in a browser on this machine:\n  {address}"));
+    let ticket = loopback.ticket().await?;
+    come(Call::post("/sign-in/ticket").json(&json!({ "ticket": ticket, "verifier": loopback.verifier })), context).await
 }
 
 /// Accepts an invitation, and keeps the session for later commands.
@@ -36,9 +54,7 @@ pub async fn join(args: JoinArgs, context: &Context) -> Outcome {
 }
 
 async fn come(call: Call, context: &Context) -> Outcome {
-    let Place::Server { url, .. } = context.place()? else {
-        return Err(Failure::refused("who is at the data itself needs no session: name a server with --url"));
-    };
+    let url = server(context)?;
     let client = Client::open(&Place::Server { url: url.clone(), token: None }).await?;
     let came: Value = client.send(call).await?.read()?;
     session::keep(&url, came["token"].as_str().unwrap_or_default())?;
@@ -49,6 +65,14 @@ async fn come(call: Call, context: &Context) -> Outcome {
         output::line(format!("signed in as {} to {} until {}", word("email"), word("tenant"), word("expires_at")))?;
     }
     Ok(Exit::Done)
+}
+
+/// The server to sign in to.
+fn server(context: &Context) -> Result<String, Failure> {
+    match context.place()? {
+        Place::Server { url, .. } => Ok(url),
+        _ => Err(Failure::refused("who is at the data itself needs no session: name a server with --url")),
+    }
 }
 
 /// Signs out, and forgets the session.

@@ -1,9 +1,12 @@
 //! People at the command line: the story of `docs/identity.md`, word by word.
 
 use std::{
-    io::Write,
-    process::{Output, Stdio},
+    io::{BufRead as _, BufReader, Write},
+    process::{Child, Output, Stdio},
 };
+
+use serde_json::json;
+use windlass_testkit::sign_on::{Browser, CLIENT, Fake, SECRET};
 
 use crate::{
     server::{GREET, serve},
@@ -22,14 +25,18 @@ pub struct Person<'a> {
 
 impl Person<'_> {
     pub fn run(&self, arguments: &[&str], typed: &str) -> Ended {
-        let mut command = self.folder.command(arguments);
-        command.env("WINDLASS_URL", self.url).env("WINDLASS_CONFIG_DIR", self.folder.path().join(self.name));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = self.spawn(arguments);
         // Whoever is asked for nothing may end before it reads.
         let _ = child.stdin.take().unwrap().write_all(typed.as_bytes());
         let output: Output = child.wait_with_output().unwrap();
         Ended::of(output)
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.folder.command(arguments);
+        command.env("WINDLASS_URL", self.url).env("WINDLASS_CONFIG_DIR", self.folder.path().join(self.name));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 }
 
@@ -114,4 +121,40 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     assert_eq!(server.signal("TERM"), 0);
     let (server, _url) = serve(&folder, &[]);
     assert!(!server.printed().contains("wll_"), "somebody has come in: {}", server.printed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signs_in_with_a_provider_in_a_browser() {
+    let folder = Folder::new();
+    let (server, url) = serve(&folder, &["--allow-private-network"]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let of = |name| Person { folder: &folder, url: &url, name };
+    let (admin, grace) = (of("admin"), of("grace"));
+    admin.run(&["login", &link], "").expect(0);
+    let fake = Fake::start().await;
+    fake.is(json!({ "sub": "1", "email": "grace@example.org", "email_verified": true }));
+    folder.write("secret.txt", SECRET);
+    let create =
+        ["people", "identity-providers", "create", "--name", "company", "--issuer", &fake.issuer, "--client-id"];
+    let rest = [CLIENT, "--client-secret", "@secret.txt", "--server-url", &url];
+    admin.run(&[&create[..], &rest[..]].concat(), "").expect(0);
+    admin.run(&["invite", "grace@example.org", "--role", "viewer"], "").expect(0);
+
+    let mut login = grace.spawn(&["login", "--provider", "company"]);
+    let mut said = BufReader::new(login.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let address = said.find_map(|line| line.trim().strip_prefix("http").map(|rest| format!("http{rest}"))).unwrap();
+    let mut browser = Browser::open();
+    let port = address.split("port=").nth(1).unwrap().split('&').next().unwrap();
+    let own = format!("http://127.0.0.1:{port}/");
+    let page = browser.get(&format!("{own}favicon.ico")).await;
+    assert_eq!(page.status, 404);
+    let end = browser.until(&address, &own).await;
+    assert!(browser.get(&end).await.body.contains("go back to the terminal"));
+    let ended = Ended::of(login.wait_with_output().unwrap());
+    assert!(ended.expect(0).stdout.contains("signed in as grace@example.org to default"), "{}", ended.stdout);
+    assert!(grace.run(&["whoami"], "").expect(0).stdout.contains("person:grace@example.org"));
+    // What the browser brought is worth nothing to anybody else.
+    assert_eq!(browser.get(&format!("{url}/api/v1/me")).await.status, 401);
+    let ended = grace.run(&["login", "--provider", "company", "--email", "a@example.org"], "");
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
 }

@@ -175,7 +175,7 @@ pub static SESSIONS: Record = Record::of(&PEOPLE, "sessions", "session")
     .columns(&[
         reference("user_id", "users").required().read_only().doc("Who."),
         hash(),
-        enumeration("method", &["link", "password", "invitation"]).required().read_only().doc("By what it signed in; where somebody acts in its name, by what that one did."),
+        enumeration("method", &["link", "password", "invitation", "oidc"]).required().read_only().doc("By what it signed in; where somebody acts in its name, by what that one did."),
         text("address").chars(1, 60).read_only().doc("From where."),
         text("user_agent").chars(1, 400).read_only().doc("With which program."),
         timestamp("expires_at").required().read_only().doc("Until when."),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -125,7 +128,7 @@ pub struct AcceptBody {
 /// Accept an invitation, and be signed in.
 #[utoipa::path(post, path = "/invitations/accept", tag = "people", request_body = AcceptBody,
     responses((status = 200, body = SignedIn)))]
-pub async fn accept(State(app): State<App>, asked: Asked, Body(body): Body<AcceptBody>) -> Reply {
+pub async fn accept(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(body): Body<AcceptBody>) -> Reply {
     app.passwords().attempt(asked.address, None)?;
     let hash = *TokenHash::of(&body.link).as_bytes();
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such invitation that is still open");
@@ -150,7 +153,7 @@ pub async fn accept(State(app): State<App>, asked: Asked, Body(body): Body<Accep
     let account = app.store().account(joined.user).await?.ok_or_else(unknown)?;
     let all = app.store().memberships(joined.user).await?;
     let place = all.into_iter().find(|it| it.tenant == joined.tenant).ok_or_else(unknown)?;
-    sign_in::begin(&app, (&asked, &account), &place, ("invitation", body.deliver)).await
+    sign_in::begin(&app, (&asked, &headers), (&account, &place), ("invitation", body.deliver)).await
 }
 
 /// The id of a user in an address.

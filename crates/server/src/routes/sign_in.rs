@@ -1,5 +1,7 @@
 //! Signing in and out, and who one is.
 
+use std::time::Duration;
+
 use axum::{
     body::Body as HttpBody,
     extract::State,
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
+use windlass_definition::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{permission::Myself, records::people::USERS};
 use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewSession, OwnedSession};
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// How long a session lasts.
-const SESSION: std::time::Duration = std::time::Duration::from_secs(12 * 3_600);
+const SESSION: Duration = Duration::from_secs(12 * 3_600);
 /// Characters of an address by which somebody signs in.
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -71,7 +74,7 @@ pub struct SignedIn {
     pub token: Option<String>,
     /// Until when.
     #[schema(value_type = String)]
-    pub expires_at: windlass_definition::Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// Sign in with address and password, or with a link that works once.
@@ -84,14 +87,18 @@ pub async fn sign_in(State(app): State<App>, asked: Asked, headers: HeaderMap, B
         _ => return Err(Problem::invalid("invalid_body", "send `email` and `password`, or `link` alone")),
     };
     let place = place(&app, account.id, body.tenant.as_deref()).await?;
-    // Whoever had a session in this browser has another one now.
-    if let Some(old) = auth::cookie(&headers)
+    begin(&app, (&asked, &headers), (&account, &place), (method, body.deliver)).await
+}
+
+/// Whoever had a session in this browser has another one now.
+async fn end_old(app: &App, (asked, headers): (&Asked, &HeaderMap), account: &Account) -> Result<(), Problem> {
+    if let Some(old) = auth::cookie(headers)
         && let Some(caller) = app.store().caller_of_session(*TokenHash::of(old).as_bytes()).await?
         && let CameWith::Session { id, .. } = caller.with
     {
-        app.store().end_session(caller.tenant, id, signed(&asked, &account)).await?;
+        app.store().end_session(caller.tenant, id, signed(asked, account)).await?;
     }
-    begin(&app, (&asked, &account), &place, (method, body.deliver)).await
+    Ok(())
 }
 
 fn signed(asked: &Asked, account: &Account) -> By {
@@ -101,10 +108,29 @@ fn signed(asked: &Asked, account: &Account) -> By {
 /// Begins a session and hands it over.
 pub(super) async fn begin(
     app: &App,
-    (asked, account): (&Asked, &Account),
-    place: &Membership,
+    asked: (&Asked, &HeaderMap),
+    (account, place): (&Account, &Membership),
     (method, deliver): (&'static str, Deliver),
 ) -> Reply {
+    let (text, expires_at) = open(app, asked, (account, place), method).await?;
+    let cookie = (deliver == Deliver::Cookie).then(|| session_cookie(&text));
+    let token = (deliver == Deliver::Token).then_some(text);
+    let (email, name) = (account.email.clone(), account.name.clone());
+    let mut response = reply::ok(&SignedIn { email, name, tenant: place.slug.clone(), token, expires_at })?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// Begins a session: its token, and until when.
+pub(super) async fn open(
+    app: &App,
+    (asked, headers): (&Asked, &HeaderMap),
+    (account, place): (&Account, &Membership),
+    method: &'static str,
+) -> Result<(String, Timestamp), Problem> {
+    end_old(app, (asked, headers), account).await?;
     let text = token::secret(SecretKind::Session)?;
     let expires_at = app.store().now().after(SESSION);
     let new = NewSession {
@@ -116,15 +142,12 @@ pub(super) async fn begin(
         expires_at,
     };
     app.store().add_session(place.tenant, new, signed(asked, account)).await?;
-    let cookie = (deliver == Deliver::Cookie)
-        .then(|| format!("{COOKIE}={text}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", SESSION.as_secs()));
-    let token = (deliver == Deliver::Token).then_some(text);
-    let (email, name) = (account.email.clone(), account.name.clone());
-    let mut response = reply::ok(&SignedIn { email, name, tenant: place.slug.clone(), token, expires_at })?;
-    if let Some(cookie) = cookie {
-        response.headers_mut().insert(header::SET_COOKIE, reply::header_value(&cookie));
-    }
-    Ok(response)
+    Ok((text, expires_at))
+}
+
+/// The cookie of a session.
+pub(super) fn session_cookie(token: &str) -> HeaderValue {
+    auth::set_cookie(COOKIE, token, SESSION)
 }
 
 /// The account of that password.
@@ -222,8 +245,7 @@ fn no_content() -> Response {
 
 fn signed_out() -> Response {
     let mut response = no_content();
-    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
-    response.headers_mut().insert(header::SET_COOKIE, reply::header_value(&gone));
+    response.headers_mut().insert(header::SET_COOKIE, auth::set_cookie(COOKIE, "", Duration::ZERO));
     response
 }
 
@@ -245,10 +267,10 @@ pub struct OwnSession {
     pub user_agent: Option<String>,
     /// Since when.
     #[schema(value_type = String)]
-    pub created_at: windlass_definition::Timestamp,
+    pub created_at: Timestamp,
     /// Until when.
     #[schema(value_type = String)]
-    pub expires_at: windlass_definition::Timestamp,
+    pub expires_at: Timestamp,
     /// Whether it lets in; one that does not is shown where somebody else acted.
     pub active: bool,
     /// Who acts in the caller's name, and why; null when it is the caller.
@@ -272,7 +294,15 @@ pub struct OwnSessions {
     pub items: Vec<OwnSession>,
 }
 
-/// Where the caller is signed in, in all tenants, and where others acted in its name.
+/// Those that the caller may know of.
+async fn own_sessions(app: &App, caller: &Authorized<Myself>, user: Uuid) -> Result<Vec<OwnedSession>, Problem> {
+    let mut all = app.store().sessions_of(user).await?;
+    all.retain(|it| it.tenant == caller.tenant() || !by_provider(caller));
+    Ok(all)
+}
+
+/// Where the caller is signed in, and where others acted in its name: in all tenants, or in the one alone whose identity
+/// provider let it in.
 #[utoipa::path(get, path = "/me/sessions", tag = "people", responses((status = 200, body = OwnSessions)))]
 pub async fn list_own_sessions(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let (id, user) = own_session(&caller)?;
@@ -288,7 +318,7 @@ pub async fn list_own_sessions(caller: Authorized<Myself>, State(app): State<App
         active: it.active,
         acting: it.reason.map(|reason| ActsFor { who: it.created_by, reason }),
     };
-    reply::ok(&OwnSessions { items: app.store().sessions_of(user).await?.into_iter().map(own).collect() })
+    reply::ok(&OwnSessions { items: own_sessions(&app, &caller, user).await?.into_iter().map(own).collect() })
 }
 
 /// The id of a session in an address.
@@ -312,7 +342,7 @@ pub async fn revoke_own_session(
 ) -> Reply {
     caller.itself()?;
     let Ok((_, user)) = session(&caller) else { return Err(Problem::not_found("session")) };
-    let all = app.store().sessions_of(user).await?;
+    let all = own_sessions(&app, &caller, user).await?;
     let found = all.into_iter().find(|it| it.id == id && it.active).ok_or_else(|| Problem::not_found("session"))?;
     app.store().end_session(found.tenant, id, caller.signed(&asked)).await?;
     Ok(no_content())
@@ -327,9 +357,14 @@ fn session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
 }
 
 /// The same, where nobody else acts in its name.
-fn own_session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
+pub(super) fn own_session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), Problem> {
     caller.itself()?;
     session(caller)
+}
+
+/// Whether an identity provider opened the caller's session: it is about its own tenant alone.
+fn by_provider(caller: &Authorized<Myself>) -> bool {
+    matches!(caller.identity().with.as_deref(), Some(CameWith::Session { by_provider: true, .. }))
 }
 
 /// Who the caller is.
@@ -344,7 +379,7 @@ pub struct Me {
     pub acting: Option<ActsFor>,
     /// Everything that it may do there.
     pub permissions: Vec<&'static str>,
-    /// The tenants that it is a member of.
+    /// The tenants that it is a member of; the one alone whose identity provider let it in.
     pub tenants: Vec<String>,
 }
 
@@ -356,7 +391,9 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let permissions = all.iter().map(|it| it.name).filter(|name| identity.may(name)).collect();
     let tenants = match identity.with.as_deref() {
         Some(CameWith::Session { user, .. }) => {
-            app.store().memberships(*user).await?.into_iter().map(|it| it.slug).collect()
+            let mut all = app.store().memberships(*user).await?;
+            all.retain(|it| it.tenant == caller.tenant() || !by_provider(&caller));
+            all.into_iter().map(|it| it.slug).collect()
         }
         _ => Vec::new(),
     };
@@ -390,6 +427,10 @@ pub async fn set_password(
     if account.password_hash.is_some() {
         let current = body.current.as_deref().unwrap_or_default();
         by_password(&app, &asked, (&account.email, current)).await?;
+    } else if by_provider(&caller) {
+        // An identity provider speaks for its own tenant; with a password somebody gets into others.
+        let detail = "the account signs in with an identity provider, and has no password to replace";
+        return Err(Problem::conflict("no_password", detail));
     }
     app.passwords().check_new(&body.new, &account.email).await?;
     if app.passwords().matches(&body.new, app.store().old_passwords(user).await?).await? {

@@ -10,11 +10,15 @@ use crate::harness::{Api, TOKEN, send};
 
 /// The routes that need no token, the whole list, and what they answer to nothing: those by which somebody comes ask for
 /// what it comes with, and the last one for a link's own token.
-const PUBLIC: [(&str, u16); 6] = [
+const PUBLIC: [(&str, u16); 10] = [
     ("/livez", 200),
     ("/readyz", 200),
     ("/api/v1/openapi.json", 200),
     ("/api/v1/sign-in", 400),
+    ("/api/v1/sign-in/ticket", 400),
+    ("/api/v1/sign-in/providers", 200),
+    ("/api/v1/sign-in/oidc/order", 404),
+    ("/api/v1/sign-in/oidc/order/callback", 400),
     ("/api/v1/invitations/accept", 400),
     ("/api/v1/shared-files/none", 404),
 ];

@@ -13,6 +13,7 @@ use windlass_server::{
     listen::{self, Bounds},
     token::TokenHash,
 };
+use windlass_steps::egress::{Egress, EgressOptions, address::PrivateNetwork};
 use windlass_store::{KeySource, Location, MasterKey, NewApiKey, Store, StoreOptions};
 use windlass_testkit::{Postgres, library};
 
@@ -69,14 +70,14 @@ impl Api {
         let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let (base, stop) = serve(&runtime, Limits::default()).await;
+        let (base, stop) = serve(&runtime, Limits::default(), PrivateNetwork::Allow).await;
         Api { base, store, runtime, client, stop, _home: home, _files: files }
     }
 
     /// The same behind a door with these bounds.
     pub async fn limited(mut self, limits: Limits) -> Api {
         self.stop.cancel();
-        (self.base, self.stop) = serve(&self.runtime, limits).await;
+        (self.base, self.stop) = serve(&self.runtime, limits, PrivateNetwork::Allow).await;
         self
     }
 
@@ -86,7 +87,12 @@ impl Api {
 
     /// Another server on the same runtime, with a door of its own; gives its address.
     pub async fn another(&self) -> String {
-        let (base, stop) = serve(&self.runtime, Limits::default()).await;
+        self.another_that(PrivateNetwork::Allow).await
+    }
+
+    /// The same with what it may reach.
+    pub async fn another_that(&self, reaches: PrivateNetwork) -> String {
+        let (base, stop) = serve(&self.runtime, Limits::default(), reaches).await;
         // It ends with the first one.
         let first = self.stop.clone();
         tokio::spawn(async move {
@@ -173,9 +179,11 @@ impl Api {
     }
 }
 
-async fn serve(runtime: &Runtime, limits: Limits) -> (String, CancellationToken) {
+async fn serve(runtime: &Runtime, limits: Limits, reaches: PrivateNetwork) -> (String, CancellationToken) {
     let (tokens, _) = Tokens::open(runtime.store().clone(), Some(TOKEN)).await.unwrap();
     let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), limits);
+    let egress = EgressOptions { private_network: reaches, ..EgressOptions::default() };
+    let app = app.with_egress(Egress::new(egress).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();

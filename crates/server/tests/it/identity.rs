@@ -326,11 +326,16 @@ pub async fn who_acts_in_anothers_name_is_named_and_gains_nothing(api: Api) {
     for (method, path, code) in [
         (Method::GET, "/members", "forbidden"),
         (Method::PUT, "/me/password", "impersonated"),
+        (Method::POST, "/me/identities", "impersonated"),
         (Method::GET, "/me/sessions", "impersonated"),
         (Method::POST, "/sign-out/everywhere", "impersonated"),
         (Method::POST, &of_grace, "forbidden"),
     ] {
-        let body = (method == Method::PUT).then(|| json!({ "current": PASSWORD, "new": "staple correct horse nine" }));
+        let body = match path {
+            "/me/password" => Some(json!({ "current": PASSWORD, "new": "staple correct horse nine" })),
+            "/me/identities" => Some(json!({ "provider": "company" })),
+            _ => None,
+        };
         with(&api, session, (method, path), body).await.problem(403, code);
     }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod browser;
 mod conditions;
 mod coverage;
 mod files;
@@ -10,6 +11,7 @@ mod hostile;
 mod idempotency;
 mod identity;
 mod mcp;
+mod oidc;
 mod openapi;
 mod overload;
 mod people;
@@ -48,6 +50,11 @@ on_every_database! {
         who_acts_in_anothers_name_is_named_and_gains_nothing,
         acting_in_anothers_name_ends_with_the_right_and_the_session, what_is_done_in_anothers_name_bears_both;
     mcp: a_model_works_with_tools;
+    oidc: somebody_comes_by_a_provider, who_is_let_in, what_a_provider_says_has_to_hold,
+        what_a_provider_publishes_has_to_hold, what_a_token_does_not_say_is_asked_for,
+        a_key_that_is_new_is_asked_for, a_sign_in_ends_where_it_began_and_once,
+        identities_are_linked_by_those_whose_they_are, a_program_gets_a_session_for_a_ticket,
+        one_let_in_by_a_provider_knows_of_its_tenant_alone, a_provider_is_set_up_by_whoever_may_do_everything, a_real_provider_signs_somebody_in;
     openapi: answers_are_what_the_document_says;
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;

@@ -128,7 +128,8 @@ impl Store {
             let about_it = |difference: &String| difference.contains(&format!("{name}."));
             let mut made_by = words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1).replace('"', ""));
             // It writes columns that were added later into the statement.
-            for later in all.split(&format!("alter table {name} add column ")).skip(1) {
+            let since_made = all.rsplit(&format!("create table {name} (")).next().unwrap_or_default();
+            for later in since_made.split(&format!("alter table {name} add column ")).skip(1) {
                 let column = later.split(';').next().unwrap_or_default();
                 made_by = made_by.replacen(&format!(", {column}"), "", 1);
             }

@@ -9,6 +9,7 @@ use super::{
     files::Files,
     folders::Folders,
     people::{Members, RoleAssignments, Roles},
+    providers::IdentityProviders,
     row,
     tenants::Tenants,
     vault::{Credentials, Secrets},
@@ -101,6 +102,7 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
         "roles" => Some(&Roles),
         "role_assignments" => Some(&RoleAssignments),
         "members" => Some(&Members),
+        "identity_providers" => Some(&IdentityProviders),
         _ => None,
     }
 }

@@ -66,7 +66,7 @@ impl Store {
                     join(&store, tx, (&invited, &joining)).await
                 };
                 match joined.await {
-                    Ok(user) => access::count(tx).await.map(|()| Ok(Joined { tenant, user })),
+                    Ok(In { user, .. }) => access::count(tx).await.map(|()| Ok(Joined { tenant, user })),
                     Err(RecordError::Store(error)) => Err(error),
                     // Whatever else was refused was looked at before anything of it was written, but for the invitation.
                     Err(other) => Err(StoreError::conflict(other.to_string())),
@@ -98,7 +98,7 @@ impl Store {
                 let joining = Joining { name, password_hash: None, by: By::system() };
                 match join(&store, tx, (&invited, &joining)).await {
                     Err(RecordError::Store(error)) => Err(error),
-                    other => Ok(other),
+                    other => Ok(other.map(|joined| joined.user)),
                 }
             })
         });
@@ -108,14 +108,24 @@ impl Store {
     }
 }
 
-struct Invited {
-    tenant: TenantKey,
-    email: String,
-    role: Uuid,
+pub(super) struct Invited {
+    pub tenant: TenantKey,
+    pub email: String,
+    pub role: Uuid,
 }
 
-/// Makes whatever of user, member and assignment is not there yet; gives the user.
-async fn join(store: &Store, tx: &mut Tx, (invited, joining): (&Invited, &Joining)) -> Result<Uuid, RecordError> {
+/// Who is a member now.
+pub(super) struct In {
+    pub user: Uuid,
+    pub member: Uuid,
+}
+
+/// Makes whatever of user, member and assignment is not there yet.
+pub(super) async fn join(
+    store: &Store,
+    tx: &mut Tx,
+    (invited, joining): (&Invited, &Joining),
+) -> Result<In, RecordError> {
     let text = |text: &str| Datum::Text(text.to_owned());
     let by = By::system;
     let (tenant, email) = (invited.tenant, invited.email.as_str());
@@ -143,12 +153,12 @@ async fn join(store: &Store, tx: &mut Tx, (invited, joining): (&Invited, &Joinin
     let values = vec![("member_id", Datum::Uuid(member)), ("role_id", Datum::Uuid(invited.role))];
     match make(store.write_on((tenant, &ROLE_ASSIGNMENTS), by()), tx, values).await {
         // It has the role already.
-        Ok(_) | Err(RecordError::Taken { .. }) => Ok(user),
+        Ok(_) | Err(RecordError::Taken { .. }) => Ok(In { user, member }),
         Err(error) => Err(error),
     }
 }
 
-async fn make(write: Write, tx: &mut Tx, values: Named) -> Result<Uuid, RecordError> {
+pub(super) async fn make(write: Write, tx: &mut Tx, values: Named) -> Result<Uuid, RecordError> {
     let record: &'static Record = write.record;
     let id = Uuid::now_v7();
     let mut values = with_defaults(record, values);

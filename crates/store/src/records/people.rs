@@ -34,13 +34,13 @@ pub(super) struct Roles;
 pub(super) struct RoleAssignments;
 pub(super) struct Members;
 
-struct Role {
+pub(super) struct Role {
     name: String,
     built_in: bool,
     permissions: Vec<String>,
 }
 
-fn role(row: &Row) -> Result<Role, StoreError> {
+pub(super) fn role(row: &Row) -> Result<Role, StoreError> {
     Ok(Role { name: row.string(0)?, built_in: row.bool(1)?, permissions: texts(row.text(2)?) })
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn texts(json: &str) -> Vec<String> {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-fn more_than_own(by: &Holds, role: &Role) -> Option<String> {
+pub(super) fn more_than_own(by: &Holds, role: &Role) -> Option<String> {
     let lacking = by.lacks(&role.permissions)?;
     Some(format!("the role `{}` allows `{lacking}`, which you may not do yourself", role.name))
 }
