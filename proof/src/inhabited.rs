@@ -100,8 +100,12 @@ impl Inhabited {
     }
 }
 
-/// Somebody who joined, chose another password and has lost it; somebody who has not joined yet; a key that was used.
-async fn people(client: &Client, mark: &str) -> Result<()> {
+/// Somebody who joined, chose another password, began a second factor and has lost both; somebody who has not joined yet;
+/// a key that was used. Gives what of that nobody is shown again.
+///
+/// # Errors
+/// The server refuses something.
+pub async fn people(client: &Client, mark: &str) -> Result<Vec<String>> {
     let invite = |name: &str| {
         let body = json!({ "email": format!("{name}-{mark}@example.org"), "role": "operator" });
         Request::post("/invitations", &body)
@@ -113,13 +117,18 @@ async fn people(client: &Client, mark: &str) -> Result<()> {
     let session = client.of(joined["token"].as_str().context("no session")?);
     let change = json!({ "current": PASSWORDS[0], "new": PASSWORDS[1] });
     session.must(&Request::put("/me/password", &change)).await?;
+    let factor = session.must(&Request::post("/me/second-factor", &json!({ "password": PASSWORDS[1] }))).await?;
     let members = client.list("/members").await?;
     let user = members.iter().find_map(|it| it["user_id"].as_str()).context("no member")?;
     // Only the first tenant may.
     client.ask(&Request::post(format!("/users/{user}/link"), &json!({}))).await?;
-    client.must(&Request::post("/api-keys", &json!({ "name": mark, "scopes": ["runs.read"] }))).await?;
+    let key = client.must(&Request::post("/api-keys", &json!({ "name": mark, "scopes": ["runs.read"] }))).await?;
     by_provider(client, mark).await?;
-    wait_for(client, "/api-key-usage", 1).await.map(|_| ())
+    wait_for(client, "/api-key-usage", 1).await?;
+    let shown_once = [&link, &joined["token"], &factor["secret"], &key["key"]];
+    let shown_once = shown_once.into_iter().map(|it| it.as_str().map(str::to_owned).context("nothing was shown"));
+    let typed = PASSWORDS.into_iter().chain([SECRET]).map(|it| Ok(it.to_owned()));
+    shown_once.chain(typed).collect()
 }
 
 /// Somebody who came by an identity provider.

@@ -24,7 +24,7 @@ pub use api_keys::{ApiKeyArgs, ApiKeysCommand};
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
-pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, UsersCommand};
+pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand, UsersCommand};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::{LogFormat, ServeArgs};
@@ -154,6 +154,9 @@ pub enum Command {
     Whoami,
     /// Choose a password; all your other sessions end
     Password,
+    /// Show codes of an app when you sign in, besides the password
+    #[command(subcommand)]
+    SecondFactor(SecondFactorCommand),
     /// Invite somebody to the tenant, and print the link, this once
     Invite(InviteArgs),
     /// Act in the name of a member: print a session's token, this once, to be put into `WINDLASS_TOKEN`

@@ -19,6 +19,7 @@ pub static ALL: &[&Record] = &[
     &people::USERS,
     &people::PASSWORDS,
     &people::LINKS,
+    &people::SECOND_FACTORS,
     &people::MEMBERS,
     &people::ROLES,
     &people::ROLE_ASSIGNMENTS,

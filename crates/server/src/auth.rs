@@ -7,6 +7,7 @@
 
 mod gate;
 mod passwords;
+pub mod second_factor;
 
 use std::{convert::Infallible, marker::PhantomData, net::IpAddr, time::Duration};
 

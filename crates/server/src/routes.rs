@@ -11,6 +11,7 @@ mod people;
 mod records;
 mod runs;
 mod schema;
+mod second_factor;
 mod settings;
 mod sign_in;
 mod start;
@@ -190,6 +191,10 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, sign_in::list_own_sessions);
     route!(router, sign_in::revoke_own_session);
     route!(router, oidc::link_identity);
+    route!(router, second_factor::begin_second_factor);
+    route!(router, second_factor::confirm_second_factor);
+    route!(router, second_factor::end_second_factor);
+    route!(router, second_factor::end_second_factor_of);
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);

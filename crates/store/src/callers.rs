@@ -328,6 +328,13 @@ impl Store {
         self.insert_record((TenantKey::DEFAULT, &LINKS), ("create", by), values).await.map(|_| ())
     }
 
+    /// The user of a link that works.
+    pub async fn linked(&self, hash: [u8; 32]) -> Result<Option<Uuid>, StoreError> {
+        let sql = "select user_id from sign_in_links where token_hash = $1 and used_at is null and expires_at > $2";
+        let row = self.database().across_tenants().query_opt(sql, vec![hash.into(), self.now().into()]).await?;
+        row.map(|row| row.uuid(0)).transpose()
+    }
+
     /// Uses a link up, once; the user that it is for.
     pub async fn use_link(&self, hash: [u8; 32]) -> Result<Option<Uuid>, StoreError> {
         let used = self.database().across_tenants().execute(USE_LINK, vec![hash.into(), self.now().into()]).await?;

@@ -36,6 +36,7 @@ pub mod retention;
 mod run_lists;
 mod run_row;
 pub mod runs;
+mod second_factor;
 mod secrets;
 mod setting_values;
 pub mod slots;
@@ -84,6 +85,7 @@ pub use records::{
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
+pub use second_factor::SecondFactor;
 pub use secrets::{Found, Kept, KeptCredential};
 pub use setting_values::{SettingLayer, SettingValue};
 pub use slots::{SlotKey, WaitingForSlot};

@@ -143,6 +143,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0021_identity_providers.sql"),
         postgres: include_str!("../migrations/postgres/0021_identity_providers.sql"),
     },
+    Migration {
+        version: 22,
+        name: "second factors",
+        sqlite: include_str!("../migrations/sqlite/0022_second_factors.sql"),
+        postgres: include_str!("../migrations/postgres/0022_second_factors.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -1,6 +1,6 @@
-//! `canary`: secrets that are nothing else are used in every way that the language has, and by requests that fail. Then
-//! they are looked for everywhere but where they were sent: in the database, the log, every answer, and what the system
-//! tells everybody about the process.
+//! `canary`: secrets that are nothing else are used in every way that the language has, and by requests that fail; people
+//! come with passwords, links, a second factor and an identity provider. Then all of these are looked for everywhere but
+//! where they were sent: in the database, the log, every answer, and what the system tells everybody about the process.
 
 use std::{
     fs,
@@ -20,6 +20,7 @@ use crate::{
     Check, Counts, Plan,
     api::Api,
     client::{Client, Request},
+    inhabited::people,
     options::Database,
     report::Outcome,
     world::{Setup, World},
@@ -73,7 +74,9 @@ async fn canary(plan: Plan) -> Result<Outcome> {
     for (number, round) in rounds.iter().enumerate() {
         shown.extend(play(&world.client, (number, round), &url).await?);
     }
-    let finder = Redactor::of(rounds.iter().flat_map(Round::all)).context("nothing to look for")?;
+    let of_people = people(&world.client, "canary").await?;
+    let all = rounds.iter().flat_map(Round::all).chain(of_people.iter().map(String::as_str));
+    let finder = Redactor::of(all).context("nothing to look for")?;
     let got = seen.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
     let arrived = rounds.iter().flat_map(Round::all).filter(|it| sees(&[it], got.as_bytes())).count();
     outcome.at_least("secrets_that_arrived", arrived as u64, rounds.len() as u64 * 3);

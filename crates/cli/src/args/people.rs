@@ -51,6 +51,28 @@ pub enum UsersCommand {
         /// The user's id
         id: uuid::Uuid,
     },
+    /// End the second factor of a user who lost it, recovery codes and all
+    EndSecondFactor {
+        /// The user's id
+        id: uuid::Uuid,
+    },
+}
+
+/// `windlass second-factor …`
+#[derive(Debug, Subcommand)]
+pub enum SecondFactorCommand {
+    /// Begin one: print what an app needs to make codes, this once
+    Begin,
+    /// Confirm it with a code of the app, and print recovery codes, this once
+    Confirm {
+        /// The six digits that the app shows
+        code: String,
+    },
+    /// End it
+    End {
+        /// The six digits that the app shows, or a recovery code
+        code: String,
+    },
 }
 
 /// What `windlass impersonate` takes.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Context;
 use crate::{
-    args::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs},
+    args::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand},
     client::{self, Call, Client, escape},
     exit::{Exit, Failure, Outcome},
     loopback::Loopback,
@@ -27,7 +27,7 @@ pub async fn login(args: LoginArgs, context: &Context) -> Outcome {
         (Some(link), _) => json!({ "link": link, "tenant": args.tenant }),
         (None, email) => json!({ "email": email, "password": password("Password")?, "tenant": args.tenant }),
     };
-    come(Call::post("/sign-in").json(&body), context).await
+    come("/sign-in", body, context).await
 }
 
 /// Sends the person's browser to a provider, and waits until it comes back to this machine.
@@ -41,7 +41,7 @@ async fn by_provider((provider, tenant): (&str, Option<&str>), context: &Context
     let address = format!("{server}/api/v1/sign-in/oidc/{provider}{query}");
     output::note(format!("open this address in a browser on this machine:\n  {address}"));
     let ticket = loopback.ticket().await?;
-    come(Call::post("/sign-in/ticket").json(&json!({ "ticket": ticket, "verifier": loopback.verifier })), context).await
+    come("/sign-in/ticket", json!({ "ticket": ticket, "verifier": loopback.verifier }), context).await
 }
 
 /// Accepts an invitation, and keeps the session for later commands.
@@ -50,13 +50,21 @@ async fn by_provider((provider, tenant): (&str, Option<&str>), context: &Context
 /// The server refuses, or is not there.
 pub async fn join(args: JoinArgs, context: &Context) -> Outcome {
     let body = json!({ "link": args.link, "name": args.name, "password": password("Password")? });
-    come(Call::post("/invitations/accept").json(&body), context).await
+    come("/invitations/accept", body, context).await
 }
 
-async fn come(call: Call, context: &Context) -> Outcome {
+/// Shows what it has, and a code besides when one is asked for.
+async fn come(path: &str, mut body: Value, context: &Context) -> Outcome {
     let url = server(context)?;
     let client = Client::open(&Place::Server { url: url.clone(), token: None }).await?;
-    let came: Value = client.send(call).await?.read()?;
+    let answer = match client.send(Call::post(path).json(&body)).await {
+        Err(failure) if failure.code == "second_factor_required" => {
+            body["code"] = json!(password("Code of the second factor, or a recovery code")?);
+            client.send(Call::post(path).json(&body)).await?
+        }
+        other => other?,
+    };
+    let came: Value = answer.read()?;
     session::keep(&url, came["token"].as_str().unwrap_or_default())?;
     if context.json() {
         output::json(&json!({ "email": came["email"], "tenant": came["tenant"], "expires_at": came["expires_at"] }))?;
@@ -164,8 +172,7 @@ pub async fn whoami(context: &Context) -> Outcome {
 /// # Errors
 /// The server refuses, or is not there.
 pub async fn choose_password(context: &Context) -> Outcome {
-    let current = password("Present password (empty if you have none)")?;
-    let body = json!({ "current": Some(current).filter(|it| !it.is_empty()), "new": password("New password")? });
+    let body = json!({ "current": present_password()?, "new": password("New password")? });
     let call = Call { method: http::Method::PUT, ..Call::get("/me/password") }.json(&body);
     context.ask(call).await?;
     if context.json() {
@@ -208,6 +215,52 @@ async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// Begins, confirms or ends a second factor.
+///
+/// # Errors
+/// The code is wrong, or the server refuses.
+pub async fn second_factor(command: SecondFactorCommand, context: &Context) -> Outcome {
+    let (path, body) = match command {
+        SecondFactorCommand::Begin => ("/me/second-factor", json!({ "password": present_password()? })),
+        SecondFactorCommand::Confirm { code } => ("/me/second-factor/confirm", json!({ "code": code })),
+        SecondFactorCommand::End { code } => {
+            let body = json!({ "password": present_password()?, "code": code });
+            return ended(Call::post("/me/second-factor/end").json(&body), context).await;
+        }
+    };
+    let made: Value = context.ask(Call::post(path).json(&body)).await?.read()?;
+    if context.json() {
+        output::json(&made)?;
+        return Ok(Exit::Done);
+    }
+    if let Some(url) = made["url"].as_str() {
+        output::line(url)?;
+        output::note("give it to an app that makes codes, then: windlass second-factor confirm CODE");
+    }
+    for code in made["recovery_codes"].as_array().into_iter().flatten() {
+        output::line(code.as_str().unwrap_or_default())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Ends the second factor of a user who lost it.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn end_second_factor(user: Uuid, context: &Context) -> Outcome {
+    ended(Call::post(format!("/users/{user}/end-second-factor")), context).await
+}
+
+async fn ended(call: Call, context: &Context) -> Outcome {
+    context.ask(call).await?;
+    if context.json() {
+        output::json(&json!({ "ended": true }))?;
+    } else {
+        output::line("no code is asked for any more")?;
+    }
+    Ok(Exit::Done)
+}
+
 /// Begins a session in a member's name, and prints its token, this once.
 ///
 /// # Errors
@@ -238,6 +291,10 @@ async fn begin(client: &Client, args: &ImpersonateArgs) -> Result<Value, Failure
     };
     let body = json!({ "reason": args.reason, "minutes": args.minutes });
     client.send(Call::post(format!("/members/{member}/impersonate")).json(&body)).await?.read()
+}
+
+fn present_password() -> Result<Option<String>, Failure> {
+    Ok(Some(password("Present password (empty if you have none)")?).filter(|it| !it.is_empty()))
 }
 
 /// Asks for a secret, without showing it; where nobody is asked, it is the next line of standard input.

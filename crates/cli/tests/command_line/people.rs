@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_testkit::sign_on::{Browser, CLIENT, Fake, SECRET};
+use windlass_testkit::sign_on::{Authenticator, Browser, CLIENT, Fake, SECRET};
 
 use crate::{
     server::{GREET, serve},
@@ -121,6 +121,60 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     assert_eq!(server.signal("TERM"), 0);
     let (server, _url) = serve(&folder, &[]);
     assert!(!server.printed().contains("wll_"), "somebody has come in: {}", server.printed());
+}
+
+#[test]
+fn a_second_factor_is_what_the_page_shows() {
+    let folder = Folder::new();
+    let (server, url) = serve(&folder, &[]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let of = |name| Person { folder: &folder, url: &url, name };
+    let (admin, grace) = (of("admin"), of("grace"));
+    admin.run(&["login", &link], "").expect(0);
+    let invited = admin.run(&["invite", "grace@example.org", "--role", "viewer"], "");
+    grace
+        .run(&["join", &word(&invited.expect(0).stdout, "wli_"), "--name", "Grace"], &format!("{PASSWORD}\n"))
+        .expect(0);
+    assert!(grace.run(&["second-factor", "begin"], "wrong battery horse\n").expect(5).stderr.contains("this password"));
+
+    // What the page types, with codes that work.
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let block = page.split("## A second factor").nth(1).and_then(|it| it.split("```").nth(1)).unwrap();
+    let mut typed = block.lines().filter_map(|line| line.strip_prefix("$ windlass "));
+    let mut next = || typed.next().unwrap().split(' ').collect::<Vec<_>>();
+    let begun = grace.run(&next(), &format!("{PASSWORD}\n"));
+    let app = Authenticator::open(&word(&begun.expect(0).stdout, "otpauth://"));
+    let code = app.code(0);
+    let with = |command: Vec<&str>, shown: &str, code: &str| -> Vec<String> {
+        assert!(command.contains(&shown), "{command:?} has no {shown}");
+        command.into_iter().map(|it| if it == shown { code } else { it }.to_owned()).collect()
+    };
+    let run =
+        |command: Vec<String>, typed: &str| grace.run(&command.iter().map(String::as_str).collect::<Vec<_>>(), typed);
+    let confirmed = run(with(next(), "123456", &code), "");
+    let recovery: Vec<&str> = confirmed.expect(0).stdout.lines().collect();
+    assert_eq!(recovery.len(), 10, "{}", confirmed.stdout);
+    grace.run(&["logout"], "").expect(0);
+    let login = next();
+    let again = grace.run(&login, &format!("{PASSWORD}\n{code}\n"));
+    assert!(again.expect(5).stderr.contains("used before"), "{}", again.stderr);
+    let came = grace.run(&login, &format!("{PASSWORD}\n{}\n", app.code(1)));
+    assert!(came.expect(0).stdout.contains("signed in as grace@example.org"), "{}", came.stdout);
+    let end = with(next(), "k3v7q2mz5xwaj4tn", recovery[0]);
+    assert!(run(end.clone(), "wrong battery horse\n").expect(5).stderr.contains("this password"));
+    let ended = run(end, &format!("{PASSWORD}\n"));
+    assert!(ended.expect(0).stdout.contains("no code is asked for any more"), "{}", ended.stdout);
+    grace.run(&login, &format!("{PASSWORD}\n")).expect(0);
+
+    // Whoever lost everything asks an administrator.
+    let begun = grace.run(&["second-factor", "begin"], &format!("{PASSWORD}\n"));
+    let app = Authenticator::open(&word(&begun.expect(0).stdout, "otpauth://"));
+    grace.run(&["second-factor", "confirm", &app.code(0)], "").expect(0);
+    grace.run(&login, &format!("{PASSWORD}\n000000\n")).expect(5);
+    let users = admin.run(&["users", "list", "--where", "email=grace@example.org", "--json"], "").expect(0).json();
+    admin.run(&["users", "end-second-factor", users["items"][0]["id"].as_str().unwrap()], "").expect(0);
+    grace.run(&login, &format!("{PASSWORD}\n")).expect(0);
+    assert_eq!(server.signal("TERM"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

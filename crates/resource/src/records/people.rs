@@ -99,6 +99,33 @@ pub static LINKS: Record = Record::of(&USERS_AREA, "sign_in_links", "sign-in lin
         r#"{"user_id": "019aa7d0-0000-7000-8000-000000000001", "token_hash": "AAAA", "expires_at": "2030-01-01T00:00:00Z"}"#,
     ]);
 
+/// What a user shows besides a password.
+pub static SECOND_FACTORS: Record = Record::of(&USERS_AREA, "second_factors", "second factor")
+    .doc("What a user shows besides a password: codes of an app, by RFC 6238, or a recovery code.")
+    .columns(&[
+        reference("user_id", "users").required().read_only().doc("Whose."),
+        text("secret").chars(16, 64).required().read_only().secret().doc("What makes the codes."),
+        bytes("recovery_hashes")
+            .bytes_max(320)
+            .read_only()
+            .hashed()
+            .doc("SHA-256 of each recovery code that was not used, one behind the other."),
+        integer("last_step")
+            .range(0, i64::MAX)
+            .default(crate::DefaultValue::Int(0))
+            .read_only()
+            .doc("The step of time of the last code that was taken: none is taken twice."),
+        timestamp("confirmed_at")
+            .read_only()
+            .doc("Since when it is asked for: its owner has shown a code. Null when it was only begun."),
+    ])
+    .writing(Writing::Program)
+    .unique(&[Unique(&["user_id"])])
+    .global()
+    .examples(&[
+        r#"{"user_id": "019aa7d0-0000-7000-8000-000000000001", "secret": "3132333435363738393031323334353637383930"}"#,
+    ]);
+
 /// Somebody who may be in a tenant.
 pub static MEMBERS: Record = Record::of(&PEOPLE, "members", "member")
     .doc("That a user belongs to the tenant. What it may do there, its roles say.")

@@ -13,6 +13,7 @@ use argon2::{
 };
 use axum::http::{HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::problem::Problem;
 
@@ -44,6 +45,8 @@ enum Bucket {
     Address(IpAddr),
     /// On one account.
     Account(String),
+    /// Codes of the second factor of one account: whoever tries them has its password.
+    Code(Uuid),
     /// On one account from one address: another address still comes through.
     Both(String, Option<IpAddr>),
 }
@@ -55,6 +58,7 @@ impl Bucket {
             Bucket::Address(_) => (60.0, 1.0),
             Bucket::Account(_) => (60.0, 10.0),
             Bucket::Both(..) => (6.0, 20.0),
+            Bucket::Code(_) => (10.0, 300.0),
         }
     }
 }
@@ -81,6 +85,18 @@ impl Passwords {
             buckets.push(Bucket::Both(account.to_owned(), address));
             buckets.push(Bucket::Account(account.to_owned()));
         }
+        self.count(buckets)
+    }
+
+    /// Counts a try of a code, before it is looked at.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub fn attempt_code(&self, user: Uuid) -> Result<(), Problem> {
+        self.count(vec![Bucket::Code(user)])
+    }
+
+    fn count(&self, buckets: Vec<Bucket>) -> Result<(), Problem> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let left = |bucket: &Bucket, kept: Option<&(f64, Instant)>| {
@@ -110,6 +126,11 @@ impl Passwords {
     pub fn forgive(&self, address: Option<IpAddr>, account: &str) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.remove(&Bucket::Both(account.to_owned(), address));
+    }
+
+    /// Forgets the tries of codes: one was right.
+    pub fn forgive_code(&self, user: Uuid) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(&Bucket::Code(user));
     }
 
     /// Whether a password is that of one of these hashes; without any it takes as long and is not.

@@ -234,8 +234,13 @@ fn gives_token(document: &Value, operation: &Value) -> bool {
         let schema = &content["application/json"]["schema"];
         let name = schema["$ref"].as_str().and_then(|it| it.strip_prefix(COMPONENTS));
         let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
-        schema["properties"].as_object().is_some_and(|it| it.values().any(|field| field["format"] == "password"))
+        schema["properties"].as_object().is_some_and(|it| it.values().any(is_kept_secret))
     })
+}
+
+/// Whether a field, or each item of a list, is a password.
+fn is_kept_secret(field: &Value) -> bool {
+    [field, &field["items"]].iter().any(|it| it["format"] == "password")
 }
 
 /// What the successes of an operation hold, by its media type.
@@ -284,7 +289,7 @@ mod tests {
         let operations = below.flat_map(|(_, item)| item.as_object().unwrap().values());
         let guarded = operations.filter(|it| it["security"][0]["token"].is_array()).count();
         let streams = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit"];
-        let tokens = ["make_key", "invite", "impersonate", "make_link"];
+        let tokens = ["make_key", "invite", "impersonate", "make_link", "begin_second_factor", "confirm_second_factor"];
         let others = [&streams[..], &tokens].concat();
         let operations = windlass_resource::records::ALL.iter().flat_map(|it| it.operations());
         let exports = operations.filter(|it| matches!(it, Operation::Export));

@@ -25,8 +25,8 @@ pub struct Purpose {
 
 /// A browser has gone to a provider.
 pub const FLOW: Purpose = Purpose { name: "sign-in flow", lasts: Duration::from_secs(600) };
-/// A program may have a session.
-pub const TICKET: Purpose = Purpose { name: "sign-in ticket", lasts: Duration::from_secs(60) };
+/// Somebody may have a session: long enough to type a code.
+pub const TICKET: Purpose = Purpose { name: "sign-in ticket", lasts: Duration::from_secs(300) };
 
 impl Purpose {
     /// How long such a note holds.
@@ -97,15 +97,15 @@ pub enum Way {
     Program(u16, String),
 }
 
-/// What a program gets a session for.
+/// What a session is given for.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ticket {
     /// In which tenant.
     pub tenant: i32,
     /// Who.
     pub user: Uuid,
-    /// SHA-256 of what the program has, in base64url.
-    pub challenge: String,
+    /// SHA-256 of what the program has, in base64url; none for a browser.
+    pub challenge: Option<String>,
 }
 
 /// The challenge of a verifier, as PKCE's S256 has it.

@@ -19,14 +19,14 @@ use windlass_store::{Account, Arrival, Arrived, Holds, Membership, NotIn, Provid
 use super::sign_in::{self, Deliver, SignedIn};
 use crate::{
     app::App,
-    auth::{self, Asked, Authorized},
+    auth::{self, Asked, Authorized, second_factor},
     extract::{Body, Name, PathOf, PathParts, Query},
     oidc::{Begun, FLOW, Flow, Party, Person, TICKET, Ticket, Way, challenge_of, not_in, short},
     problem::Problem,
     reply::{self, Reply},
 };
 
-/// The cookie in which a browser carries a sign-in that has begun.
+/// The cookie in which a browser carries a sign-in that has begun, or its ticket.
 const COOKIE: &str = "__Host-windlass-flow";
 /// Where a browser goes that named no place: who it is now.
 const HOME: &str = "/api/v1/me";
@@ -197,19 +197,22 @@ pub async fn end_oidc(
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
-    let gone = auth::set_cookie(COOKIE, "", Duration::ZERO);
     match end(&app, (&name, query), (&asked, &headers)).await {
-        Ok((location, session)) => Ok(see_other(&location, session.into_iter().chain([gone]))),
+        Ok((location, cookies)) => Ok(see_other(&location, cookies)),
         // Whatever was wrong with it, it does not come again.
-        Err(problem) => Err(problem.with_header(header::SET_COOKIE, gone)),
+        Err(problem) => Err(problem.with_header(header::SET_COOKIE, gone())),
     }
+}
+
+fn gone() -> HeaderValue {
+    auth::set_cookie(COOKIE, "", Duration::ZERO)
 }
 
 async fn end(
     app: &App,
     (name, query): (&str, CallbackQuery),
     (asked, headers): (&Asked, &HeaderMap),
-) -> Result<(String, Option<HeaderValue>), Problem> {
+) -> Result<(String, Vec<HeaderValue>), Problem> {
     app.passwords().attempt(asked.address, None)?;
     let flow: Flow = FLOW.open(app.store(), auth::cookie_of(headers, COOKIE).unwrap_or_default())?;
     if query.state.as_deref() != Some(flow.state.as_str()) {
@@ -239,13 +242,19 @@ async fn end(
     let user = arrive(app, (tenant, asked), (&party.provider, person, flow.said_in)).await?;
     match flow.way {
         Way::Program(port, challenge) => {
-            let ticket = TICKET.seal(app.store(), Ticket { tenant: flow.tenant, user, challenge })?;
-            Ok((format!("http://127.0.0.1:{port}/?ticket={ticket}"), None))
+            let ticket = TICKET.seal(app.store(), Ticket { tenant: flow.tenant, user, challenge: Some(challenge) })?;
+            Ok((format!("http://127.0.0.1:{port}/?ticket={ticket}"), vec![gone()]))
+        }
+        // The page there asks for the code.
+        Way::Browser(place) if second_factor::asked_for(app, user).await?.is_some() => {
+            let ticket = TICKET.seal(app.store(), Ticket { tenant: flow.tenant, user, challenge: None })?;
+            Ok((place, vec![auth::set_cookie(COOKIE, &ticket, TICKET.lasts())]))
         }
         Way::Browser(place) => {
             let (account, membership) = whom(app, (tenant, user)).await?;
-            let (text, _) = sign_in::open(app, (asked, headers), (&account, &membership), "oidc").await?;
-            Ok((place, Some(sign_in::session_cookie(&text))))
+            let person = sign_in::pass_second_factor(app, asked, (account, None)).await?;
+            let (text, _) = sign_in::open(app, (asked, headers), (&person, &membership), "oidc").await?;
+            Ok((place, vec![sign_in::session_cookie(&text), gone()]))
         }
     }
 }
@@ -302,17 +311,21 @@ async fn whom(app: &App, (tenant, user): (TenantKey, Uuid)) -> Result<(Account, 
     Ok((account, all.into_iter().find(|it| it.tenant == tenant).ok_or_else(gone)?))
 }
 
-/// What a program shows for a session.
+/// What is shown for a session.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TicketBody {
-    /// What the browser brought.
-    ticket: String,
-    /// What the challenge was of.
-    verifier: String,
+    /// What the browser brought to a program; a browser itself has it as a cookie.
+    ticket: Option<String>,
+    /// Of a program: what the challenge was of.
+    verifier: Option<String>,
+    /// A code of the second factor, of an account that has one; or a recovery code.
+    code: Option<String>,
 }
 
-/// Get a session for the ticket that a browser brought to a program: within a minute, with what its challenge was of.
+/// Get a session for the ticket that an identity provider's answer was worth, within five minutes: a program for the one
+/// that a browser brought, with what its challenge was of; a browser for the one in its cookie, with a code of the second
+/// factor.
 #[utoipa::path(post, path = "/sign-in/ticket", tag = "people", request_body = TicketBody,
     responses((status = 200, body = SignedIn)))]
 pub async fn use_ticket(
@@ -322,12 +335,20 @@ pub async fn use_ticket(
     Body(body): Body<TicketBody>,
 ) -> Reply {
     app.passwords().attempt(asked.address, None)?;
-    let ticket: Ticket = TICKET.open(app.store(), &body.ticket)?;
-    if body.verifier.len() > VERIFIER_CHARS_MAX || challenge_of(&body.verifier) != ticket.challenge {
+    let carried = || auth::cookie_of(&headers, COOKIE).unwrap_or_default().to_owned();
+    let ticket: Ticket = TICKET.open(app.store(), &body.ticket.unwrap_or_else(carried))?;
+    let shown = body.verifier.filter(|it| it.len() <= VERIFIER_CHARS_MAX).map(|it| challenge_of(&it));
+    if shown != ticket.challenge {
         return Err(not_in("the ticket is another program's"));
     }
+    let deliver = if ticket.challenge.is_some() { Deliver::Token } else { Deliver::Cookie };
     let (account, membership) = whom(&app, (TenantKey(ticket.tenant), ticket.user)).await?;
-    sign_in::begin(&app, (&asked, &headers), (&account, &membership), ("oidc", Deliver::Token)).await
+    let person = sign_in::pass_second_factor(&app, &asked, (account, body.code.as_deref())).await?;
+    let mut response = sign_in::begin(&app, (&asked, &headers), (&person, &membership), ("oidc", deliver)).await?;
+    if deliver == Deliver::Cookie {
+        response.headers_mut().append(header::SET_COOKIE, gone());
+    }
+    Ok(response)
 }
 
 /// With which provider.

@@ -120,6 +120,8 @@ pub struct AcceptBody {
     name: Option<String>,
     /// The password: a new one for somebody new, his own of somebody who is a user already.
     password: String,
+    /// A code of the second factor, of a user who has one; or a recovery code.
+    code: Option<String>,
     /// How the session is handed over.
     #[serde(default)]
     deliver: Deliver,
@@ -134,10 +136,11 @@ pub async fn accept(State(app): State<App>, asked: Asked, headers: HeaderMap, Bo
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such invitation that is still open");
     let email = app.store().invited(hash).await?.ok_or_else(unknown)?;
     let by = |email: &str| asked.named(format!("person:{email}"), Holds::These(std::sync::Arc::default()));
-    let joining = match app.store().account_by_email(&email).await? {
+    let (joining, known) = match app.store().account_by_email(&email).await? {
         Some(_) => {
             let account = sign_in::by_password(&app, &asked, (&email, &body.password)).await?;
-            Joining { name: account.name, password_hash: None, by: by(&email) }
+            let joining = Joining { name: account.name.clone(), password_hash: None, by: by(&email) };
+            (joining, Some(sign_in::pass_second_factor(&app, &asked, (account, body.code.as_deref())).await?))
         }
         None => {
             let name = body.name.map(|name| name.trim().to_owned()).unwrap_or_default();
@@ -146,18 +149,24 @@ pub async fn accept(State(app): State<App>, asked: Asked, headers: HeaderMap, Bo
             }
             app.passwords().check_new(&body.password, &email).await?;
             let password_hash = Some(app.passwords().hash(&body.password).await?);
-            Joining { name, password_hash, by: by(&email) }
+            (Joining { name, password_hash, by: by(&email) }, None)
         }
     };
     let joined = app.store().accept_invitation(hash, joining).await?;
-    let account = app.store().account(joined.user).await?.ok_or_else(unknown)?;
+    let person = match known {
+        Some(person) => person,
+        None => {
+            let account = app.store().account(joined.user).await?.ok_or_else(unknown)?;
+            sign_in::pass_second_factor(&app, &asked, (account, None)).await?
+        }
+    };
     let all = app.store().memberships(joined.user).await?;
     let place = all.into_iter().find(|it| it.tenant == joined.tenant).ok_or_else(unknown)?;
-    sign_in::begin(&app, (&asked, &headers), (&account, &place), ("invitation", body.deliver)).await
+    sign_in::begin(&app, (&asked, &headers), (&person, &place), ("invitation", body.deliver)).await
 }
 
 /// The id of a user in an address.
-pub struct UserPath(Uuid);
+pub struct UserPath(pub Uuid);
 
 impl PathParts for UserPath {
     fn read(parts: &[&str]) -> Result<UserPath, Problem> {

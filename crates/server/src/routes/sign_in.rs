@@ -19,7 +19,7 @@ use windlass_store::{Account, By, CameWith, EndSessions, Holds, Membership, NewS
 
 use crate::{
     app::App,
-    auth::{self, Asked, Authorized, COOKIE},
+    auth::{self, Asked, Authorized, COOKIE, second_factor},
     extract::{self, Body, NoBody, PathOf, PathParts},
     problem::Problem,
     reply::{self, Reply},
@@ -52,6 +52,8 @@ pub struct SignInBody {
     password: Option<String>,
     /// The link, which works once.
     link: Option<String>,
+    /// A code of the second factor, of an account that has one; or a recovery code.
+    code: Option<String>,
     /// The slug of the tenant; the first one that it is a member of when left out.
     tenant: Option<String>,
     /// How the session is handed over.
@@ -81,13 +83,17 @@ pub struct SignedIn {
 #[utoipa::path(post, path = "/sign-in", tag = "people", request_body = SignInBody,
     responses((status = 200, body = SignedIn)))]
 pub async fn sign_in(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(body): Body<SignInBody>) -> Reply {
-    let (account, method) = match (body.email, body.password, body.link) {
-        (Some(email), Some(password), None) => (by_password(&app, &asked, (&email, &password)).await?, "password"),
-        (None, None, Some(link)) => (by_link(&app, &asked, &link).await?, "link"),
+    let code = body.code.as_deref();
+    let (person, method) = match (body.email, body.password, body.link) {
+        (Some(email), Some(password), None) => {
+            let account = by_password(&app, &asked, (&email, &password)).await?;
+            (pass_second_factor(&app, &asked, (account, code)).await?, "password")
+        }
+        (None, None, Some(link)) => (by_link(&app, &asked, (&link, code)).await?, "link"),
         _ => return Err(Problem::invalid("invalid_body", "send `email` and `password`, or `link` alone")),
     };
-    let place = place(&app, account.id, body.tenant.as_deref()).await?;
-    begin(&app, (&asked, &headers), (&account, &place), (method, body.deliver)).await
+    let place = place(&app, person.0.id, body.tenant.as_deref()).await?;
+    begin(&app, (&asked, &headers), (&person, &place), (method, body.deliver)).await
 }
 
 /// Whoever had a session in this browser has another one now.
@@ -109,13 +115,13 @@ fn signed(asked: &Asked, account: &Account) -> By {
 pub(super) async fn begin(
     app: &App,
     asked: (&Asked, &HeaderMap),
-    (account, place): (&Account, &Membership),
+    (person, place): (&Proven, &Membership),
     (method, deliver): (&'static str, Deliver),
 ) -> Reply {
-    let (text, expires_at) = open(app, asked, (account, place), method).await?;
+    let (text, expires_at) = open(app, asked, (person, place), method).await?;
     let cookie = (deliver == Deliver::Cookie).then(|| session_cookie(&text));
     let token = (deliver == Deliver::Token).then_some(text);
-    let (email, name) = (account.email.clone(), account.name.clone());
+    let (email, name) = (person.0.email.clone(), person.0.name.clone());
     let mut response = reply::ok(&SignedIn { email, name, tenant: place.slug.clone(), token, expires_at })?;
     if let Some(cookie) = cookie {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -127,7 +133,7 @@ pub(super) async fn begin(
 pub(super) async fn open(
     app: &App,
     (asked, headers): (&Asked, &HeaderMap),
-    (account, place): (&Account, &Membership),
+    (Proven(account), place): (&Proven, &Membership),
     method: &'static str,
 ) -> Result<(String, Timestamp), Problem> {
     end_old(app, (asked, headers), account).await?;
@@ -191,19 +197,51 @@ async fn note_failure(app: &App, asked: &Asked, account: &Account) -> Result<(),
     Ok(())
 }
 
-async fn by_link(app: &App, asked: &Asked, link: &str) -> Result<Account, Problem> {
+/// Somebody who has shown everything that is asked for: nobody else begins a session.
+pub(super) struct Proven(Account);
+
+/// Lets somebody through who has no second factor, or came with a code of it.
+///
+/// # Errors
+/// 401 `second_factor_required` without a code, 401 with a wrong one; 429 after too many.
+pub(super) async fn pass_second_factor(
+    app: &App,
+    asked: &Asked,
+    (account, code): (Account, Option<&str>),
+) -> Result<Proven, Problem> {
+    let Some(factor) = second_factor::asked_for(app, account.id).await? else { return Ok(Proven(account)) };
+    let Some(code) = code else {
+        let detail = "the account has a second factor: send a `code` of it as well";
+        return Err(unauthorized("second_factor_required", detail));
+    };
+    if second_factor::take(app, (account.id, &factor), code).await? {
+        return Ok(Proven(account));
+    }
+    note_failure(app, asked, &account).await?;
+    Err(unauthorized("wrong_code", "that is no code of the second factor, or it was used before"))
+}
+
+async fn by_link(app: &App, asked: &Asked, (link, code): (&str, Option<&str>)) -> Result<Proven, Problem> {
     app.passwords().attempt(asked.address, None)?;
     if SecretKind::of(link) != Some(SecretKind::Link) || link.len() > token::TOKEN_CHARS_MAX {
         return Err(refused());
     }
-    let user = app.store().use_link(*TokenHash::of(link).as_bytes()).await?.ok_or_else(refused)?;
-    app.store().account(user).await?.filter(|account| account.active).ok_or_else(refused)
+    let hash = *TokenHash::of(link).as_bytes();
+    let user = app.store().linked(hash).await?.ok_or_else(refused)?;
+    let account = app.store().account(user).await?.filter(|account| account.active).ok_or_else(refused)?;
+    // It is used up only by whoever has shown the second factor too.
+    let person = pass_second_factor(app, asked, (account, code)).await?;
+    app.store().use_link(hash).await?.ok_or_else(refused)?;
+    Ok(person)
 }
 
 /// One answer for all that is wrong with an attempt.
 fn refused() -> Problem {
-    let detail = "that is no account with this password, or no link that still works";
-    Problem::new(StatusCode::UNAUTHORIZED, "sign_in_refused", detail)
+    unauthorized("sign_in_refused", "that is no account with this password, or no link that still works")
+}
+
+fn unauthorized(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"windlass\""))
 }
 
@@ -237,7 +275,7 @@ pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<A
     Ok(signed_out())
 }
 
-fn no_content() -> Response {
+pub(super) fn no_content() -> Response {
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
@@ -362,6 +400,29 @@ pub(super) fn own_session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), P
     session(caller)
 }
 
+/// The caller's account, for what asks for its password, if it has one.
+///
+/// # Errors
+/// 401 when the password is wrong; 409 where there is none and an identity provider opened the session: it speaks for its
+/// own tenant, and what the account signs in with is about all of them.
+pub(super) async fn with_password(
+    app: &App,
+    (caller, asked): (&Authorized<Myself>, &Asked),
+    password: Option<&str>,
+) -> Result<Account, Problem> {
+    let (_, user) = own_session(caller)?;
+    let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
+    if account.password_hash.is_some() {
+        return by_password(app, asked, (&account.email, password.unwrap_or_default())).await;
+    }
+    if by_provider(caller) {
+        let detail =
+            "the account signs in with an identity provider, and has no password: sign in with a link for this";
+        return Err(Problem::conflict("no_password", detail));
+    }
+    Ok(account)
+}
+
 /// Whether an identity provider opened the caller's session: it is about its own tenant alone.
 fn by_provider(caller: &Authorized<Myself>) -> bool {
     matches!(caller.identity().with.as_deref(), Some(CameWith::Session { by_provider: true, .. }))
@@ -374,6 +435,8 @@ pub struct Me {
     pub who: String,
     /// The slug of the tenant in which it acts.
     pub tenant: String,
+    /// Whether it shows a second factor when it signs in.
+    pub second_factor: bool,
     /// Who acts in its name, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acting: Option<ActsFor>,
@@ -389,18 +452,19 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let identity = caller.identity();
     let all = windlass_resource::permission::all();
     let permissions = all.iter().map(|it| it.name).filter(|name| identity.may(name)).collect();
-    let tenants = match identity.with.as_deref() {
+    let (tenants, second_factor) = match identity.with.as_deref() {
         Some(CameWith::Session { user, .. }) => {
             let mut all = app.store().memberships(*user).await?;
             all.retain(|it| it.tenant == caller.tenant() || !by_provider(&caller));
-            all.into_iter().map(|it| it.slug).collect()
+            let tenants = all.into_iter().map(|it| it.slug).collect();
+            (tenants, second_factor::asked_for(&app, *user).await?.is_some())
         }
-        _ => Vec::new(),
+        _ => (Vec::new(), false),
     };
     let here = app.store().tenants().await?.into_iter().find(|it| it.key == caller.tenant());
     let tenant = here.map(|it| it.slug).unwrap_or_default();
     let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
-    reply::ok(&Me { who: identity.who(), tenant, acting, permissions, tenants })
+    reply::ok(&Me { who: identity.who(), tenant, second_factor, acting, permissions, tenants })
 }
 
 /// Another password.
@@ -423,15 +487,7 @@ pub async fn set_password(
     Body(body): Body<PasswordBody>,
 ) -> Reply {
     let (session, user) = own_session(&caller)?;
-    let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
-    if account.password_hash.is_some() {
-        let current = body.current.as_deref().unwrap_or_default();
-        by_password(&app, &asked, (&account.email, current)).await?;
-    } else if by_provider(&caller) {
-        // An identity provider speaks for its own tenant; with a password somebody gets into others.
-        let detail = "the account signs in with an identity provider, and has no password to replace";
-        return Err(Problem::conflict("no_password", detail));
-    }
+    let account = with_password(&app, (&caller, &asked), body.current.as_deref()).await?;
     app.passwords().check_new(&body.new, &account.email).await?;
     if app.passwords().matches(&body.new, app.store().old_passwords(user).await?).await? {
         return Err(Problem::invalid("weak_password", "the password was one of the last five"));

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use windlass_testkit::sign_on::Authenticator;
 
 use crate::harness::{Answer, Api, send};
 
@@ -425,4 +426,131 @@ pub async fn what_is_done_in_anothers_name_bears_both(api: Api) {
     let run = format!("/runs/{}", run["id"].as_str().unwrap());
     let ended = api.until(&run, |it| it["status"] == "completed").await;
     assert_eq!(ended["started_by"], json!({ "acting": { "who": "admin@localhost", "of": "bob@example.org" } }));
+}
+
+/// Begins a second factor and confirms it; gives the app that makes its codes, and the recovery codes.
+async fn second_factor(api: &Api, who: &str) -> (Authenticator, Vec<String>) {
+    let password = Some(json!({ "password": PASSWORD }));
+    let begun = with(api, who, (Method::POST, "/me/second-factor"), password).await.expect(201);
+    let app = Authenticator::open(begun["url"].as_str().unwrap());
+    let confirm = Some(json!({ "code": app.code(0) }));
+    let confirmed = with(api, who, (Method::POST, "/me/second-factor/confirm"), confirm).await.expect(200);
+    (app, confirmed["recovery_codes"].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect())
+}
+
+pub async fn a_second_factor_is_asked_for_and_no_code_is_taken_twice(api: Api) {
+    let admin = administrator(&api).await;
+    let grace = member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let post = async |path: &str, body: Value| with(&api, &grace, (Method::POST, path), Some(body)).await;
+    let begin = async |password: &str| post("/me/second-factor", json!({ "password": password })).await;
+    let confirm = async |code: &str| post("/me/second-factor/confirm", json!({ "code": code })).await;
+    let end = async |password: &str, code: &str| {
+        post("/me/second-factor/end", json!({ "password": password, "code": code })).await
+    };
+    let sign_in = async |code: Option<&str>| {
+        let body = json!({ "email": "grace@example.org", "password": PASSWORD, "code": code });
+        come(&api, "/sign-in", body).await
+    };
+    confirm("123456").await.problem(409, "no_second_factor");
+    end(PASSWORD, "123456").await.problem(409, "no_second_factor");
+    // A session alone is not enough.
+    begin("staple correct horse nine").await.problem(401, "sign_in_refused");
+    post("/me/second-factor", json!({})).await.problem(401, "sign_in_refused");
+    let first = begin(PASSWORD).await.expect(201);
+    let (url, secret) = (first["url"].as_str().unwrap(), first["secret"].as_str().unwrap());
+    assert!(url.starts_with("otpauth://totp/Windlass:grace%40example%2Eorg?") && url.contains(secret), "{url}");
+    // Begun is not asked for, and is forgotten when another is begun.
+    sign_in(None).await.expect(200);
+    let begun = begin(PASSWORD).await.expect(201);
+    let (other, app) = (Authenticator::open(url), Authenticator::open(begun["url"].as_str().unwrap()));
+    for wrong in ["", "1234567", &other.code(0), &app.code(40)] {
+        confirm(wrong).await.problem(422, "wrong_code");
+    }
+    let confirmed = confirm(&app.code(0)).await.expect(200);
+    let recovery: Vec<&str> =
+        confirmed["recovery_codes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(recovery.len(), 10);
+    begin(PASSWORD).await.problem(409, "second_factor_there");
+    confirm(&app.code(1)).await.problem(409, "no_second_factor");
+
+    sign_in(None).await.problem(401, "second_factor_required");
+    sign_in(Some(&app.code(0))).await.problem(401, "wrong_code");
+    sign_in(Some(&app.code(1))).await.expect(200);
+    sign_in(Some(&app.code(1))).await.problem(401, "wrong_code");
+    sign_in(Some(recovery[0])).await.expect(200);
+    sign_in(Some(recovery[0])).await.problem(401, "wrong_code");
+    assert_eq!(with(&api, &grace, (Method::GET, "/me"), None).await.expect(200)["second_factor"], true);
+
+    // A link of an administrator does not lead around it, and is not used up by a try; nor does an invitation.
+    let users = api.get("/users?email=grace@example.org").await.expect(200);
+    let user = users["items"][0]["id"].as_str().unwrap().to_owned();
+    let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201)["link"].clone();
+    come(&api, "/sign-in", json!({ "link": link })).await.problem(401, "second_factor_required");
+    come(&api, "/sign-in", json!({ "link": link, "code": recovery[1] })).await.expect(200);
+    come(&api, "/sign-in", json!({ "link": link, "code": recovery[2] })).await.problem(401, "sign_in_refused");
+    let invite = json!({ "email": "grace@example.org", "role": "viewer" });
+    let invited = with(&api, &admin, (Method::POST, "/invitations"), Some(invite)).await.expect(201);
+    let mut join = json!({ "link": invited["link"], "password": PASSWORD });
+    come(&api, "/invitations/accept", join.clone()).await.problem(401, "second_factor_required");
+    join["code"] = json!(recovery[2]);
+    come(&api, "/invitations/accept", join).await.expect(200);
+
+    // Nothing of it is shown.
+    let kept = api.get("/second-factors").await.expect(200);
+    let entries = api.get("/audit-entries?record=second_factors").await.expect(200);
+    assert!(kept["items"][0]["secret"].is_null() && kept["items"][0]["recovery_hashes"].is_null(), "{kept}");
+    for hidden in [begun["secret"].as_str().unwrap(), recovery[3]] {
+        assert!(![&kept, &entries].iter().any(|it| it.to_string().contains(hidden)), "{hidden}");
+    }
+    assert_eq!(entries["items"][0]["created_by"], "person:grace@example.org", "{entries}");
+
+    // It is hers alone: who acts in her name does not touch it.
+    let path = format!("/members/{}/impersonate", member_id(&api, "grace@example.org").await);
+    let acting = with(&api, &admin, (Method::POST, &path), Some(json!({ "reason": "ticket 7" }))).await.expect(201);
+    let acting = token_of(&acting);
+    let mine = json!({ "password": PASSWORD, "code": recovery[4] });
+    with(&api, &acting, (Method::POST, "/me/second-factor/end"), Some(mine)).await.problem(403, "impersonated");
+    let mine = json!({ "password": PASSWORD });
+    with(&api, &acting, (Method::POST, "/me/second-factor"), Some(mine)).await.problem(403, "impersonated");
+
+    end(PASSWORD, &app.code(1)).await.problem(422, "wrong_code");
+    end("staple correct horse nine", recovery[4]).await.problem(401, "sign_in_refused");
+    end(PASSWORD, recovery[4]).await.expect(204);
+    sign_in(None).await.expect(200);
+    second_factor(&api, &grace).await;
+    sign_in(None).await.problem(401, "second_factor_required");
+    // Whoever lost everything asks an administrator, who is not asked by himself.
+    let path = format!("/users/{user}/end-second-factor");
+    with(&api, &grace, (Method::POST, &path), None).await.problem(403, "forbidden");
+    with(&api, &admin, (Method::POST, &path), None).await.expect(204);
+    sign_in(None).await.expect(200);
+    let ended = api.get("/audit-entries?record=second_factors&action=delete").await.expect(200);
+    assert_eq!(ended["items"].as_array().unwrap().len(), 2, "{ended}");
+    let own = api.get("/users?email=admin@localhost").await.expect(200)["items"][0]["id"].clone();
+    let path = format!("/users/{}/end-second-factor", own.as_str().unwrap());
+    with(&api, &admin, (Method::POST, &path), None).await.problem(409, "own_second_factor");
+}
+
+pub async fn codes_are_not_guessed_and_recovery_codes_work_once(api: Api) {
+    let admin = administrator(&api).await;
+    let grace = member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let (_, recovery) = second_factor(&api, &grace).await;
+    let sign_in = async |code: &str| {
+        let body = json!({ "email": "grace@example.org", "password": PASSWORD, "code": code });
+        come(&api, "/sign-in", body).await
+    };
+    // Of two who come with one code, one gets in.
+    let (first, second) = tokio::join!(sign_in(&recovery[0]), sign_in(&recovery[0]));
+    let mut both = [first.status, second.status];
+    both.sort_unstable();
+    assert_eq!(both, [200, 401]);
+    sign_in(&recovery[1]).await.expect(200);
+    for _ in 0..10 {
+        sign_in("000000x").await.problem(401, "wrong_code");
+    }
+    let refused = sign_in(&recovery[2]).await;
+    refused.problem(429, "too_many_attempts");
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() <= 300);
+    let failed = api.get("/audit-entries?action=sign_in_failed").await.expect(200);
+    assert!(failed["items"].as_array().unwrap().len() >= 10, "{failed}");
 }

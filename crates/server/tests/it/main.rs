@@ -48,12 +48,14 @@ on_every_database! {
         keys_are_scoped_bounded_and_revoked, cookies_change_nothing_from_elsewhere, guesses_are_bounded_and_say_nothing,
         people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing,
         who_acts_in_anothers_name_is_named_and_gains_nothing,
-        acting_in_anothers_name_ends_with_the_right_and_the_session, what_is_done_in_anothers_name_bears_both;
+        acting_in_anothers_name_ends_with_the_right_and_the_session, what_is_done_in_anothers_name_bears_both,
+        a_second_factor_is_asked_for_and_no_code_is_taken_twice, codes_are_not_guessed_and_recovery_codes_work_once;
     mcp: a_model_works_with_tools;
     oidc: somebody_comes_by_a_provider, who_is_let_in, what_a_provider_says_has_to_hold,
         what_a_provider_publishes_has_to_hold, what_a_token_does_not_say_is_asked_for,
         a_key_that_is_new_is_asked_for, a_sign_in_ends_where_it_began_and_once,
         identities_are_linked_by_those_whose_they_are, a_program_gets_a_session_for_a_ticket,
+        a_provider_does_not_lead_around_a_second_factor,
         one_let_in_by_a_provider_knows_of_its_tenant_alone, a_provider_is_set_up_by_whoever_may_do_everything, a_real_provider_signs_somebody_in;
     openapi: answers_are_what_the_document_says;
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 use windlass_steps::egress::address::PrivateNetwork;
-use windlass_testkit::sign_on::{CLIENT, Fake, SECRET, WRONGS, Wrong};
+use windlass_testkit::sign_on::{Authenticator, CLIENT, Fake, SECRET, WRONGS, Wrong};
 
 use crate::{
     browser::Browser,
@@ -336,6 +337,58 @@ pub async fn identities_are_linked_by_those_whose_they_are(api: Api) {
     sign_in(&api, &mut Browser::new()).await.problem(401, "sign_in_refused");
 }
 
+/// Begins a second factor in that browser and confirms it: the recovery codes.
+async fn second_factor(api: &Api, browser: &mut Browser) -> Vec<Value> {
+    let url = format!("{}/api/v1/me/second-factor", api.base);
+    let body = json!({ "password": PASSWORD }).to_string();
+    let begun = browser.send(Method::POST, &url, Some(body)).await.expect(201);
+    let code = Authenticator::open(begun["url"].as_str().unwrap()).code(0);
+    let confirm = json!({ "code": code }).to_string();
+    let confirmed = browser.send(Method::POST, &format!("{url}/confirm"), Some(confirm)).await.expect(200);
+    confirmed["recovery_codes"].as_array().unwrap().clone()
+}
+
+pub async fn a_provider_does_not_lead_around_a_second_factor(api: Api) {
+    let fake = Fake::start().await;
+    provider(&api, &fake, json!({})).await;
+    fake.is(grace());
+    // Whom a provider let in, and who has no password, gets none: it would be asked for in other tenants too.
+    let mut grace = Browser::new();
+    sign_in(&api, &mut grace).await.expect(303);
+    let begin = format!("{}/api/v1/me/second-factor", api.base);
+    grace.send(Method::POST, &begin, Some("{}".to_owned())).await.problem(409, "no_password");
+
+    let mut ada = with_password(&api, "ada@example.org").await;
+    fake.is(json!({ "sub": "ada", "email": "ada@example.org", "email_verified": true }));
+    link(&api, &mut ada).await.expect(303);
+    let codes = second_factor(&api, &mut ada).await;
+    let who = format!("{}/api/v1/me", api.base);
+    let ticket = format!("{}/api/v1/sign-in/ticket", api.base);
+    let with_code = |code: &Value| Some(json!({ "code": code }).to_string());
+    // A browser comes back without a session, and gets one for a code.
+    let mut browser = Browser::new();
+    sign_in(&api, &mut browser).await.expect(303);
+    browser.get(&who).await.problem(401, "unauthorized");
+    Browser::new().send(Method::POST, &ticket, with_code(&codes[0])).await.problem(400, "sign_in_lost");
+    browser.send(Method::POST, &ticket, Some("{}".to_owned())).await.problem(401, "second_factor_required");
+    browser.send(Method::POST, &ticket, with_code(&json!("0000000"))).await.problem(401, "wrong_code");
+    let verifier = json!({ "code": codes[0], "verifier": "a verifier that nobody guesses" }).to_string();
+    browser.send(Method::POST, &ticket, Some(verifier)).await.problem(401, "sign_in_refused");
+    let came = browser.send(Method::POST, &ticket, with_code(&codes[0])).await.expect(200);
+    assert!(came["token"].is_null(), "{came}");
+    assert_eq!(browser.get(&who).await.expect(200)["who"], "person:ada@example.org");
+    browser.send(Method::POST, &ticket, with_code(&codes[1])).await.problem(400, "sign_in_lost");
+    // So does a program.
+    let (verifier, challenge) = program();
+    let begin = format!("{}/api/v1/sign-in/oidc/company?port=7&challenge={challenge}", api.base);
+    let end = Browser::new().until(&begin, "http://127.0.0.1:7/").await;
+    let mut body = json!({ "ticket": end.split_once("?ticket=").unwrap().1, "verifier": verifier });
+    let use_it = async |body: &Value| send(api.bare(Method::POST, "/api/v1/sign-in/ticket").json(body)).await;
+    use_it(&body).await.problem(401, "second_factor_required");
+    body["code"] = codes[1].clone();
+    assert!(use_it(&body).await.expect(200)["token"].is_string());
+}
+
 pub async fn one_let_in_by_a_provider_knows_of_its_tenant_alone(api: Api) {
     let fake = Fake::start().await;
     provider(&api, &fake, json!({})).await;
@@ -365,13 +418,17 @@ pub async fn one_let_in_by_a_provider_knows_of_its_tenant_alone(api: Api) {
     there.send(Method::POST, &revoke, None).await.expect(204);
 }
 
+/// What a program has, and how it tells of it.
+fn program() -> (&'static str, String) {
+    let verifier = "a verifier that nobody guesses";
+    (verifier, URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())))
+}
+
 pub async fn a_program_gets_a_session_for_a_ticket(api: Api) {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let fake = Fake::start().await;
     provider(&api, &fake, json!({})).await;
     fake.is(grace());
-    let verifier = "a verifier that nobody guesses";
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+    let (verifier, challenge) = program();
     let mut browser = Browser::new();
     let begin = format!("{}/api/v1/sign-in/oidc/company?port=7&challenge={challenge}", api.base);
     let end = browser.until(&begin, "http://127.0.0.1:7/").await;

@@ -42,8 +42,14 @@ impl Seal {
     }
 
     /// Whether its key is still the one that seals, and stays so until the transaction ends.
-    pub(super) async fn holds(&self, tx: &mut Tx) -> Result<bool, StoreError> {
-        seals_with(tx, self.tenant, self.key.id).await
+    pub(super) async fn holds(&self, tx: &mut Tx, writer: TenantKey) -> Result<bool, StoreError> {
+        if self.tenant == writer {
+            return seals_with(tx, self.tenant, self.key.id).await;
+        }
+        tx.enter(self.tenant).await?;
+        let holds = seals_with(tx, self.tenant, self.key.id).await?;
+        tx.enter(writer).await?;
+        Ok(holds)
     }
 }
 

@@ -111,7 +111,7 @@ impl Store {
         let written = self.database().of(write.writer.tenant).transact(move |tx| {
             Box::pin(async move {
                 if let Some(seal) = &write.seal
-                    && !seal.holds(tx).await?
+                    && !seal.holds(tx, write.writer.tenant).await?
                 {
                     return Ok(Tried::KeyReplaced);
                 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use serde::Serialize;
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
-use windlass_resource::Record;
+use windlass_resource::{Ownership, Record};
 use zeroize::Zeroizing;
 
 use super::{
@@ -244,8 +244,12 @@ impl Store {
         self.announce_keys().await?;
         let mut done = 0;
         for (record, column, retired) in self.retired() {
-            let sql =
-                format!("select tenant_key, id, {column} from {} where {retired} limit {BATCH_ROWS}", record.name);
+            // The first tenant's key seals what is the installation's.
+            let owner = match record.ownership {
+                Ownership::Tenant => "tenant_key".to_owned(),
+                Ownership::Global => TenantKey::DEFAULT.0.to_string(),
+            };
+            let sql = format!("select {owner}, id, {column} from {} where {retired} limit {BATCH_ROWS}", record.name);
             let mut batch = Vec::new();
             for row in self.database().across_tenants().query(sql, vec![]).await? {
                 let (tenant, id, sealed) = (row.tenant(0)?, row.uuid(1)?, row.bytes(2)?);
@@ -277,9 +281,12 @@ impl Store {
         }
         let anew = key.seal(&place.bytes(), &plain)?;
         // Whoever gave it a new value meanwhile sealed that with the new key.
-        let sql =
-            format!("update {} set {column} = $3 where tenant_key = $1 and id = $2 and {column} = $4", record.name);
-        let params = vec![tenant.into(), id.into(), anew.into(), sealed.into()];
+        let mut params = vec![id.into(), anew.into(), sealed.into()];
+        let mut sql = format!("update {} set {column} = $2 where id = $1 and {column} = $3", record.name);
+        if record.ownership == Ownership::Tenant {
+            sql.push_str(" and tenant_key = $4");
+            params.push(tenant.into());
+        }
         Ok(Resealed { tenant, key: key.id, update: Statement::new(sql, params) })
     }
 

@@ -15,6 +15,7 @@ const INFRASTRUCTURE: &[(&str, &str)] = &[
     ("tenants", "the tenants themselves, a reference table"),
     ("users", "the installation's people, who may be members of several tenants, a reference table"),
     ("password_history", "of the installation's people"),
+    ("second_factors", "of the installation's people"),
     ("sign_in_links", "of the installation's people"),
     ("audit_keys", "the installation's keys that signed before the one of today, a reference table"),
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
-use windlass_resource::{Dialect, Record, ddl};
+use windlass_resource::{Dialect, Record, ddl, records::people::SECOND_FACTORS};
 use windlass_store::{
     By, KeySource, Location, MasterKey, Missing, RecordError, Rotate, Store, StoreError, StoreOptions, Target, admin,
 };
@@ -217,6 +217,8 @@ async fn a_rotation(fixture: Fixture) {
     let fixture = with_library(fixture).await;
     let store = &fixture.store;
     let (one, two) = (book(store, TENANT, PIN).await, book(store, OTHER, PIN).await);
+    // What is the installation's is sealed too, whoever writes it.
+    let factor = crate::library::make(store, OTHER, &SECOND_FACTORS, json!({})).await;
     let purpose = *store.vault().derive("audit").unwrap().as_bytes();
     let before = store.vault_status().await.unwrap().accepted[0].id;
     if store.is_shared() {
@@ -234,7 +236,7 @@ async fn a_rotation(fixture: Fixture) {
     let rows = "select pin from books order by id";
     let old: Vec<_> = store.database().across_tenants().query(rows, vec![]).await.unwrap().iter().map(sealed).collect();
     let rotation = store.rotate_vault(Rotate::DataKeys).await.unwrap();
-    assert_eq!(rotation.rows_left, 2);
+    assert_eq!(rotation.rows_left, 3);
     assert_eq!(pin(store, TENANT, one).await.as_deref(), Some(PIN), "what is not sealed anew yet still opens");
     let late = book(store, TENANT, "later1").await;
     let mut fixture = fixture;
@@ -248,6 +250,10 @@ async fn a_rotation(fixture: Fixture) {
     for (tenant, book, value) in [(TENANT, one, PIN), (OTHER, two, PIN), (TENANT, late, "later1")] {
         assert_eq!(pin(store, tenant, book).await.as_deref(), Some(value));
     }
+    let place = (TenantKey::DEFAULT, &SECOND_FACTORS);
+    let factor: Uuid = factor["id"].as_str().unwrap().parse().unwrap();
+    let secret = store.reveal(place, factor, "secret").await.unwrap().unwrap();
+    assert_eq!(secret.as_slice(), b"3132333435363738393031323334353637383930");
     assert_eq!(purpose, *store.vault().derive("audit").unwrap().as_bytes(), "what was signed stays checkable");
 }
 
