@@ -21,6 +21,12 @@ const WORKFLOWS: [(&str, u32); 3] = [("approval", 6), ("signal", 6), ("python-ta
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What the person chooses who is there.
 const PASSWORDS: [&str; 2] = ["correct horse battery", "staple correct horse"];
+/// Where an application has people sent back to, as it is and as a form has it.
+const BACK: &str = "https://application.example.org/back";
+const BACK_ESCAPED: &str = "https%3A%2F%2Fapplication.example.org%2Fback";
+/// The example of RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// Workflows are known by their names in paths.
 const WORKFLOWS_NOUN: &str = "workflows";
 /// So are settings; every tenant has all of them.
@@ -124,10 +130,11 @@ pub async fn people(client: &Client, mark: &str) -> Result<Vec<String>> {
     client.ask(&Request::post(format!("/users/{user}/link"), &json!({}))).await?;
     let key = client.must(&Request::post("/api-keys", &json!({ "name": mark, "scopes": ["runs.read"] }))).await?;
     by_provider(client, mark).await?;
+    let held = application(client, (&session, mark)).await?;
     wait_for(client, "/api-key-usage", 1).await?;
     let shown_once = [&link, &joined["token"], &factor["secret"], &key["key"]];
     let shown_once = shown_once.into_iter().map(|it| it.as_str().map(str::to_owned).context("nothing was shown"));
-    let typed = PASSWORDS.into_iter().chain([SECRET]).map(|it| Ok(it.to_owned()));
+    let typed = PASSWORDS.into_iter().chain([SECRET]).map(|it| Ok(it.to_owned())).chain(held.into_iter().map(Ok));
     shown_once.chain(typed).collect()
 }
 
@@ -147,6 +154,34 @@ async fn by_provider(client: &Client, mark: &str) -> Result<()> {
     let page = browser.get(&end).await;
     ensure!(page.status == 303, "nobody came by the provider: {}", page.body);
     Ok(())
+}
+
+/// An application that somebody lets act in its name, and what it holds of that.
+async fn application(client: &Client, (session, mark): (&Client, &str)) -> Result<Vec<String>> {
+    let body = json!({
+        "name": format!("of {mark}"), "client_type": "confidential", "redirect_uris": [BACK], "scopes": ["runs.read"],
+    });
+    let made = client.must(&Request::post("/oauth-applications", &body)).await?;
+    let id = made["id"].as_str().context("no application")?;
+    let made = client.must(&Request::post(format!("/oauth-applications/{id}/secret"), &json!({}))).await?;
+    let secret = made["client_secret"].as_str().context("no secret")?;
+    let request = json!({
+        "response_type": "code", "client_id": id, "redirect_uri": BACK, "state": mark,
+        "code_challenge": CHALLENGE, "code_challenge_method": "S256",
+    });
+    let approval = json!({ "decision": "approve", "request": request });
+    let answer = session.must(&Request::post("/me/authorization", &approval)).await?;
+    let back = answer["redirect_to"].as_str().unwrap_or_default();
+    let code = back.split_once("code=").and_then(|(_, rest)| rest.split('&').next()).context("no code")?;
+    let exchange = format!(
+        "grant_type=authorization_code&client_id={id}&client_secret={secret}&code={code}&redirect_uri={BACK_ESCAPED}\
+         &code_verifier={VERIFIER}"
+    );
+    let (mut browser, way) = (Browser::open(), format!("{}/api/v1/oauth/token", client.base()));
+    let page = browser.submit(&way, exchange).await;
+    let tokens: Value = serde_json::from_str(&page.body)?;
+    let text = |name: &str| tokens[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {tokens}"));
+    Ok(vec![secret.to_owned(), code.to_owned(), text("access_token")?, text("refresh_token")?])
 }
 
 /// A record's noun in paths.

@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod db;
 mod files;
+mod oauth;
 mod people;
 mod records;
 mod runs;
@@ -24,10 +25,11 @@ pub use api_keys::{ApiKeyArgs, ApiKeysCommand};
 pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
+pub use oauth::{AnswerArgs, OauthCommand, SecretArgs};
 pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand, UsersCommand};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
-pub use serve::{LogFormat, ServeArgs};
+pub use serve::ServeArgs;
 pub use settings::SettingsCommand;
 pub use state::{StateCommand, StateWriteArgs};
 pub use vault::VaultCommand;
@@ -141,7 +143,7 @@ pub enum Command {
     Login(LoginArgs),
     /// Sign out, and forget the session
     Logout {
-        /// End all your sessions, on every machine and in every tenant
+        /// End all your sessions, on every machine and in every tenant, and whatever applications hold in your name
         #[arg(long)]
         everywhere: bool,
         /// End this session of yours instead, as `windlass sessions` lists it
@@ -169,6 +171,9 @@ pub enum Command {
     /// API keys: by what programs come in
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
+    /// Applications of third parties, and what you let them do in your name (docs/oauth.md)
+    #[command(subcommand)]
+    Oauth(OauthCommand),
     /// Look at settings and choose them
     #[command(subcommand)]
     Settings(SettingsCommand),
@@ -226,12 +231,12 @@ pub struct RunArgs {
     /// Let steps reach addresses that are not public, such as services on this machine: all of them, or those that are
     /// named (`127.0.0.1,10.1.0.0/16`)
     #[arg(long, env = "WINDLASS_ALLOW_PRIVATE_NETWORK", num_args = 0..=1, value_name = "BOOL|NETWORKS")]
-    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true)]
-    pub allow_private_network: PrivateNetwork,
+    #[arg(default_missing_value = "true")]
+    pub allow_private_network: Option<PrivateNetwork>,
     /// Let `exec` steps run programs on this machine
     #[arg(long, env = "WINDLASS_ALLOW_EXEC", value_parser = serve::switch(), num_args = 0..=1)]
-    #[arg(default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "BOOL")]
-    pub allow_exec: bool,
+    #[arg(default_missing_value = "true", value_name = "BOOL")]
+    pub allow_exec: Option<bool>,
     /// A file with the key that outgoing webhooks are signed with: `whsec_` and base64; two, with a space between them,
     /// while one replaces the other. Without it, `WINDLASS_WEBHOOK_SIGNING_KEY` may hold the key itself
     #[arg(long, env = "WINDLASS_WEBHOOK_SIGNING_KEY_FILE", value_name = "FILE")]

@@ -19,7 +19,7 @@ pub use sse::ServerEvent;
 
 use crate::{
     exit::Failure,
-    place::{Place, Purpose},
+    place::{self, Place},
     session,
 };
 
@@ -97,7 +97,8 @@ impl Client {
                 if let Some(remote) = Remote::holder_of(database).await {
                     return Ok(Client::Remote(remote));
                 }
-                Ok(Client::Local(Local::open(database, Purpose::Command).await?))
+                let (allowed, told) = place::by_environment()?;
+                Ok(Client::Local(Local::open(database, allowed, told).await?))
             }
         }
     }

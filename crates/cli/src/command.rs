@@ -10,6 +10,7 @@ mod demo_run;
 mod deploy;
 mod files;
 mod mcp;
+mod oauth;
 mod people;
 mod records;
 mod reference;
@@ -145,6 +146,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Users(UsersCommand::Link { id }) => people::make_link(id, &context).await,
         Command::Users(UsersCommand::EndSecondFactor { id }) => people::end_second_factor(id, &context).await,
         Command::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(args, &context).await,
+        Command::Oauth(command) => oauth::run(command, &context).await,
         Command::Db(command) => db::run(command, &context).await,
         Command::Vault(command) => vault::run(command, &context).await,
         Command::Mcp => mcp::run(&context).await,

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod follow;
 mod idle;
 pub mod input;
+mod log;
 mod loopback;
 pub mod output;
 pub mod place;

@@ -9,8 +9,9 @@ use std::{
 use clap::{ArgMatches, parser::ValueSource};
 use windlass_definition::{step_type::StepTypes, step_types::built_in};
 use windlass_engine::id::TenantKey;
-use windlass_runtime::{Runtime, redact::Known, step::Catalogue};
-use windlass_server::settings::{self, Bounds, InEffect, Told};
+use windlass_runtime::{Now, Runtime, Settings, redact::Known, step::Catalogue};
+pub use windlass_server::settings::Told;
+use windlass_server::settings::{Bounds, Chosen, InEffect};
 use windlass_steps::{
     egress::{Egress, EgressOptions, address::PrivateNetwork},
     emit::SigningKeys,
@@ -194,9 +195,9 @@ fn master_key(global: &Global, at: &At) -> Result<KeySource, Failure> {
 /// What steps may do beyond the ordinary.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    /// Which addresses they may reach that are not public.
+    /// Which addresses they may reach that are not public: a setting, whatever stands here when a database is opened.
     pub private_network: PrivateNetwork,
-    /// Run programs on this machine.
+    /// Run programs on this machine: a setting too.
     pub exec: bool,
     /// Send webhooks, signed with these keys.
     pub webhook_keys: SigningKeys,
@@ -204,29 +205,49 @@ pub struct Allowed {
     pub known: Known,
 }
 
-impl Allowed {
-    /// What the environment allows, for commands that have no option of their own for it.
-    ///
-    /// # Errors
-    /// The keys of webhooks cannot be read, or what names networks names none.
-    fn by_environment() -> Result<Allowed, Failure> {
-        let on = |name: &str| {
-            std::env::var(name).is_ok_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
-        };
-        let file = std::env::var_os("WINDLASS_WEBHOOK_SIGNING_KEY_FILE").map(PathBuf::from);
-        Ok(Allowed {
-            private_network: private_network_by_environment()?,
-            exec: on("WINDLASS_ALLOW_EXEC"),
-            webhook_keys: webhook_keys(file.as_deref())?,
-            known: Known::default(),
-        })
-    }
+/// A setting that has an option or a variable of its own, with its value there.
+///
+/// # Errors
+/// That is no value of it.
+pub fn chosen(name: &str, value: &str) -> Result<Chosen, Failure> {
+    Chosen::of(name, value).map_err(Failure::refused)
 }
 
-fn private_network_by_environment() -> Result<PrivateNetwork, Failure> {
+/// The same of what steps may do.
+///
+/// # Errors
+/// As [`chosen`].
+pub fn chosen_for_steps(networks: Option<&PrivateNetwork>, exec: Option<bool>) -> Result<Vec<Chosen>, Failure> {
+    let networks = networks.map(|networks| chosen("private_networks", &networks.words().join(" ")));
+    let exec = exec.map(|exec| chosen("exec_steps", &exec.to_string()));
+    networks.into_iter().chain(exec).collect()
+}
+
+/// The settings that have a variable of their own for every command.
+///
+/// # Errors
+/// A value is none.
+pub fn chosen_by_environment() -> Result<Vec<Chosen>, Failure> {
+    let variables = [("WINDLASS_FILES", "files"), ("WINDLASS_AUDIT_ARCHIVE", "audit_archive")];
+    let there = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    variables.into_iter().filter_map(|(variable, name)| Some(chosen(name, &there(variable)?))).collect()
+}
+
+/// What the environment says to commands that have no option of their own for it.
+///
+/// # Errors
+/// The keys of webhooks cannot be read, or what names networks names none.
+pub fn by_environment() -> Result<(Allowed, Told), Failure> {
+    let file = std::env::var_os("WINDLASS_WEBHOOK_SIGNING_KEY_FILE").map(PathBuf::from);
+    let allowed = Allowed { webhook_keys: webhook_keys(file.as_deref())?, ..Allowed::default() };
     let variable = "WINDLASS_ALLOW_PRIVATE_NETWORK";
-    let text = std::env::var(variable).unwrap_or_default();
-    text.parse().map_err(|error| Failure::refused(format!("{variable}: {error}")))
+    let networks = std::env::var(variable).ok().map(|text| text.parse::<PrivateNetwork>());
+    let networks = networks.transpose().map_err(|error| Failure::refused(format!("{variable}: {error}")))?;
+    let exec = std::env::var("WINDLASS_ALLOW_EXEC").ok().filter(|text| !text.is_empty());
+    let mut environment = chosen_by_environment()?;
+    environment.extend(chosen_for_steps(networks.as_ref(), None)?);
+    environment.extend(exec.map(|text| chosen("exec_steps", &text)).transpose()?);
+    Ok((allowed, Told { environment, ..Told::default() }))
 }
 
 /// The keys that webhooks are signed with: those in that file, or in `WINDLASS_WEBHOOK_SIGNING_KEY`, or none. They are
@@ -247,17 +268,6 @@ pub fn webhook_keys(file: Option<&Path>) -> Result<SigningKeys, Failure> {
         (None, Err(std::env::VarError::NotUnicode(_))) => (variable.to_owned(), String::new()),
     };
     SigningKeys::parse(&text).map_err(|error| Failure::refused(format!("the signing key in {place}: {error}")))
-}
-
-/// Why a database is opened.
-#[derive(Debug, Clone)]
-pub enum Purpose {
-    /// To serve.
-    Serve(Allowed),
-    /// To run a file.
-    Run(Allowed),
-    /// For one command; unfinished runs go on as long as it takes.
-    Command,
 }
 
 /// The step types that have effects.
@@ -306,8 +316,6 @@ pub struct Opened {
     pub runtime: Runtime,
     /// By what it asks others.
     pub egress: Egress,
-    /// How many requests come in.
-    pub requests: windlass_server::Limits,
     /// What it was told, and began with.
     pub settings: InEffect,
 }
@@ -316,16 +324,9 @@ pub struct Opened {
 ///
 /// # Errors
 /// It cannot be opened, or another process has it.
-pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> Result<Opened, Failure> {
-    let allowed = match purpose {
-        Purpose::Serve(allowed) | Purpose::Run(allowed) => allowed,
-        Purpose::Command => Allowed::by_environment()?,
-    };
-    let egress = Egress::new(egress_options(&allowed));
-    let egress = egress.map_err(|error| Failure::internal(format!("cannot set up requests: {error}")))?;
-    let catalogue = catalogue(allowed)?;
-    let mut bounds = bounds(database, &told);
-    let store = Store::open(bounds.store.clone()).await.map_err(of_store)?;
+pub async fn open_server(database: &Database, allowed: Allowed, told: Told) -> Result<Opened, Failure> {
+    let settings = InEffect::begin(told, usual_bounds(database));
+    let store = Store::open(settings.bounds().store.clone()).await.map_err(of_store)?;
     // Those of the installation: no tenant has that key.
     let stored = match store.setting_values(TenantKey(0)).await {
         Ok(stored) => stored,
@@ -334,38 +335,35 @@ pub async fn open_server(database: &Database, purpose: Purpose, told: Told) -> R
             return Err(of_store(error));
         }
     };
-    let settings = InEffect::begin(told, &stored, &Bounds::new(StoreOptions::new(location(database))));
-    settings.apply_stored(&mut bounds);
-    let requests = bounds.requests;
-    match Runtime::open(store.clone(), catalogue, bounds.runtime).await {
-        Ok(runtime) => Ok(Opened { runtime, egress, requests, settings }),
-        Err(error) => {
+    let settings = settings.with_stored(&stored);
+    match open_runtime(&store, allowed, &settings).await {
+        Ok((runtime, egress)) => Ok(Opened { runtime, egress, settings }),
+        Err(failure) => {
             store.close().await;
-            Err(Failure::internal(format!("cannot start: {error}")))
+            Err(failure)
         }
     }
 }
 
-/// The bounds of a process on that database.
-fn bounds(database: &Database, told: &Told) -> Bounds {
-    let master_key = database.master_key.clone();
-    let mut bounds = Bounds::new(StoreOptions { master_key, ..StoreOptions::new(location(database)) });
-    settings::apply(&told.file, &mut bounds);
-    settings::apply(&told.environment, &mut bounds);
-    bounds.runtime.audit_archive = audit_archive(database);
-    if let Some(place) = std::env::var("WINDLASS_FILES").ok().filter(|place| !place.is_empty()) {
-        bounds.store.files = Some(place);
-    }
-    bounds
+/// The runtime, and what identity providers are asked by.
+async fn open_runtime(store: &Store, allowed: Allowed, settings: &InEffect) -> Result<(Runtime, Egress), Failure> {
+    let Bounds { runtime, process, .. } = settings.bounds();
+    let (private_network, exec) = (process.private_networks.clone(), process.exec_steps);
+    let allowed = Allowed { private_network, exec, ..allowed };
+    let egress = Egress::new(egress_options(&allowed));
+    let egress = egress.map_err(|error| Failure::internal(format!("cannot set up requests: {error}")))?;
+    let catalogue = catalogue(allowed)?;
+    let overlay = settings.clone();
+    let now = Now::of(move |chosen| overlay.bounds_now(chosen).runtime);
+    let runtime = Runtime::open(store.clone(), catalogue, Settings { now, ..runtime.clone() }).await;
+    let runtime = runtime.map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
+    Ok((runtime, egress))
 }
 
-/// Where old parts of the audit go: the directory that somebody chose, or one beside the data.
-fn audit_archive(database: &Database) -> Option<PathBuf> {
-    let chosen = std::env::var_os("WINDLASS_AUDIT_ARCHIVE").filter(|it| !it.is_empty()).map(PathBuf::from);
-    chosen.or(match location(database) {
-        Location::Sqlite { data_dir } => Some(data_dir.join("archive")),
-        Location::Postgres { .. } => None,
-    })
+/// What is built in, for a process on that database.
+pub fn usual_bounds(database: &Database) -> Bounds {
+    let master_key = database.master_key.clone();
+    Bounds::new(StoreOptions { master_key, ..StoreOptions::new(location(database)) })
 }
 
 /// Brings what runs to rest and closes the database.

@@ -12,35 +12,37 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use windlass_engine::id::TenantKey;
 use windlass_runtime::Runtime;
 use windlass_server::{
-    App, Gate, Tokens,
+    App, Gate, Service, Tokens,
     auth::First,
     listen::{self, Bounds},
+    settings::{InEffect, Told},
 };
 
 use crate::{
     client::Local,
     exit::{Exit, Failure},
     idle,
-    place::{self, Allowed, Database, Purpose},
+    log::Log,
+    place::{self, Allowed, Database},
 };
 
 /// What a server needs to know.
-#[derive(Debug)]
 pub struct Serving {
     /// Its database.
     pub database: Database,
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// How others reach it, if somebody said so.
+    pub public_url: Option<String>,
     /// The first administrator's API key, when somebody chose it.
     pub bootstrap_token: Option<String>,
     /// What steps may do.
     pub allowed: Allowed,
-    /// How long open requests and running steps have when it stops.
-    pub grace: Duration,
-    /// Bounds that somebody chose.
-    pub settings: windlass_server::settings::Told,
+    /// Settings that somebody chose.
+    pub settings: Told,
+    /// The log that follows them.
+    pub log: Option<Log>,
 }
 
 /// A server that serves.
@@ -72,14 +74,15 @@ impl Server {
     /// # Errors
     /// The address is taken, the database cannot be opened, or another process has it.
     pub async fn start(serving: Serving) -> Result<Server, Failure> {
-        let Serving { database, listen, bootstrap_token, allowed, grace, settings } = serving;
+        let Serving { database, public_url, bootstrap_token, allowed, settings, log } = serving;
+        let listen = InEffect::begin(settings.clone(), place::usual_bounds(&database)).bounds().process.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let message = format!("cannot listen on {listen}: {error}\n  name another address with --listen");
             Failure::new(Exit::Unreachable, "listen", message)
         })?;
         let address = listener.local_addr()?;
-        let opened = place::open_server(&database, Purpose::Serve(allowed), settings).await?;
-        let place::Opened { runtime, egress, requests, settings } = opened;
+        let place::Opened { runtime, egress, settings } = place::open_server(&database, allowed, settings).await?;
+        let (requests, grace) = (settings.bounds().requests, settings.bounds().process.grace);
         let (tokens, first_link) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {
@@ -89,20 +92,26 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), requests);
-        let app = app.with_settings(settings).with_egress(egress);
+        let app = app.with_settings(settings).with_egress(egress).with_public_url(public_url);
         let bounds = Bounds { grace, ..Bounds::default() };
-        let router = windlass_server::router(&app);
+        let service = Service::of(&app);
         // All is built that the start needed, and nobody has been answered yet.
         idle::give_back();
-        let mut loops = vec![tokio::spawn(listen::serve(listener, router, bounds, stop.clone()))];
+        let mut loops = vec![tokio::spawn(listen::serve(listener, service, bounds, stop.clone()))];
+        loops.extend(log.map(|log| tokio::spawn(follow(app.clone(), log, stop.clone()))));
         let socket = open_socket(&database);
         let socket = socket.map(|(listener, socket)| {
             let local = app.with_gate(Gate::Local);
-            let router = windlass_server::router(&local);
-            loops.push(tokio::spawn(listen::serve_local(listener, router, bounds, stop.clone())));
+            let service = Service::of(&local);
+            loops.push(tokio::spawn(listen::serve_local(listener, service, bounds, stop.clone())));
             socket
         });
         Ok(Server { address, first_link, app, stop, loops, socket, grace })
+    }
+
+    /// How long open requests and running steps have when it stops.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Where clients find it.
@@ -128,6 +137,21 @@ impl Server {
         drop(self.socket);
         self.app.gate().flush().await;
         place::close_runtime(self.app.runtime(), self.grace.saturating_sub(begun.elapsed())).await;
+    }
+}
+
+/// Keeps the log at what the settings say, until the server stops.
+async fn follow(app: App, mut log: Log, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        // No tenant has that key: what holds for the installation.
+        match app.bounds(TenantKey(0)).await {
+            Ok(bounds) => log.set(&bounds.process.log),
+            Err(error) => tracing::warn!(%error, "the settings cannot be read: the log stays as it is"),
+        }
+        tokio::select! {
+            () = app.settings_may_differ() => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 
@@ -165,8 +189,8 @@ fn open_socket(database: &Database) -> Option<(UnixListener, Socket)> {
 /// Opens the socket alone, for a process that serves no address.
 pub fn serve_socket(database: &Database, app: &App, stop: &CancellationToken) -> Option<SocketServer> {
     let (listener, socket) = open_socket(database)?;
-    let router = windlass_server::router(app);
-    let task = tokio::spawn(listen::serve_local(listener, router, Bounds::default(), stop.clone()));
+    let service = Service::of(app);
+    let task = tokio::spawn(listen::serve_local(listener, service, Bounds::default(), stop.clone()));
     Some(SocketServer { task, _socket: socket })
 }
 

@@ -102,6 +102,13 @@ pub enum Principal {
         /// In whose name.
         of: Arc<str>,
     },
+    /// A program of somebody else's, by OAuth 2.
+    Application {
+        /// The application.
+        name: Arc<str>,
+        /// In whose name; in its own when there is nobody.
+        of: Option<Arc<str>>,
+    },
     /// The product itself, or the person at its command line.
     System,
 }
@@ -112,6 +119,7 @@ impl Principal {
         let (one, other) = match self {
             Principal::Person(name) => (Some(name), None),
             Principal::Acting { who, of } => (Some(who), Some(of)),
+            Principal::Application { of, .. } => (of.as_ref(), None),
             Principal::Token(_) | Principal::Run(_) | Principal::System => (None, None),
         };
         one.into_iter().chain(other).map(AsRef::as_ref)

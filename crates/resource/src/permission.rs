@@ -79,6 +79,10 @@ permissions! {
     KeysRead = "keys.read";
     /// Make and revoke API keys.
     KeysWrite = "keys.write";
+    /// See applications of third parties, what people consented to, and which tokens there are.
+    ApplicationsRead = "applications.read";
+    /// Make and change applications of third parties, and end what they hold.
+    ApplicationsWrite = "applications.write";
     /// See the people of the installation.
     UsersRead = "users.read";
     /// Suspend people of the installation, and make links that sign them in.
@@ -148,8 +152,10 @@ pub fn is_system(name: &str) -> bool {
     SYSTEM.contains(&name)
 }
 
-/// What nobody does in another's name: it outlasts that, or is about what people answer for themselves.
+/// What nobody does in another's name, nor any application: it outlasts that, or is about what people answer for
+/// themselves.
 const PERSONAL: &[&str] = &[
+    "applications.write",
     "approvals.decide",
     "approvals.decide_for",
     "keys.write",

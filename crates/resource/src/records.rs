@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod files;
 pub mod limits;
+pub mod oauth;
 pub mod people;
 pub mod providers;
 pub mod tenants;
@@ -29,6 +30,10 @@ pub static ALL: &[&Record] = &[
     &people::SESSIONS,
     &people::API_KEYS,
     &people::API_KEY_USAGE,
+    &oauth::APPLICATIONS,
+    &oauth::CONSENTS,
+    &oauth::AUTHORIZATIONS,
+    &oauth::TOKENS,
     &workflows::FOLDERS,
     &workflows::WORKFLOW_PLACES,
     &workflows::TAGS,

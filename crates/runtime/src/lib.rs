@@ -61,7 +61,7 @@ pub use request::{
 };
 pub use runs::Watched;
 pub use runtime::Runtime;
-pub use settings::{RetainDefaults, Settings};
+pub use settings::{Now, RetainDefaults, Settings};
 pub use tasks::HeartbeatAnswer;
 pub use views::{
     ApprovalView, ClaimedTask, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView, WorkflowView,

@@ -80,11 +80,7 @@ async fn sweep_files(core: &Core) {
 
 /// What the settings say now: those that the server began with, and over them those in the database, the tenant's last.
 async fn settings(core: &Core, tenant: TenantKey) -> Result<Settings, RuntimeError> {
-    let mut settings = core.settings.clone();
-    for chosen in core.store.setting_values(tenant).await? {
-        settings.keep(&chosen.name, chosen.value);
-    }
-    Ok(settings)
+    Ok(core.settings.now(&core.store.setting_values(tenant).await?))
 }
 
 async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
@@ -120,7 +116,7 @@ async fn archive_audit(core: &Core, tenant: TenantKey, days: Option<u32>) -> Res
     let Some(days) = days else { return Ok(()) };
     let Some(dir) = core.settings.audit_archive.clone() else {
         tracing::warn!(
-            "the audit is kept: `audit_days` is set, and no directory for its archives (WINDLASS_AUDIT_ARCHIVE)"
+            "the audit is kept: `audit_days` is set, and no directory for its archives (the setting `audit_archive`)"
         );
         return Ok(());
     };

@@ -84,10 +84,11 @@ impl Runtime {
     /// The database cannot be read.
     pub async fn end_of(&self, watched: Watched, timeout: Duration) -> Result<Arc<RunView>, RuntimeError> {
         let Watched { tenant, run, ended } = watched;
-        let Some(ended) = ended else { return self.wait(tenant, run, timeout).await };
+        let Some(ended) = ended else { return Box::pin(self.wait(tenant, run, timeout)).await };
         match tokio::time::timeout(timeout.min(QUICK), ended).await {
             Ok(Ok(view)) => Ok(view),
-            _ => self.wait(tenant, run, timeout.saturating_sub(QUICK)).await,
+            // Boxed, for most runs end before.
+            _ => Box::pin(self.wait(tenant, run, timeout.saturating_sub(QUICK))).await,
         }
     }
 

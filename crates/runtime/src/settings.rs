@@ -1,8 +1,9 @@
 //! Every bound of the runtime, with its default. Passing one is a clear error or a wait, never growth without end.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use windlass_engine::start::Limits;
+use windlass_store::SettingValue;
 
 /// The bounds of a runtime.
 #[derive(Debug, Clone)]
@@ -63,6 +64,28 @@ pub struct Settings {
     pub audit_days: Option<u32>,
     /// The directory that it leaves to; without one it stays.
     pub audit_archive: Option<PathBuf>,
+    /// What was chosen since it began.
+    pub now: Now,
+}
+
+type Overlay = dyn Fn(&[SettingValue]) -> Settings + Send + Sync;
+
+/// What the settings are now: some are chosen while a runtime works, for all tenants or for one. These are read at each
+/// sweep of history, so that a change takes effect at once.
+#[derive(Clone, Default)]
+pub struct Now(Option<Arc<Overlay>>);
+
+impl Now {
+    /// What that function makes of what was chosen in the database.
+    pub fn of(overlay: impl Fn(&[SettingValue]) -> Settings + Send + Sync + 'static) -> Now {
+        Now(Some(Arc::new(overlay)))
+    }
+}
+
+impl fmt::Debug for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "as chosen" } else { "as begun" })
+    }
 }
 
 /// How much history of finished runs is kept where a workflow does not say; `None` keeps everything.
@@ -107,25 +130,15 @@ impl Default for Settings {
             retain: RetainDefaults::default(),
             audit_days: None,
             audit_archive: None,
+            now: Now::default(),
         }
     }
 }
 
 impl Settings {
-    /// Gives a setting that says how long something is kept its value, by its name; 0 is for good. Others are left.
-    ///
-    /// These are read at each sweep, so that a change takes effect at once.
-    pub fn keep(&mut self, name: &str, value: u64) {
-        let count = (value > 0).then_some(value);
-        let days = count.map(|days| u32::try_from(days).unwrap_or(u32::MAX));
-        match name {
-            "audit_days" => self.audit_days = days,
-            "events_days" => self.events_days = days,
-            "retain_runs" => self.retain.runs = count,
-            "retain_days" => self.retain.days = days,
-            "retain_bytes" => self.retain.bytes = count,
-            _ => {}
-        }
+    /// What they are now, with what was chosen in the database.
+    pub(crate) fn now(&self, chosen: &[SettingValue]) -> Settings {
+        self.now.0.as_ref().map_or_else(|| self.clone(), |overlay| overlay(chosen))
     }
 
     /// How many turners there are. Few are better than many: what one turner does in a batch goes to disk together,

@@ -227,10 +227,16 @@ pub(crate) fn place_of(start: &Start, plan: &Plan) -> Result<Option<Place>, Runt
 /// Starts a run: takes its place and its seat if it needs them, and answers once it is on disk.
 pub(crate) async fn launch(core: &Arc<Core>, mut new: NewStart) -> Result<Started, RuntimeError> {
     let place = if new.shares_place { None } else { place_of(&new.start, &new.plan.plan)? };
-    let Some(place) = place else {
-        let (birth, seat) = seat(core, &mut new)?;
-        return send(core, new, birth, seat).await;
-    };
+    // Boxed: most runs need no place, and what they await stays small.
+    if let Some(place) = place {
+        return Box::pin(launch_at(core, new, place)).await;
+    }
+    let (birth, seat) = seat(core, &mut new)?;
+    send(core, new, birth, seat).await
+}
+
+/// Starts a run in that place, or has it wait for the place.
+async fn launch_at(core: &Arc<Core>, mut new: NewStart, place: Place) -> Result<Started, RuntimeError> {
     let when_full = new.when_full.or(new.plan.plan.concurrency.as_ref().map(|it| it.when_full));
     let taken = slots::take(core, &place, new.start.run).await?;
     let (mut birth, mut sits) = (Birth::default(), None);

@@ -7,6 +7,9 @@
 //! Invariants: no request that has a tenant is worked on without a [`Pass`]; of one tenant there are never more than
 //! `requests_per_tenant_max`, so there is always room for another; while somebody waits that may come in, nobody
 //! passes.
+//!
+//! Whoever was refused and comes again at once costs as much as a request that is worked on, and gets nowhere sooner: a
+//! connection that asks again before `Retry-After` is held until then, unless there is room.
 
 use std::{
     collections::HashMap,
@@ -14,11 +17,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use axum::http::{HeaderValue, StatusCode, header};
-use tokio::sync::oneshot;
+use axum::http::{StatusCode, header};
+use tokio::{sync::oneshot, time::Instant};
 use windlass_engine::id::TenantKey;
 use windlass_store::FairQueue;
 
@@ -31,7 +34,7 @@ use crate::{
 /// Places of one tenant for each core. Enough to fill the batches of a disk; more would only wait inside.
 const PER_CORE: usize = 256;
 /// When a client that was refused may ask again, in seconds.
-const RETRY_AFTER: &str = "1";
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The bounds.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +114,25 @@ struct Waiter {
 struct Tenant {
     inside: usize,
     waiting: usize,
+}
+
+/// What a connection was refused last.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<Mutex<Option<(Flow, Instant)>>>);
+
+impl Refused {
+    fn state(&self) -> MutexGuard<'_, Option<(Flow, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until when it was told not to ask for that again.
+    fn until(&self, flow: Flow) -> Option<Instant> {
+        self.state().filter(|(refused, until)| *refused == flow && *until > Instant::now()).map(|(_, until)| until)
+    }
+
+    fn note(&self, flow: Flow) {
+        *self.state() = Some((flow, Instant::now() + Duration::from_secs(RETRY_AFTER_SECONDS)));
+    }
 }
 
 /// A place, until it is left or dropped.
@@ -195,6 +217,24 @@ impl Door {
         &self.metrics
     }
 
+    /// The same as [`Door::enter`] for a request of a connection that may have been refused before.
+    ///
+    /// # Errors
+    /// As there; the connection is held when it asks again too soon.
+    pub async fn enter_from(self: &Arc<Door>, from: &Refused, flow: Flow) -> Result<Pass, Problem> {
+        if let Some(until) = from.until(flow)
+            && !self.state().lets_in(&self.limits, flow.0)
+        {
+            self.metrics.held();
+            tokio::time::sleep_until(until).await;
+        }
+        let entered = self.enter(flow.0, flow.1).await;
+        if entered.is_err() {
+            from.note(flow);
+        }
+        entered
+    }
+
     /// A place for a request of that tenant, now or as soon as it is its turn.
     ///
     /// # Errors
@@ -203,7 +243,7 @@ impl Door {
         let flow = (tenant, class);
         let turn = {
             let mut state = self.state();
-            if state.queue.is_empty() && state.has_room(&self.limits, tenant) {
+            if state.lets_in(&self.limits, tenant) {
                 state.comes(tenant);
                 return Ok(Pass::new(self, tenant));
             }
@@ -276,7 +316,7 @@ impl Door {
         };
         self.metrics.shed(status);
         Problem::new(status, code, format!("{detail}: nothing was done, send it again after `Retry-After`"))
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))
+            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())
     }
 
     /// Lets in whoever has room, in turn.
@@ -293,6 +333,11 @@ impl Door {
 }
 
 impl State {
+    /// Whether one more comes in at once.
+    fn lets_in(&self, limits: &Limits, tenant: TenantKey) -> bool {
+        self.queue.is_empty() && self.has_room(limits, tenant)
+    }
+
     fn has_room(&self, limits: &Limits, tenant: TenantKey) -> bool {
         let inside = self.tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
         self.inside < limits.requests_max && inside < limits.requests_per_tenant_max

@@ -3,13 +3,16 @@
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::http::StatusCode;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use windlass_engine::id::TenantKey;
 use windlass_runtime::Runtime;
 use windlass_steps::egress::Egress;
-use windlass_store::Store;
+use windlass_store::{Store, StoreError};
 
 use crate::{
     admission::{Door, Limits},
@@ -18,8 +21,11 @@ use crate::{
     oidc::Oidc,
     problem::Problem,
     rate_limits::RateLimits,
-    settings::InEffect,
+    settings::{Bounds, InEffect},
 };
+
+/// How long what another server's callers chose may go unseen.
+const CHOSEN_ELSEWHERE: Duration = Duration::from_secs(30);
 
 /// The running server, as handlers see it; cheap to clone.
 #[derive(Clone)]
@@ -34,8 +40,10 @@ struct Shared {
     metrics: HttpMetrics,
     rate_limits: RateLimits,
     settings: OnceLock<InEffect>,
+    chosen: Notify,
     passwords: Passwords,
     oidc: OnceLock<Oidc>,
+    public_url: OnceLock<String>,
     draining: CancellationToken,
 }
 
@@ -51,7 +59,9 @@ impl App {
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
         let (passwords, settings, oidc) = (Passwords::default(), OnceLock::new(), OnceLock::new());
-        let shared = Shared { runtime, door, metrics, rate_limits, settings, passwords, oidc, draining };
+        let (chosen, public_url) = (Notify::new(), OnceLock::new());
+        let shared =
+            Shared { runtime, door, metrics, rate_limits, settings, chosen, passwords, oidc, public_url, draining };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
@@ -110,6 +120,41 @@ impl App {
         let none =
             || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_egress", "this server asks no identity providers");
         self.shared.oidc.get().ok_or_else(none)
+    }
+
+    /// What bounds that tenant now.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn bounds(&self, tenant: TenantKey) -> Result<Bounds, StoreError> {
+        Ok(self.settings().bounds_now(&self.store().setting_values(tenant).await?))
+    }
+
+    /// Somebody chose a setting here.
+    pub(crate) fn settings_chosen(&self) {
+        self.shared.chosen.notify_one();
+    }
+
+    /// Waits until somebody may have chosen a setting: at once for what was chosen here, and a moment for what was
+    /// elsewhere. One may wait.
+    pub async fn settings_may_differ(&self) {
+        // Whether it was told or the time is over, it looks.
+        let _ = tokio::time::timeout(CHOSEN_ELSEWHERE, self.shared.chosen.notified()).await;
+    }
+
+    /// The same, knowing by which address others reach it: its scheme, host and port, without a slash behind them.
+    #[must_use]
+    pub fn with_public_url(self, url: Option<String>) -> App {
+        if let Some(url) = url {
+            // Nobody has asked before it serves.
+            let _ = self.shared.public_url.set(url);
+        }
+        self
+    }
+
+    /// By which address others reach it, if somebody said so.
+    pub fn public_url(&self) -> Option<&str> {
+        self.shared.public_url.get().map(String::as_str)
     }
 
     /// How often requests may come.

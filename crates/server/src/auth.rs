@@ -24,7 +24,7 @@ pub use passwords::{PASSWORD_CHARS_MAX, Passwords};
 pub use windlass_resource::permission::*;
 
 use crate::{
-    admission::{Class, Pass},
+    admission::{Class, Pass, Refused},
     app::App,
     problem::Problem,
     reply,
@@ -109,7 +109,10 @@ async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity,
         app.rate_limits().enter(&identity, parts).await?;
     }
     let pass = match (app.gate(), Class::of(permission)) {
-        (Gate::Tokens(_), Some(class)) => app.door().enter(identity.tenant, class).await?,
+        (Gate::Tokens(_), Some(class)) => match parts.extensions.get::<Peer>() {
+            Some(peer) => app.door().enter_from(&peer.refused, (identity.tenant, class)).await?,
+            None => app.door().enter(identity.tenant, class).await?,
+        },
         // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
         (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
     };
@@ -128,9 +131,21 @@ pub fn is_not_suspended(app: &App, tenant: TenantKey) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::FORBIDDEN, "tenant_suspended", detail))
 }
 
-/// The address at the other end of the connection; the listener writes it into each request.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+/// The other end of the connection; the listener writes it into each request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// What it was refused.
+    refused: Refused,
+}
+
+impl Peer {
+    /// One who has asked for nothing yet.
+    pub fn at(address: IpAddr) -> Peer {
+        Peer { address, refused: Refused::default() }
+    }
+}
 
 /// What a request says of itself, for the audit.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +159,7 @@ pub struct Asked {
 impl Asked {
     fn of(parts: &Parts) -> Asked {
         let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
-        let address = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let address = parts.extensions.get::<Peer>().map(|peer| peer.address);
         Asked { address, request_id: header("x-request-id"), user_agent: header("user-agent") }
     }
 

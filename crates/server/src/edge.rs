@@ -4,17 +4,19 @@
 //! document. It costs no span and, on success, no allocation beyond the id that the client sent.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
 use axum::{
-    body::Body,
-    extract::{Request, State},
+    Router,
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::FutureExt as _;
+use tower::ServiceExt as _;
 
 use crate::{
     app::App,
@@ -29,7 +31,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 const URI_BYTES_MAX: usize = 16 << 10;
 
 /// Everything between the connection and the routes.
-pub async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn around(app: &App, mut request: Request, routes: &Router) -> Response {
     let started = Instant::now();
     let sent_id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned();
     let refusal = refuse(&request);
@@ -39,7 +41,7 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
         request.extensions_mut().insert(told.clone());
     }
     let mut response = match refusal {
-        None => next.run(request).await,
+        None => run(request, routes).await,
         Some(problem) => problem.into_response(),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
@@ -56,6 +58,13 @@ pub async fn around(State(app): State<App>, mut request: Request, next: Next) ->
     app.metrics().answered(response.status(), started.elapsed());
     guard(response.headers_mut());
     response
+}
+
+/// The answer of its route; a handler that panicked has one as well.
+async fn run(request: Request, routes: &Router) -> Response {
+    let answer = AssertUnwindSafe(routes.clone().oneshot(request)).catch_unwind().await;
+    let panicked = |_| Ok(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response());
+    answer.unwrap_or_else(panicked).unwrap_or_else(|never| match never {})
 }
 
 /// What no route would take.
@@ -102,7 +111,7 @@ fn as_problem(mut response: Response, id: &HeaderValue) -> Response {
         return problem.render(id);
     }
     if response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == "application/json") {
-        // A readiness report is an answer of its own.
+        // A readiness report is an answer of its own, and so is what RFC 6749 has applications told.
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
@@ -135,11 +144,6 @@ fn guard(headers: &mut HeaderMap) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-}
-
-/// The answer to a handler that panicked.
-pub fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
-    Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 #[cfg(test)]

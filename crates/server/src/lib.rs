@@ -1,8 +1,8 @@
 //! The HTTP API of Windlass: routes over the runtime's facade.
 //!
 //! Invariants: no route is open without a token but those of `routes::public`; the tenant of a request comes from its
-//! token alone; every answer that is not a success is a problem document; a 2xx answer leaves after the commit that it
-//! speaks of.
+//! token alone; every answer that is not a success is a problem document, but for what RFC 6749 prescribes; a 2xx answer
+//! leaves after the commit that it speaks of.
 
 pub mod admission;
 pub mod app;
@@ -14,6 +14,7 @@ pub mod json;
 pub mod listen;
 pub mod mcp;
 pub mod metrics;
+pub mod oauth;
 pub mod oidc;
 pub mod openapi;
 pub mod page;
@@ -29,4 +30,4 @@ pub mod view;
 pub use admission::Limits;
 pub use app::App;
 pub use auth::{Gate, Identity, Tokens};
-pub use routes::{document, router};
+pub use routes::{Service, document};

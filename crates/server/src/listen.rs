@@ -5,7 +5,8 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, http::Request};
+use axum::{body::Body, http::Request};
+use futures::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -14,9 +15,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt as _;
 
-use crate::auth::Peer;
+use crate::{auth::Peer, routes::Service};
 
 /// Bounds of the accept loop.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ impl Listener for TcpListener {
         let (stream, peer) = self.accept().await?;
         // Answers are small and whole: waiting for more bytes would only delay them.
         let _ = stream.set_nodelay(true);
-        Ok((stream, Some(Peer(peer.ip().to_canonical()))))
+        Ok((stream, Some(Peer::at(peer.ip().to_canonical()))))
     }
 }
 
@@ -62,24 +62,24 @@ impl Listener for UnixListener {
 }
 
 /// Serves until `stop` fires, then drains.
-pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
-    Loop { router, bounds, stop }.turn(listener).await;
+pub async fn serve(listener: TcpListener, service: Service, bounds: Bounds, stop: CancellationToken) {
+    Loop { service, bounds, stop }.turn(listener).await;
 }
 
 /// The same on a socket in the file system.
-pub async fn serve_local(listener: UnixListener, router: Router, bounds: Bounds, stop: CancellationToken) {
-    Loop { router, bounds, stop }.turn(listener).await;
+pub async fn serve_local(listener: UnixListener, service: Service, bounds: Bounds, stop: CancellationToken) {
+    Loop { service, bounds, stop }.turn(listener).await;
 }
 
 struct Loop {
-    router: Router,
+    service: Service,
     bounds: Bounds,
     stop: CancellationToken,
 }
 
 impl Loop {
     async fn turn<L: Listener>(self, listener: L) {
-        let Loop { router, bounds, stop } = self;
+        let Loop { service, bounds, stop } = self;
         let places = Arc::new(Semaphore::new(bounds.connections_max));
         let connections = TaskTracker::new();
         // Fires when the grace time is over: what is still open is cut.
@@ -96,7 +96,7 @@ impl Loop {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = Connection { stream, peer, place, router: router.clone(), bounds };
+                    let connection = Connection { stream, peer, place, service: service.clone(), bounds };
                     connections.spawn(connection.run(stop.clone(), cut.clone()));
                 }
                 Err(error) => refused(&error).await,
@@ -124,22 +124,19 @@ struct Connection<I> {
     stream: I,
     peer: Option<Peer>,
     place: OwnedSemaphorePermit,
-    router: Router,
+    service: Service,
     bounds: Bounds,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<I> {
     async fn run(self, stop: CancellationToken, cut: CancellationToken) {
-        let Connection { stream, peer, place, router, bounds } = self;
+        let Connection { stream, peer, place, service, bounds } = self;
+        let (service, peer) = (&service, &peer);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let router = router.clone();
             if let Some(peer) = peer {
-                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(peer.clone());
             }
-            async move {
-                let answer = router.oneshot(request.map(Body::new)).await;
-                Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
-            }
+            service.answer(request.map(Body::new)).map(Ok::<_, Infallible>)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -54,6 +54,7 @@ pub struct AdmissionMetrics {
     waited: Histogram,
     shed_for_tenant: AtomicU64,
     shed_for_server: AtomicU64,
+    held: AtomicU64,
 }
 
 impl AdmissionMetrics {
@@ -69,6 +70,17 @@ impl AdmissionMetrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request was held: its connection had been refused the same, and came again too soon.
+    pub fn held(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were held.
+    #[cfg(test)]
+    pub fn held_count(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Writes the figures in Prometheus' text format; `occupancy` is how many are worked on, and how many wait.
     pub fn write(&self, occupancy: (usize, usize), text: &mut Exposition) {
         text.gauge("windlass_requests_admitted", "Requests that are worked on.", occupancy.0 as f64);
@@ -77,6 +89,9 @@ impl AdmissionMetrics {
         text.head(name, "counter", "Requests refused because too many were there, by whose bound was passed.");
         text.sample(name, "bound=\"tenant\"", load(&self.shed_for_tenant));
         text.sample(name, "bound=\"server\"", load(&self.shed_for_server));
+        let help = "Requests held until Retry-After: their connection was refused the same, and came again before.";
+        text.head("windlass_requests_held_total", "counter", help);
+        text.sample("windlass_requests_held_total", "", load(&self.held));
         let help = "Time that requests which found no place at once waited for one, in vain or not.";
         self.waited.write(("windlass_request_wait_seconds", help), text);
     }

@@ -142,7 +142,7 @@ impl RateLimits {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner).get(&identity.tenant).cloned();
         let Some(rules) = rules else { return Ok(()) };
         let caller = by_principal(&identity.by);
-        let address = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_string()).unwrap_or_default();
+        let address = parts.extensions.get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
         let mut passed: Vec<Standing> = Vec::new();
         for rule in rules.into_iter().filter(|rule| is_about(rule, &caller, parts)) {
             let counted = match rule.counted_per {
@@ -253,9 +253,7 @@ fn is_about(rule: &RateLimitRule, caller: &str, parts: &Parts) -> bool {
         return false;
     }
     if let Some(workflow) = &rule.workflow {
-        // Within the routes of the API their prefix is gone.
-        let path = parts.uri.path();
-        let rest = path.strip_prefix(API).unwrap_or(path).strip_prefix("/workflows/");
+        let rest = parts.uri.path().strip_prefix(API).and_then(|rest| rest.strip_prefix("/workflows/"));
         let name = rest.and_then(|rest| rest.split('/').next()).map(decoded);
         if name.as_deref() != Some(workflow.as_bytes()) {
             return false;

@@ -6,6 +6,8 @@ mod events;
 mod export;
 mod files;
 mod health;
+mod oauth;
+mod oauth_tokens;
 mod oidc;
 mod people;
 mod records;
@@ -23,8 +25,7 @@ mod workflows;
 
 use std::sync::LazyLock;
 
-use axum::{Router, body::Bytes, http::StatusCode, middleware};
-use tower_http::catch_panic::CatchPanicLayer;
+use axum::{Router, body::Bytes, extract::Request, http::StatusCode, response::Response};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation, security::SecurityRequirement};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
@@ -33,21 +34,31 @@ use crate::{app::App, auth::Guarded, edge, mcp, openapi, problem::PROBLEM_JSON};
 /// Where the API begins.
 pub const API: &str = "/api/v1";
 
-/// The whole application over `app`.
-pub fn router(app: &App) -> Router {
-    let (router, _) = parts();
-    let api = router.nest(API, records::router(app.store().records())).with_state(app.clone());
-    let api = around(app, api.fallback(|| async { crate::problem::Problem::of_status(StatusCode::NOT_FOUND) }));
-    // A tool is a request to the API: it comes in by the same door.
-    let tools = around(app, mcp::router(app, api.clone()));
-    api.merge(tools)
+/// The whole application: what answers requests.
+///
+/// What stands around the routes stands around all of them at once, and the routes of the API are not nested: a layer
+/// of the router costs each request several allocations as large as all that is inside of it.
+#[derive(Clone)]
+pub struct Service {
+    app: App,
+    routes: Router,
 }
 
-/// What stands around every route.
-fn around(app: &App, router: Router) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(edge::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), edge::around))
+impl Service {
+    /// Over `app`.
+    pub fn of(app: &App) -> Service {
+        let (router, _) = parts();
+        let api = router.merge(records::router(app.store().records())).with_state(app.clone());
+        let api = api.fallback(|| async { crate::problem::Problem::of_status(StatusCode::NOT_FOUND) });
+        // A tool is a request to the API: it comes in by the same door.
+        let tools = mcp::router(app, Service { app: app.clone(), routes: api.clone() });
+        Service { app: app.clone(), routes: api.merge(tools) }
+    }
+
+    /// Answers one request, whatever happens.
+    pub async fn answer(&self, request: Request) -> Response {
+        edge::around(&self.app, request, &self.routes).await
+    }
 }
 
 /// The OpenAPI document of every route.
@@ -63,10 +74,10 @@ static SERVED: LazyLock<Bytes> = LazyLock::new(|| {
     serde_json::to_vec(&document()).unwrap_or_default().into()
 });
 
-/// One route that needs a permission. A handler that names none does not compile.
+/// One route of the API that needs a permission. A handler that names none does not compile.
 macro_rules! route {
     ($router:ident, $handler:path) => {
-        let $router = $router.routes(guard(utoipa_axum::routes!($handler), permission_of(&$handler)));
+        let $router = $router.routes(of_api(guard(utoipa_axum::routes!($handler), permission_of(&$handler))));
     };
 }
 
@@ -95,6 +106,12 @@ fn each_operation(
     (schemas, paths, router)
 }
 
+/// The same route where the API is.
+fn of_api((schemas, mut paths, router): UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
+    paths.paths = paths.paths.into_iter().map(|(path, item)| (format!("{API}{path}"), item)).collect();
+    (schemas, paths, router)
+}
+
 fn with_problem(operation: &mut Operation) {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
     let response = ResponseBuilder::new().description("A problem.").content(PROBLEM_JSON, content).build();
@@ -102,35 +119,41 @@ fn with_problem(operation: &mut Operation) {
 }
 
 fn parts() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base()).merge(public()).nest(API, guarded()).split_for_parts()
+    OpenApiRouter::with_openapi(openapi::base()).merge(public()).merge(guarded()).split_for_parts()
 }
 
-/// The routes that need no token: the whole list.
+/// The routes that need no token, and the figures, which do: they tell names of workflows and how busy one is.
 fn public() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(utoipa_axum::routes!(health::livez))
         .routes(utoipa_axum::routes!(health::readyz))
         .routes(utoipa_axum::routes!(schema::openapi))
-        .nest(API, comers())
-        .merge(metrics())
+        .routes(each_operation(utoipa_axum::routes!(oauth_tokens::metadata), with_problem))
+        .routes(guard(utoipa_axum::routes!(health::metrics), permission_of(&health::metrics)))
+        .merge(comers())
+}
+
+/// One route of the API that whoever comes may ask.
+macro_rules! open_route {
+    ($router:ident, $handler:path) => {
+        let $router = $router.routes(of_api(each_operation(utoipa_axum::routes!($handler), with_problem)));
+    };
 }
 
 /// The ways in, and what a link gives: whoever comes by them has no token.
 fn comers() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(each_operation(utoipa_axum::routes!(sign_in::sign_in), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(people::accept), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(oidc::list_providers), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(oidc::begin_oidc), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(oidc::end_oidc), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(oidc::use_ticket), with_problem))
-        .routes(each_operation(utoipa_axum::routes!(files::get_shared_file), with_problem))
-}
-
-/// The figures need a token too: they tell names of workflows and how busy one is.
-fn metrics() -> OpenApiRouter<App> {
     let router = OpenApiRouter::new();
-    route!(router, health::metrics);
+    open_route!(router, sign_in::sign_in);
+    open_route!(router, people::accept);
+    open_route!(router, oidc::list_providers);
+    open_route!(router, oidc::begin_oidc);
+    open_route!(router, oidc::end_oidc);
+    open_route!(router, oidc::use_ticket);
+    open_route!(router, files::get_shared_file);
+    open_route!(router, oauth::authorize);
+    open_route!(router, oauth_tokens::token);
+    open_route!(router, oauth_tokens::revoke_token);
+    open_route!(router, oauth_tokens::introspect_token);
     router
 }
 
@@ -195,6 +218,12 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, second_factor::confirm_second_factor);
     route!(router, second_factor::end_second_factor);
     route!(router, second_factor::end_second_factor_of);
+    route!(router, oauth::answer_on_page);
+    route!(router, oauth::get_request);
+    route!(router, oauth::answer_request);
+    route!(router, oauth::list_own_consents);
+    route!(router, oauth::revoke_own_consent);
+    route!(router, oauth::make_secret);
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);

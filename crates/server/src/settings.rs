@@ -1,23 +1,29 @@
-//! Settings: what bounds a server and what is kept, each with where its value comes from.
+//! Settings: what bounds a server, how people come in and what is kept, each with where its value comes from.
 //!
 //! A setting has a value built in. A file, the environment (or the command line), the database and the tenant may choose
-//! another one, and the last of these counts. Each setting stands here once: its name, what it bounds, in which unit,
-//! when a change takes effect, where it goes.
+//! another one, and the last of these counts. Each setting stands once in [`SETTINGS`].
 
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+mod bounds;
+mod field;
+mod kind;
+mod list;
+
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::Serialize;
-use windlass_resource::records::files::FILE_BYTES_MAX;
-use windlass_runtime::Settings;
-use windlass_store::{Hints, SettingLayer, SettingValue, StoreOptions};
+use serde_json::Value as Json;
+use windlass_store::{SettingLayer, SettingValue, StoreOptions};
 
-use crate::Limits;
+pub use bounds::{Bounds, LogFormat, People, Process};
+pub use field::Field;
+pub use kind::{Kind, Unit};
+pub use list::SETTINGS;
 
 /// A setting that somebody chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
     name: &'static str,
-    value: u64,
+    value: Json,
 }
 
 /// What a setting is.
@@ -26,16 +32,13 @@ pub struct Setting {
     pub name: &'static str,
     /// What it is about.
     pub category: Category,
-    /// When a change takes effect.
-    pub takes_effect: TakesEffect,
+    /// Who may choose it, and when that takes effect.
+    pub takes: Takes,
     /// What it does, in a sentence without its end.
     pub about: &'static str,
-    /// Its least value.
-    pub least: u64,
-    /// Its greatest value.
-    pub most: u64,
-    read: fn(&Bounds) -> u64,
-    apply: fn(u64, &mut Bounds),
+    /// What it may be.
+    pub kind: Kind,
+    field: for<'a> fn(&'a mut Bounds) -> &'a mut dyn Field,
 }
 
 /// What a setting is about.
@@ -44,22 +47,38 @@ pub struct Setting {
 pub enum Category {
     /// What runs at once.
     Execution,
-    /// What is kept, and how long.
+    /// What is kept, where, and how long.
     Storage,
-    /// What comes in.
+    /// Who comes in, how, and what steps may do to the machine.
+    Security,
+    /// What comes in and goes out.
     Network,
+    /// What those see who look into the server.
+    Developer,
 }
 
-/// When a change takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TakesEffect {
-    /// When a server starts; it is needed before the database is open, so the database cannot hold it.
+/// Who may choose a setting, and when that takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// When a server starts. The database cannot hold it: it is needed before that is open, or gives away the machine.
     BeforeDatabase,
     /// When a server starts.
     AtStart,
-    /// Within about a minute, on every server; a tenant may choose for itself.
+    /// Within about a minute, on every server.
     AtOnce,
+    /// The same, and a tenant may choose for itself.
+    Tenant,
+}
+
+impl Takes {
+    /// When a change takes effect, in answers.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Takes::BeforeDatabase => "before_database",
+            Takes::AtStart => "at_start",
+            Takes::AtOnce | Takes::Tenant => "at_once",
+        }
+    }
 }
 
 /// Where a value comes from.
@@ -70,7 +89,7 @@ pub enum Source {
     BuiltIn,
     /// The file of settings.
     File,
-    /// `WINDLASS_SET` or `--set`.
+    /// `WINDLASS_SET` or `--set`, or a variable or an option of its own.
     Environment,
     /// The database, for the whole installation.
     Database,
@@ -83,132 +102,18 @@ pub enum Source {
 pub struct Told {
     /// By the file.
     pub file: Vec<Chosen>,
-    /// By the environment and the command line.
+    /// By the environment and the command line; of what was chosen twice the last counts.
     pub environment: Vec<Chosen>,
 }
 
 /// The settings of a server that runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InEffect {
     told: Told,
-    built_in: BTreeMap<&'static str, u64>,
+    built_in: BTreeMap<&'static str, Json>,
     /// What it began with.
-    began_with: BTreeMap<&'static str, (u64, Source)>,
-}
-
-/// All that settings bound.
-pub struct Bounds {
-    /// What the runtime does at once.
-    pub runtime: Settings,
-    /// How the store shares the database.
-    pub store: StoreOptions,
-    /// How many requests come in.
-    pub requests: Limits,
-}
-
-impl Bounds {
-    /// The usual ones, around that store.
-    pub fn new(store: StoreOptions) -> Bounds {
-        Bounds { runtime: Settings::default(), store, requests: Limits::default() }
-    }
-}
-
-/// A count that a machine can hold.
-fn count(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-macro_rules! settings {
-    ($($name:literal, $category:ident, $when:ident, $about:literal, $range:expr, $read:expr, $apply:expr;)*) => {
-        /// All of them.
-        pub static SETTINGS: &[Setting] = &[$(Setting {
-            name: $name,
-            category: Category::$category,
-            takes_effect: TakesEffect::$when,
-            about: $about,
-            least: *$range.start(),
-            most: *$range.end(),
-            read: $read,
-            apply: $apply,
-        }),*];
-    };
-}
-
-const COUNT: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
-
-settings! {
-    "attempts_max", Execution, AtStart, "Attempts of steps that run at once on this server", COUNT,
-        |bounds| bounds.runtime.attempts_max as u64,
-        |value, bounds| bounds.runtime.attempts_max = count(value);
-    "attempts_per_tenant_max", Execution, AtStart, "Of those, of one tenant", COUNT,
-        |bounds| bounds.runtime.attempts_per_tenant_max as u64,
-        |value, bounds| bounds.runtime.attempts_per_tenant_max = count(value);
-    "attempts_per_workflow_max", Execution, AtStart, "Of those, of one workflow", COUNT,
-        |bounds| bounds.runtime.attempts_per_workflow_max as u64,
-        |value, bounds| bounds.runtime.attempts_per_workflow_max = count(value);
-    "runs_active_max", Execution, AtStart, "Runs of this server that are open and do not wait; what is started above that is queued", COUNT,
-        |bounds| bounds.runtime.runs_active_max as u64,
-        |value, bounds| bounds.runtime.runs_active_max = count(value);
-    "runs_active_per_tenant_max", Execution, AtStart, "Of those, of one tenant", COUNT,
-        |bounds| bounds.runtime.runs_active_per_tenant_max as u64,
-        |value, bounds| bounds.runtime.runs_active_per_tenant_max = count(value);
-    "runs_in_memory_max", Execution, AtStart, "Runs in memory from which idle ones leave it at once", COUNT,
-        |bounds| bounds.runtime.runs_in_memory_max as u64,
-        |value, bounds| bounds.runtime.runs_in_memory_max = count(value);
-    "runs_queued_max", Execution, AtStart, "Queued runs of all tenants, from which starts are refused (503)", COUNT,
-        |bounds| bounds.runtime.runs_queued_max,
-        |value, bounds| bounds.runtime.runs_queued_max = value;
-    "runs_queued_per_tenant_max", Execution, AtStart, "Queued runs of one tenant, from which its starts are refused (429)", COUNT,
-        |bounds| bounds.runtime.runs_queued_per_tenant_max,
-        |value, bounds| bounds.runtime.runs_queued_per_tenant_max = value;
-    "requests_max", Network, AtStart, "Requests that this server works on at once; the next wait for their turn", COUNT,
-        |bounds| bounds.requests.requests_max as u64,
-        |value, bounds| bounds.requests.requests_max = count(value);
-    "requests_per_tenant_max", Network, AtStart, "Of those, of one tenant", COUNT,
-        |bounds| bounds.requests.requests_per_tenant_max as u64,
-        |value, bounds| bounds.requests.requests_per_tenant_max = count(value);
-    "requests_waiting_max", Network, AtStart, "Requests that wait for their turn, from which the next is refused (503)", 0..=1_000_000_000,
-        |bounds| bounds.requests.requests_waiting_max as u64,
-        |value, bounds| bounds.requests.requests_waiting_max = count(value);
-    "requests_waiting_per_tenant_max", Network, AtStart, "Of those, of one tenant, from which its next is refused (429)", 0..=1_000_000_000,
-        |bounds| bounds.requests.requests_waiting_per_tenant_max as u64,
-        |value, bounds| bounds.requests.requests_waiting_per_tenant_max = count(value);
-    "request_wait_ms", Network, AtStart, "Milliseconds that a request waits for its turn before it is refused", 1..=60_000,
-        |bounds| bounds.requests.request_wait.as_millis() as u64,
-        |value, bounds| bounds.requests.request_wait = Duration::from_millis(value);
-    "audit_days", Storage, AtOnce, "Days after which the audit leaves the database for files (docs/audit.md); 0 keeps it", 0..=100_000,
-        |bounds| bounds.runtime.audit_days.unwrap_or(0).into(),
-        |value, bounds| bounds.runtime.keep("audit_days", value);
-    "lanes", Execution, BeforeDatabase, "Lanes that this server registers on PostgreSQL", 1..=256,
-        |bounds| bounds.store.lanes.into(),
-        |value, bounds| bounds.store.lanes = u32::try_from(value).unwrap_or(u32::MAX);
-    "lease_ms", Execution, BeforeDatabase, "Milliseconds after which a silent server is taken for dead; the same on every server", 1_000..=600_000,
-        |bounds| bounds.store.lease_ms.unsigned_abs(),
-        |value, bounds| bounds.store.lease_ms = i64::try_from(value).unwrap_or(i64::MAX);
-    "dead_nodes_kept_hours", Storage, BeforeDatabase, "Hours after which a server that is dead or gone is forgotten (`windlass db status` names it until then)", 1..=100_000,
-        |bounds| bounds.store.dead_nodes_kept.as_secs() / 3_600,
-        |value, bounds| bounds.store.dead_nodes_kept = Duration::from_secs(value.saturating_mul(3_600));
-    "file_bytes_max", Storage, BeforeDatabase, "Bytes that one file may have (docs/files.md)", 1..=FILE_BYTES_MAX,
-        |bounds| bounds.store.file_bytes_max,
-        |value, bounds| bounds.store.file_bytes_max = value;
-    "file_transfers_max", Network, BeforeDatabase, "Files that come or go at once on this server", 1..=10_000,
-        |bounds| bounds.store.file_transfers_max as u64,
-        |value, bounds| bounds.store.file_transfers_max = count(value);
-    "hints", Execution, BeforeDatabase, "1: servers tell each other what to look at; 0: everything is found by polling", 0..=1,
-        |bounds| u64::from(bounds.store.hints == Hints::On),
-        |value, bounds| bounds.store.hints = if value == 0 { Hints::Off } else { Hints::On };
-    "events_days", Storage, AtOnce, "Days that events are kept for runs that begin to wait for them; 0 keeps them", 0..=100_000,
-        |bounds| bounds.runtime.events_days.unwrap_or(0).into(),
-        |value, bounds| bounds.runtime.keep("events_days", value);
-    "retain_runs", Storage, AtOnce, "Finished runs of a workflow that are kept where its document does not say; 0 keeps all", 0..=1_000_000_000,
-        |bounds| bounds.runtime.retain.runs.unwrap_or(0),
-        |value, bounds| bounds.runtime.keep("retain_runs", value);
-    "retain_days", Storage, AtOnce, "Days that a finished run is kept where its document does not say; 0 keeps it", 0..=100_000,
-        |bounds| bounds.runtime.retain.days.unwrap_or(0).into(),
-        |value, bounds| bounds.runtime.keep("retain_days", value);
-    "retain_bytes", Storage, AtOnce, "Bytes of a workflow's history that are kept; 0 keeps all", 0..=1_000_000_000_000_000,
-        |bounds| bounds.runtime.retain.bytes.unwrap_or(0),
-        |value, bounds| bounds.runtime.keep("retain_bytes", value);
+    began_with: BTreeMap<&'static str, (Json, Source)>,
+    bounds: Bounds,
 }
 
 impl Setting {
@@ -219,17 +124,41 @@ impl Setting {
 
     /// Whether the database may hold it.
     pub fn is_kept(&self) -> bool {
-        self.takes_effect != TakesEffect::BeforeDatabase
+        self.takes != Takes::BeforeDatabase
+    }
+
+    /// Whether a change takes effect while a server runs.
+    pub fn is_live(&self) -> bool {
+        matches!(self.takes, Takes::AtOnce | Takes::Tenant)
     }
 
     /// Whether a tenant may choose for itself.
     pub fn is_tenants(&self) -> bool {
-        self.takes_effect == TakesEffect::AtOnce
+        self.takes == Takes::Tenant
     }
 
     /// Whether it may have that value.
-    pub fn may_be(&self, value: u64) -> bool {
-        (self.least..=self.most).contains(&value)
+    ///
+    /// # Errors
+    /// What it may be instead.
+    pub fn check(&self, value: &Json) -> Result<(), String> {
+        self.kind.check(value).map_err(|said| format!("`{}` {said}", self.name))
+    }
+
+    /// Reads its value as a command line says it.
+    ///
+    /// # Errors
+    /// What it may be instead.
+    pub fn parse(&self, text: &str) -> Result<Json, String> {
+        self.kind.parse(text).map_err(|said| format!("`{}` {said}", self.name))
+    }
+
+    fn read(&self, bounds: &mut Bounds) -> Json {
+        (self.field)(bounds).read(&self.kind)
+    }
+
+    fn write(&self, value: &Json, bounds: &mut Bounds) {
+        (self.field)(bounds).write(value, &self.kind);
     }
 }
 
@@ -237,26 +166,52 @@ impl Default for InEffect {
     /// Of a process that was told nothing.
     fn default() -> InEffect {
         let nowhere = windlass_store::Location::Postgres { url: String::new() };
-        InEffect::begin(Told::default(), &[], &Bounds::new(StoreOptions::new(nowhere)))
+        InEffect::begin(Told::default(), Bounds::new(StoreOptions::new(nowhere)))
     }
 }
 
 impl InEffect {
-    /// What a server begins with: what it was told, and what the database has for the installation.
-    pub fn begin(told: Told, stored: &[SettingValue], built_in: &Bounds) -> InEffect {
-        let built_in: BTreeMap<_, _> = SETTINGS.iter().map(|it| (it.name, (it.read)(built_in))).collect();
-        let mut in_effect = InEffect { told, built_in, began_with: BTreeMap::new() };
-        in_effect.began_with = SETTINGS.iter().map(|it| (it.name, in_effect.chosen(it, stored))).collect();
-        in_effect
+    /// What a process begins with before it has seen its database: what is built in, and over that what it was told.
+    pub fn begin(told: Told, built_in: Bounds) -> InEffect {
+        let mut bounds = built_in;
+        let built_in = SETTINGS.iter().map(|it| (it.name, it.read(&mut bounds))).collect();
+        InEffect { told, built_in, began_with: BTreeMap::new(), bounds }.with_stored(&[])
     }
 
-    /// The value that counts now, and where it comes from.
-    pub fn chosen(&self, setting: &Setting, stored: &[SettingValue]) -> (u64, Source) {
-        let told = |list: &[Chosen]| list.iter().rfind(|it| it.name == setting.name).map(|it| it.value);
+    /// The same with what the database has for the installation: what takes effect at the start does so now.
+    #[must_use]
+    pub fn with_stored(mut self, stored: &[SettingValue]) -> InEffect {
+        for setting in SETTINGS {
+            let (value, source) = self.chosen(setting, stored);
+            if source != Source::BuiltIn {
+                setting.write(&value, &mut self.bounds);
+            }
+            self.began_with.insert(setting.name, (value, source));
+        }
+        self
+    }
+
+    /// What the process began with.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// What bounds it now: what it began with, and over that what was chosen meanwhile and takes effect at once.
+    pub fn bounds_now(&self, stored: &[SettingValue]) -> Bounds {
+        let mut bounds = self.bounds.clone();
+        for setting in SETTINGS.iter().filter(|it| it.is_live()) {
+            setting.write(&self.chosen(setting, stored).0, &mut bounds);
+        }
+        bounds
+    }
+
+    /// The value that counts, and where it comes from.
+    pub fn chosen(&self, setting: &Setting, stored: &[SettingValue]) -> (Json, Source) {
+        let told = |list: &[Chosen]| list.iter().rfind(|it| it.name == setting.name).map(|it| it.value.clone());
         let kept = |layer| {
             let found = stored.iter().find(|it| it.layer == layer && it.name == setting.name);
             // What an older program let in and this one does not is as if it were not there.
-            found.map(|it| it.value).filter(|value| setting.is_kept() && setting.may_be(*value))
+            found.map(|it| it.value.clone()).filter(|value| setting.is_kept() && setting.check(value).is_ok())
         };
         let layers = [
             (kept(SettingLayer::Tenant).filter(|_| setting.is_tenants()), Source::Tenant),
@@ -265,38 +220,31 @@ impl InEffect {
             (told(&self.told.file), Source::File),
         ];
         let found = layers.into_iter().find_map(|(value, source)| value.map(|value| (value, source)));
-        found.unwrap_or((self.built_in[setting.name], Source::BuiltIn))
+        found.unwrap_or_else(|| (self.built_in[setting.name].clone(), Source::BuiltIn))
     }
 
     /// What the server works with: what it began with, unless a change takes effect at once.
-    pub fn now(&self, setting: &Setting, stored: &[SettingValue]) -> (u64, Source) {
-        match setting.takes_effect {
-            TakesEffect::AtOnce => self.chosen(setting, stored),
-            _ => self.began_with[setting.name],
-        }
+    pub fn now(&self, setting: &Setting, stored: &[SettingValue]) -> (Json, Source) {
+        if setting.is_live() { self.chosen(setting, stored) } else { self.began_with[setting.name].clone() }
     }
 
     /// The value that is built in.
-    pub fn built_in(&self, setting: &Setting) -> u64 {
-        self.built_in[setting.name]
-    }
-
-    /// Gives what takes effect at the start, and only there, from the database.
-    pub fn apply_stored(&self, bounds: &mut Bounds) {
-        for setting in SETTINGS.iter().filter(|it| it.takes_effect == TakesEffect::AtStart) {
-            (setting.apply)(self.began_with[setting.name].0, bounds);
-        }
+    pub fn built_in(&self, setting: &Setting) -> &Json {
+        &self.built_in[setting.name]
     }
 }
 
-/// Reads a file of settings: `NAME=VALUE` a line, with spaces where one likes; what follows `#` is for people.
+/// Reads a file of settings: `NAME=VALUE` a line, with spaces around either where one likes; what follows `#` at the
+/// beginning of a line, or a space and `#`, is for people.
 ///
 /// # Errors
 /// Every line that is none, with its number.
 pub fn read_file(text: &str) -> Result<Vec<Chosen>, String> {
     let (mut chosen, mut wrong): (Vec<Chosen>, Vec<String>) = (Vec::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
-        let line: String = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let mut marks = line.char_indices().zip(std::iter::once(' ').chain(line.chars()));
+        let comment = marks.find(|((_, this), before)| *this == '#' && before.is_whitespace());
+        let line = comment.map_or(line, |((at, _), _)| &line[..at]).trim();
         if line.is_empty() {
             continue;
         }
@@ -311,53 +259,115 @@ pub fn read_file(text: &str) -> Result<Vec<Chosen>, String> {
     if wrong.is_empty() { Ok(chosen) } else { Err(wrong.join("; ")) }
 }
 
+impl Chosen {
+    /// A value for the setting of that name, as a command line says it.
+    ///
+    /// # Errors
+    /// There is no such setting, or that is no value of it.
+    pub fn of(name: &str, text: &str) -> Result<Chosen, String> {
+        let setting = Setting::named(name).ok_or_else(|| {
+            let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+            format!("there is no setting `{name}`; there are {}", names.join(", "))
+        })?;
+        Ok(Chosen { name: setting.name, value: setting.parse(text)? })
+    }
+}
+
 impl FromStr for Chosen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Chosen, String> {
         let (name, value) = text.split_once('=').ok_or("a setting is NAME=VALUE")?;
-        let setting = Setting::named(name).ok_or_else(|| {
-            let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-            format!("there is no setting `{name}`; there are {}", names.join(", "))
-        })?;
-        let range = setting.least..=setting.most;
-        let value = value.parse().ok().filter(|value| range.contains(value));
-        let value = value.ok_or_else(|| format!("`{name}` is a number from {} to {}", setting.least, setting.most))?;
-        Ok(Chosen { name: setting.name, value })
-    }
-}
-
-/// Gives each chosen setting its value; of one that was chosen twice the last one counts.
-pub fn apply(chosen: &[Chosen], bounds: &mut Bounds) {
-    for Chosen { name, value } in chosen {
-        for setting in SETTINGS.iter().filter(|setting| setting.name == *name) {
-            (setting.apply)(*value, bounds);
-        }
+        Chosen::of(name.trim(), value.trim())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use windlass_store::{Hints, Location};
+
     use super::*;
+
+    fn usual() -> Bounds {
+        Bounds::new(StoreOptions::new(Location::Postgres { url: String::new() }))
+    }
+
+    fn environment(texts: &[&str]) -> Told {
+        let environment = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Told { environment, ..Told::default() }
+    }
 
     #[test]
     fn settings_are_read_and_wrong_ones_say_what_would_be_right() {
-        let location = windlass_store::Location::Postgres { url: String::new() };
-        let mut bounds = Bounds::new(StoreOptions::new(location));
-        let chosen = ["runs_active_max=7", "lease_ms=2000", "hints=0", "runs_active_max=8", "request_wait_ms=5"];
-        let chosen: Vec<Chosen> = chosen.iter().map(|text| text.parse().unwrap()).collect();
-        apply(&chosen, &mut bounds);
-        let Bounds { runtime, store, requests } = bounds;
+        let told = environment(&[
+            "runs_active_max=7",
+            "lease_ms=2000",
+            "hints=0",
+            "runs_active_max=8",
+            "request_wait_ms=5",
+            "session_hours = 2",
+            "private_networks=10.1.0.0/16 192.168.7.4",
+            "listen=[::1]:80",
+            "log_format=json",
+            "audit_archive=/var/lib/an archive",
+        ]);
+        let in_effect = InEffect::begin(told, usual());
+        let Bounds { runtime, store, requests, people, process } = in_effect.bounds();
         assert_eq!((runtime.runs_active_max, store.lease_ms, store.hints), (8, 2_000, Hints::Off));
-        assert_eq!(requests.request_wait, Duration::from_millis(5));
+        assert_eq!((requests.request_wait, people.session), (Duration::from_millis(5), Duration::from_secs(7_200)));
+        assert_eq!(process.private_networks.words(), ["10.1.0.0/16", "192.168.7.4"]);
+        assert_eq!((process.listen.port(), process.log_format), (80, LogFormat::Json));
+        assert_eq!(runtime.audit_archive.as_deref(), Some(std::path::Path::new("/var/lib/an archive")));
         for (text, said) in [
             ("hints", "NAME=VALUE"),
             ("run_active_max=1", "there are attempts_max"),
             ("lease_ms=5", "from 1000 to 600000"),
             ("runs_active_max=many", "is a number from 1"),
+            ("hints=maybe", "`hints` is on or off"),
+            ("log_format=xml", "`log_format` is one of text, json"),
+            ("log=windlass=loud", "no filter of the log"),
+            ("log=", "is a level"),
+            ("listen=localhost", "with a port"),
+            ("private_networks=10.1.0.0/16 nowhere", "list of networks"),
         ] {
             let error = text.parse::<Chosen>().unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_built_in_is_a_value_and_comes_back_as_it_went() {
+        let mut bounds = usual();
+        for setting in SETTINGS {
+            let value = setting.read(&mut bounds);
+            setting.check(&value).unwrap();
+            setting.write(&value, &mut bounds);
+            assert_eq!(setting.read(&mut bounds), value, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn no_two_settings_share_a_name_or_a_place() {
+        for setting in SETTINGS {
+            let others: Vec<&str> = SETTINGS.iter().map(|it| it.name).filter(|name| *name == setting.name).collect();
+            assert_eq!(others.len(), 1, "{}", setting.name);
+            let mut bounds = usual();
+            let other = match (&setting.kind, setting.read(&mut bounds)) {
+                (Kind::Number { least, .. }, value) if value == json!(least) => json!(least + 1),
+                (Kind::Number { least, .. }, _) => json!(least),
+                (Kind::Switch, value) => json!(value != json!(true)),
+                (Kind::Text { .. }, _) => json!("127.0.0.1:9"),
+                (Kind::Choice(words), _) => json!(words[words.len() - 1]),
+                (Kind::List { .. }, _) => json!(["10.0.0.0/8"]),
+            };
+            let before: Vec<Json> = SETTINGS.iter().map(|it| it.read(&mut bounds)).collect();
+            setting.write(&other, &mut bounds);
+            let changed = SETTINGS.iter().zip(before).filter(|(it, before)| it.read(&mut bounds) != *before);
+            let changed: Vec<&str> = changed.map(|(it, _)| it.name).collect();
+            assert_eq!(changed, [setting.name]);
         }
     }
 
@@ -370,36 +380,46 @@ mod tests {
         }
     }
 
-    fn stored(layer: SettingLayer, name: &str, value: u64) -> SettingValue {
+    fn stored(layer: SettingLayer, name: &str, value: impl Into<Json>) -> SettingValue {
         let updated_at = windlass_definition::Timestamp::from_micros(0);
-        SettingValue { layer, name: name.to_owned(), value, updated_at, updated_by: "me".to_owned() }
+        SettingValue { layer, name: name.to_owned(), value: value.into(), updated_at, updated_by: "me".to_owned() }
     }
 
     #[test]
     fn the_last_layer_counts_where_it_may() {
-        let built_in = Bounds::new(StoreOptions::new(windlass_store::Location::Postgres { url: String::new() }));
         let read = |text: &str| read_file(text).unwrap();
-        let told = Told { file: read("events_days = 7 # a week\n\nlanes=4\n"), environment: read("lanes=5") };
+        let told = Told {
+            file: read("# ours\nevents_days = 7 # a week\n\nlanes=4\nfiles=/a#b/c\n"),
+            environment: read("lanes=5"),
+        };
         let kept = [
             stored(SettingLayer::Installation, "events_days", 8),
             stored(SettingLayer::Installation, "lanes", 9),
             stored(SettingLayer::Installation, "attempts_max", 0),
             stored(SettingLayer::Installation, "requests_max", 77),
+            stored(SettingLayer::Installation, "log", "debug"),
             stored(SettingLayer::Tenant, "events_days", 10),
             stored(SettingLayer::Tenant, "runs_active_max", 11),
+            stored(SettingLayer::Tenant, "log", "trace"),
+            stored(SettingLayer::Tenant, "session_hours", "many"),
+            stored(SettingLayer::Tenant, "password_sign_in", false),
         ];
-        let began = InEffect::begin(told, &kept[..4], &built_in);
+        let began = InEffect::begin(told, usual()).with_stored(&kept[..5]);
         let now = |name: &str, kept: &[SettingValue]| began.now(Setting::named(name).unwrap(), kept);
-        assert_eq!(now("events_days", &[]), (7, Source::File), "a change takes effect at once");
-        assert_eq!(now("events_days", &kept[..4]), (8, Source::Database));
-        assert_eq!(now("events_days", &kept), (10, Source::Tenant));
-        assert_eq!(now("lanes", &kept), (5, Source::Environment), "the database is open by then");
-        assert_eq!(now("attempts_max", &kept), (1_000, Source::BuiltIn), "what may not be is not there");
-        assert_eq!(now("requests_max", &[]), (77, Source::Database), "until the next start");
-        assert_eq!(now("runs_active_max", &kept), (10_000, Source::BuiltIn), "that is no tenant's");
-        let mut bounds = built_in;
-        began.apply_stored(&mut bounds);
-        assert_eq!(bounds.requests.requests_max, 77);
+        assert_eq!(now("events_days", &[]), (json!(7), Source::File), "a change takes effect at once");
+        assert_eq!(now("events_days", &kept[..5]), (json!(8), Source::Database));
+        assert_eq!(now("events_days", &kept), (json!(10), Source::Tenant));
+        assert_eq!(now("lanes", &kept), (json!(5), Source::Environment), "the database is open by then");
+        assert_eq!(now("files", &kept), (json!("/a#b/c"), Source::File));
+        assert_eq!(now("attempts_max", &kept), (json!(1_000), Source::BuiltIn), "what may not be is not there");
+        assert_eq!(now("session_hours", &kept), (json!(12), Source::BuiltIn), "of another kind as little");
+        assert_eq!(now("requests_max", &[]), (json!(77), Source::Database), "until the next start");
+        assert_eq!(now("runs_active_max", &kept), (json!(10_000), Source::BuiltIn), "that is no tenant's");
+        assert_eq!(began.bounds().requests.requests_max, 77);
+        let bounds = began.bounds_now(&kept);
+        assert_eq!((bounds.runtime.events_days, bounds.process.log.as_str()), (Some(10), "debug"));
+        assert!(!bounds.people.password_sign_in);
+        assert_eq!(began.bounds_now(&[]).process.log, "info", "what is taken back is gone at once");
         let wrong = read_file("lanes=0\nnope\nhints=1\nhints=0\n").unwrap_err();
         for part in ["line 1: `lanes` is a number", "line 2: a setting is", "line 4: `hints` is there twice"] {
             assert!(wrong.contains(part), "{wrong}");

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 use windlass_engine::id::TokenId;
+use windlass_store::Link;
 
 const PREFIX: &str = "wl_";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -44,10 +45,27 @@ pub enum SecretKind {
     Link,
     /// A link of an invitation.
     Invitation,
+    /// What an application keeps.
+    ApplicationSecret,
+    /// An access token of an application.
+    Access,
+    /// A code by which an application begins: the first link of a chain.
+    Code,
+    /// A refresh token: a later link.
+    Refresh,
 }
 
 impl SecretKind {
-    const ALL: [SecretKind; 4] = [SecretKind::Key, SecretKind::Session, SecretKind::Link, SecretKind::Invitation];
+    const ALL: [SecretKind; 8] = [
+        SecretKind::Key,
+        SecretKind::Session,
+        SecretKind::Link,
+        SecretKind::Invitation,
+        SecretKind::ApplicationSecret,
+        SecretKind::Access,
+        SecretKind::Code,
+        SecretKind::Refresh,
+    ];
 
     fn prefix(self) -> &'static str {
         match self {
@@ -55,6 +73,10 @@ impl SecretKind {
             SecretKind::Session => "wls_",
             SecretKind::Link => "wll_",
             SecretKind::Invitation => "wli_",
+            SecretKind::ApplicationSecret => "wla_",
+            SecretKind::Access => "wlt_",
+            SecretKind::Code => "wlc_",
+            SecretKind::Refresh => "wlr_",
         }
     }
 
@@ -71,6 +93,61 @@ impl SecretKind {
 pub fn secret(kind: SecretKind) -> Result<String, getrandom::Error> {
     let (_, token) = generate()?;
     Ok(token.replacen(PREFIX, kind.prefix(), 1))
+}
+
+/// A link of a chain: its text, and what it is found by. All links of a chain begin with the same 256 random bits, which
+/// nobody knows who never had one: so whoever shows one that is not the newest has taken it from somebody, or was robbed.
+pub struct ChainLink {
+    /// What its holder has.
+    pub text: String,
+    /// Its hashes.
+    pub hashes: Link,
+}
+
+impl ChainLink {
+    /// A link of that kind of a new chain.
+    ///
+    /// # Errors
+    /// The system gives no random bits.
+    pub fn first(kind: SecretKind) -> Result<ChainLink, getrandom::Error> {
+        let chain = random_base62()?;
+        ChainLink::of(kind, &chain)
+    }
+
+    /// A new link of that kind of the chain of a text that [`ChainLink::read`] has read.
+    ///
+    /// # Errors
+    /// As [`ChainLink::first`].
+    pub fn after(text: &str, kind: SecretKind) -> Result<ChainLink, getrandom::Error> {
+        ChainLink::of(kind, chain_of(text).unwrap_or_default())
+    }
+
+    /// The hashes of a link of that kind; `None` when the text is none.
+    pub fn read(text: &str, kind: SecretKind) -> Option<Link> {
+        if SecretKind::of(text) != Some(kind) {
+            return None;
+        }
+        let chain = TokenHash::of(chain_of(text)?).0;
+        Some(Link { chain, link: TokenHash::of(text).0 })
+    }
+
+    fn of(kind: SecretKind, chain: &str) -> Result<ChainLink, getrandom::Error> {
+        let text = format!("{}{chain}{}", kind.prefix(), random_base62()?);
+        let hashes = Link { chain: TokenHash::of(chain).0, link: TokenHash::of(&text).0 };
+        Ok(ChainLink { text, hashes })
+    }
+}
+
+fn chain_of(text: &str) -> Option<&str> {
+    let (_, body) = text.split_once('_')?;
+    let whole = body.len() == 2 * SECRET_CHARS && body.bytes().all(|byte| ALPHABET.contains(&byte));
+    whole.then(|| &body[..SECRET_CHARS])
+}
+
+fn random_base62() -> Result<String, getrandom::Error> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(base62(&bytes, SECRET_CHARS))
 }
 
 /// A new token: its id and its text, which nobody can make again.
@@ -151,6 +228,20 @@ mod tests {
         }
         assert_eq!(id_of("wl_"), None);
         assert_eq!(id_of("a-chosen-token-of-mine"), None);
+    }
+
+    #[test]
+    fn links_of_a_chain_are_of_one_chain_and_never_alike() {
+        let code = ChainLink::first(SecretKind::Code).unwrap();
+        let refresh = ChainLink::after(&code.text, SecretKind::Refresh).unwrap();
+        assert_eq!(ChainLink::read(&code.text, SecretKind::Code), Some(code.hashes));
+        assert_eq!(ChainLink::read(&refresh.text, SecretKind::Refresh), Some(refresh.hashes));
+        assert_eq!(code.hashes.chain, refresh.hashes.chain);
+        assert_ne!(code.hashes.link, refresh.hashes.link);
+        assert_ne!(ChainLink::first(SecretKind::Code).unwrap().hashes.chain, code.hashes.chain);
+        for wrong in ["", "wlr_", &code.text, &refresh.text[..refresh.text.len() - 1], &format!("{}x", refresh.text)] {
+            assert_eq!(ChainLink::read(wrong, SecretKind::Refresh), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -97,6 +97,15 @@ pub enum CameWith {
         /// Requests that it may send in a minute.
         per_minute: Option<u32>,
     },
+    /// An access token of an application of a third party.
+    Application {
+        /// Which application.
+        application: Uuid,
+        /// What people call it.
+        name: String,
+        /// In whose name: the member and its address; its own when there is nobody.
+        of: Option<(Uuid, String)>,
+    },
 }
 
 /// Who acts in somebody's name, and why.
@@ -264,7 +273,7 @@ impl Store {
         Ok(Some(Caller { tenant, holds, until: row.opt(4, Row::time)?, with }))
     }
 
-    async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<BTreeSet<String>, StoreError> {
+    pub(crate) async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<BTreeSet<String>, StoreError> {
         let rows = self.database().of(tenant).query(PERMISSIONS, vec![tenant.into(), member.into()]).await?;
         let mut all = BTreeSet::new();
         for row in &rows {
@@ -398,15 +407,22 @@ impl Store {
         }
     }
 
-    /// Ends the sessions of a user in all tenants, at once for this server; how many.
+    /// Ends the sessions of a user in all tenants, at once for this server, and what applications hold in its name; how many
+    /// sessions.
     pub async fn end_sessions(&self, whose: EndSessions, by: By) -> Result<u64, StoreError> {
         let except = whose.except.unwrap_or_default();
         let params = vec![whose.user.into(), self.now().into(), by.who.as_str().into(), except.into()];
-        let statements = vec![Statement::new(END_ALL, params), Statement::new(crate::access::COUNT, vec![])];
+        let whose_name = params[..3].to_vec();
+        let statements = vec![
+            Statement::new(END_ALL, params),
+            Statement::new(crate::oauth::END_AUTHORIZATIONS, whose_name),
+            Statement::new(crate::access::COUNT, vec![]),
+        ];
         let written = self.database().across_tenants().write(statements).await?;
         self.look_at_access().await?;
         let ended = written.first().map_or(0, |it| it.count);
-        let changes = serde_json::json!({ "sessions": ended });
+        let applications = written.get(1).map_or(0, |it| it.count);
+        let changes = serde_json::json!({ "sessions": ended, "authorizations": applications });
         let what = ("sign_out_everywhere", Some(whose.user));
         self.note_event((TenantKey::DEFAULT, &USERS), what, (by, changes)).await?;
         Ok(ended)

@@ -27,6 +27,7 @@ pub mod inbox;
 pub mod journal;
 mod migrate;
 mod node;
+mod oauth;
 mod partitions;
 mod providers;
 mod rate_limits;
@@ -76,11 +77,13 @@ pub use inbox::Received;
 pub use journal::{Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
+pub use oauth::{Application, Hash, Held, Live, OwnConsent};
 pub use providers::Provider;
 pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
 pub use records::{
-    Actor, Arrival, Arrived, By, Holds, Joined, Joining, NotIn, RecordError, RecordPage, RecordView, Target,
+    Actor, Arrival, Arrived, By, Exchange, Exchanged, Holds, Joined, Joining, Link, NewAuthorization, NewToken,
+    NoTokens, NotIn, RecordError, RecordPage, RecordView, ShownWith, Target,
 };
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};

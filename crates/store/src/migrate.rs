@@ -149,6 +149,18 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0022_second_factors.sql"),
         postgres: include_str!("../migrations/postgres/0022_second_factors.sql"),
     },
+    Migration {
+        version: 23,
+        name: "setting kinds",
+        sqlite: include_str!("../migrations/sqlite/0023_setting_kinds.sql"),
+        postgres: include_str!("../migrations/postgres/0023_setting_kinds.sql"),
+    },
+    Migration {
+        version: 24,
+        name: "applications",
+        sqlite: include_str!("../migrations/sqlite/0024_applications.sql"),
+        postgres: include_str!("../migrations/postgres/0024_applications.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

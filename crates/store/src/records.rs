@@ -10,6 +10,7 @@ mod behaviour;
 mod files;
 mod folders;
 mod joining;
+mod oauth;
 mod people;
 mod providers;
 mod row;
@@ -33,6 +34,7 @@ use windlass_resource::{
 
 pub(crate) use files::{Keeping, Kept};
 pub use joining::{Joined, Joining};
+pub use oauth::{Exchange, Exchanged, Link, NewAuthorization, NewToken, NoTokens, ShownWith};
 pub(crate) use people::texts;
 pub use providers::{Arrival, Arrived, NotIn};
 pub use row::show;

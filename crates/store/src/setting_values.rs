@@ -1,6 +1,6 @@
 //! Settings that were chosen while servers run: for the whole installation, or for one tenant.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 
@@ -54,7 +54,7 @@ pub struct SettingValue {
     /// Its name.
     pub name: String,
     /// Its value.
-    pub value: u64,
+    pub value: Json,
     /// When it was chosen.
     pub updated_at: Timestamp,
     /// By whom.
@@ -79,7 +79,7 @@ impl Store {
         &self,
         actor: Actor,
         (layer, name): (SettingLayer, &'static str),
-        value: u64,
+        value: Json,
     ) -> Result<(), StoreError> {
         self.change_setting(actor, (layer, name), Some(value)).await.map(|_| ())
     }
@@ -101,7 +101,7 @@ impl Store {
         &self,
         Actor { tenant, by }: Actor,
         (layer, name): (SettingLayer, &'static str),
-        value: Option<u64>,
+        after: Option<Json>,
     ) -> Result<bool, StoreError> {
         let now = self.now();
         let key = layer.key(tenant);
@@ -110,14 +110,14 @@ impl Store {
                 let key = Value::from(key);
                 let lock = tx.dialect().pick("", " for update");
                 let found = tx.query(format!("{FIND}{lock}"), vec![key.clone(), name.into()]).await?;
-                let before = found.first().map(|row| row.int(0)).transpose()?;
-                let after = value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+                let before = found.first().map(|row| json_of(row, 0)).transpose()?;
                 if before == after {
                     return Ok(false);
                 }
-                match after {
+                match &after {
                     Some(value) => {
-                        let params = vec![key, name.into(), value.into(), now.into(), (&by.who).into()];
+                        let value = Value::json(value);
+                        let params = vec![key, name.into(), value, now.into(), (&by.who).into()];
                         tx.execute(PUT, params).await?;
                     }
                     None => {
@@ -144,12 +144,17 @@ impl Store {
     }
 }
 
+fn json_of(row: &Row, column: usize) -> Result<Json, StoreError> {
+    serde_json::from_str(row.text(column)?)
+        .map_err(|error| StoreError::damaged(format!("a setting is no JSON: {error}")))
+}
+
 fn read(row: &Row) -> Result<SettingValue, StoreError> {
     let layer = if row.tenant(0)? == INSTALLATION { SettingLayer::Installation } else { SettingLayer::Tenant };
     Ok(SettingValue {
         layer,
         name: row.string(1)?,
-        value: u64::try_from(row.int(2)?).unwrap_or(0),
+        value: json_of(row, 2)?,
         updated_at: row.time(3)?,
         updated_by: row.string(4)?,
     })

@@ -98,6 +98,15 @@ impl Store {
         self.database().across_tenants().query_opt(sql, vec![slug.into()]).await?.as_ref().map(tenant).transpose()
     }
 
+    /// The tenant with that key.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn tenant_by_key(&self, key: TenantKey) -> Result<Option<Tenant>, StoreError> {
+        let sql = format!("select {COLUMNS} from tenants where key = $1");
+        self.database().across_tenants().query_opt(sql, vec![key.into()]).await?.as_ref().map(tenant).transpose()
+    }
+
     /// The rules of those tenants that have any.
     pub(crate) async fn tenant_rules(&self) -> Result<HashMap<TenantKey, TenantRules>, StoreError> {
         let sql = "select key, status, max_concurrent_runs, max_queued_runs, data_retention_days, max_file_bytes from tenants \

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use windlass_cli::{
     client::{Call, Local},
     exit::Failure,
-    place::{Allowed, Database as Place, Purpose},
+    place::{Allowed, Database as Place, Told},
 };
 use windlass_testkit::random::Random;
 
@@ -101,7 +101,7 @@ enum Left {
 }
 
 async fn open(folder: &Path) -> Result<Local, Failure> {
-    Local::open(&Place::directory(folder), Purpose::Serve(Allowed::default())).await
+    Local::open(&Place::directory(folder), Allowed::default(), Told::default()).await
 }
 
 async fn base(parent: &Path, left: Left, runs: u32) -> Result<Base> {

@@ -16,8 +16,9 @@ pub enum SettingsCommand {
     Set {
         /// The setting's name
         name: String,
-        /// The value
-        value: u64,
+        /// The value: a number, `on` or `off`, a text, or the words of a list
+        #[arg(required = true)]
+        value: Vec<String>,
         /// For every tenant and the servers themselves; straight on the database, or on the machine that holds it
         #[arg(long)]
         installation: bool,

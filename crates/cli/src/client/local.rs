@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use futures::{StreamExt, TryStreamExt};
 use http::Request;
-use tower::ServiceExt;
 use windlass_runtime::Runtime;
-use windlass_server::{App, Gate, settings::Told};
+use windlass_server::{App, Gate, Service, settings::Told};
 
 use super::{Answer, Call, Pieces, SentFile};
 use crate::{
     exit::{Exit, Failure},
-    place::{self, Database, Purpose},
+    place::{self, Allowed, Database},
 };
 
 /// How long what runs has to come to rest when a command leaves.
@@ -22,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// The API in this process.
 pub struct Local {
     app: App,
-    router: Router,
+    service: Service,
 }
 
 impl Local {
@@ -30,16 +29,15 @@ impl Local {
     ///
     /// # Errors
     /// The database cannot be opened, or another process has it.
-    pub async fn open(database: &Database, purpose: Purpose) -> Result<Local, Failure> {
-        let place::Opened { runtime, settings, .. } = place::open_server(database, purpose, Told::default()).await?;
+    pub async fn open(database: &Database, allowed: Allowed, told: Told) -> Result<Local, Failure> {
+        let place::Opened { runtime, settings, .. } = place::open_server(database, allowed, told).await?;
         runtime.store().keep_roles().await.map_err(place::of_store)?;
         Ok(Local::of(App::new(runtime, Gate::Local).with_settings(settings)))
     }
 
     /// The API of a server in this process.
     pub fn of(app: App) -> Local {
-        let router = windlass_server::router(&app);
-        Local { app, router }
+        Local { service: Service::of(&app), app }
     }
 
     /// The runtime itself.
@@ -103,7 +101,7 @@ impl Local {
             request = request.header(name, value);
         }
         let request = request.body(body).map_err(|error| Failure::refused(error.to_string()))?;
-        Ok(self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+        Ok(self.service.answer(request).await)
     }
 
     /// Brings everything to rest; what is unfinished goes on when the database is next opened.

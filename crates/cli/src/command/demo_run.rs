@@ -3,12 +3,11 @@
 use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
-use windlass_steps::egress::address::PrivateNetwork;
+use windlass_server::settings::Told;
 
 use super::{Context, deploy, start};
 use crate::{
@@ -19,14 +18,14 @@ use crate::{
     follow::{Ended, Follow, Show},
     input::WorkflowFile,
     output,
-    place::{Allowed, At, Database},
+    place::{self, Allowed, At, Database},
     serving::{Server, Serving, StopSignals},
 };
 
 /// The example that is run.
 const SAGA: &str = "order-saga";
 /// How long open requests and running steps have when the demo stops.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE_SECONDS: &str = "5";
 
 /// Shows the saga, and serves until Ctrl-C where there is a terminal.
 ///
@@ -36,14 +35,17 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
     let database = context.database()?;
     let described = database.describe();
     let shop = open_shop(&args, ledger_of(&database)).await?;
+    let grace = place::chosen("grace_seconds", GRACE_SECONDS)?;
+    // The shop is on this machine.
+    let environment =
+        vec![place::chosen("listen", &args.listen.to_string())?, grace, place::chosen("private_networks", "all")?];
     let serving = Serving {
         database,
-        listen: args.listen,
+        public_url: None,
         bootstrap_token: std::env::var("WINDLASS_BOOTSTRAP_TOKEN").ok(),
-        // The shop is on this machine.
-        allowed: Allowed { private_network: PrivateNetwork::Allow, ..Allowed::default() },
-        grace: GRACE,
-        settings: windlass_server::settings::Told::default(),
+        allowed: Allowed::default(),
+        settings: Told { environment, ..Told::default() },
+        log: None,
     };
     let server = Server::start(serving).await?;
     let client = Client::Local(server.local());

@@ -9,6 +9,7 @@ use windlass_engine::{
     start::{Mode, Principal},
 };
 use windlass_runtime::{Document, StartRequest, Target};
+use windlass_server::settings::Told;
 
 use super::{Context, start};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     follow::{Ended, Follow, Show},
     input::{self, WorkflowFile},
     output,
-    place::{self, Allowed, Database, Purpose},
+    place::{self, Allowed, Database},
     serving,
 };
 
@@ -32,16 +33,20 @@ const STEPS_PAGE: &str = "1000";
 pub async fn run(args: RunArgs, context: &Context) -> Outcome {
     let what = What::of(&args)?;
     let database = context.database()?;
+    let mut environment = place::chosen_by_environment()?;
+    environment.extend(place::chosen_for_steps(args.allow_private_network.as_ref(), args.allow_exec)?);
+    let told = Told { environment, ..Told::default() };
+    // The file is checked before the database is open: what is allowed there alone does not count.
     let allowed = Allowed {
-        private_network: args.allow_private_network,
-        exec: args.allow_exec,
+        private_network: args.allow_private_network.unwrap_or_default(),
+        exec: args.allow_exec.unwrap_or_default(),
         webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
         ..Allowed::default()
     };
     // A document that is refused opens nothing and writes nothing.
     let document = what.file.as_ref().map(|file| compile(file, allowed.clone())).transpose()?;
     let input = args.input.as_deref().map(|text| input::json(text, "--input")).transpose()?;
-    let local = Local::open(&database, Purpose::Run(allowed)).await?;
+    let local = Local::open(&database, allowed, told).await?;
     let stop = CancellationToken::new();
     let socket = serving::serve_socket(&database, local.app(), &stop);
     let client = Client::Local(local);

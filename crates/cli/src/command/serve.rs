@@ -1,21 +1,16 @@
 //! `windlass serve`.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 use windlass_runtime::redact::Known;
-use windlass_server::settings::{self, Chosen, Told};
+use windlass_server::settings::{self, InEffect, Told};
 
 use super::Context;
 use crate::{
-    args::{LogFormat, ServeArgs},
+    args::ServeArgs,
     exit::{Exit, Failure, Outcome},
-    output,
+    log, output,
     place::{self, Allowed},
     serving::{Server, Serving, StopSignals},
 };
@@ -29,23 +24,18 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// # Errors
 /// It cannot start.
 pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
-    let known = Known::default();
-    start_log(&args.log, args.log_format, &known)?;
-    let database = context.database()?;
+    let (database, told, known) = (context.database()?, told(&args)?, Known::default());
+    let begun = InEffect::begin(told.clone(), place::usual_bounds(&database));
+    let log = log::start(&begun.bounds().process, &known)?;
     let described = database.describe();
-    let grace = Duration::from_secs(args.grace_seconds);
+    let webhook_keys = place::webhook_keys(args.webhook_signing_key_file.as_deref())?;
     let serving = Serving {
         database,
-        listen: args.listen,
+        public_url: args.public_url,
         bootstrap_token: args.bootstrap_token,
-        allowed: Allowed {
-            private_network: args.allow_private_network,
-            exec: args.allow_exec,
-            webhook_keys: place::webhook_keys(args.webhook_signing_key_file.as_deref())?,
-            known,
-        },
-        grace,
-        settings: told(args.settings_file.as_deref(), args.settings)?,
+        allowed: Allowed { webhook_keys, known, ..Allowed::default() },
+        settings: told,
+        log: Some(log),
     };
     let mut signals = StopSignals::heed();
     let server = tokio::select! {
@@ -64,7 +54,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
         }
     }
     signals.next().await;
-    end_at_the_latest(grace + STOP_MAX);
+    end_at_the_latest(server.grace() + STOP_MAX);
     output::note("stopping: open requests and running steps may end; ask again to stop at once");
     tokio::select! {
         () = server.stop() => Ok(Exit::Done),
@@ -72,9 +62,21 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
     }
 }
 
-/// What the file of settings and the command line say.
-fn told(file: Option<&Path>, environment: Vec<Chosen>) -> Result<Told, Failure> {
-    let Some(path) = file else { return Ok(Told { file: Vec::new(), environment }) };
+/// What the file of settings, the environment and the command line say.
+fn told(args: &ServeArgs) -> Result<Told, Failure> {
+    let mut environment = place::chosen_by_environment()?;
+    environment.extend(place::chosen_for_steps(args.allow_private_network.as_ref(), args.allow_exec)?);
+    let own = [
+        args.listen.map(|it| place::chosen("listen", &it.to_string())),
+        args.grace_seconds.map(|it| place::chosen("grace_seconds", &it.to_string())),
+        args.log.as_ref().map(|it| place::chosen("log", it)),
+        args.log_format.as_ref().map(|it| place::chosen("log_format", it)),
+    ];
+    for setting in own.into_iter().flatten() {
+        environment.push(setting?);
+    }
+    environment.extend(args.settings.iter().cloned());
+    let Some(path) = args.settings_file.as_deref() else { return Ok(Told { file: Vec::new(), environment }) };
     let refused = |error: String| Failure::refused(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
     Ok(Told { file: settings::read_file(&text).map_err(refused)?, environment })
@@ -95,34 +97,4 @@ fn end_at_the_latest(after: Duration) {
     if let Err(error) = watching {
         tracing::warn!(%error, "no thread to watch over the stop");
     }
-}
-
-/// Standard error without the secret values that this process knows.
-struct Redacting(Known);
-
-impl Write for Redacting {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let clean = self.0.of_all().and_then(|known| known.bytes(line));
-        std::io::stderr().write_all(clean.as_deref().unwrap_or(line))?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
-}
-
-/// The log goes to standard error, a whole event at a time, without the secret values that are known.
-pub fn start_log(filter: &str, format: LogFormat, known: &Known) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::refused(format!("`{filter}` is no filter of the log, such as `info`: {error}")))?;
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let known = known.clone();
-    let writer = move || Redacting(known.clone());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

@@ -3,6 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use windlass_server::settings::Setting;
+
 use super::Context;
 use crate::{
     args::SettingsCommand,
@@ -27,13 +29,21 @@ fn layer(installation: bool) -> &'static str {
     if installation { "database" } else { "tenant" }
 }
 
+/// A value as its setting reads it. What this program does not know, the server may: it says what it thinks of a text.
+fn read(name: &str, text: &str) -> Result<Value, Failure> {
+    match Setting::named(name) {
+        Some(setting) => setting.parse(text).map_err(Failure::refused),
+        None => Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))),
+    }
+}
+
 async fn send(client: &Client, command: SettingsCommand, context: &Context) -> Outcome {
     let path = |name: &str| format!("/settings/{}", escape(name));
     let call = match &command {
         SettingsCommand::List => Call::get("/settings"),
         SettingsCommand::Get { name } => Call::get(path(name)),
         SettingsCommand::Set { name, value, installation } => {
-            let body = json!({ "value": value, "layer": layer(*installation) });
+            let body = json!({ "value": read(name, &value.join(" "))?, "layer": layer(*installation) });
             Call { method: Method::PUT, ..Call::get(path(name)) }.json(&body)
         }
         SettingsCommand::Unset { name, installation } => {
@@ -66,15 +76,27 @@ fn table(items: &[Value]) -> Result<(), Failure> {
     let mut table = Table::new(&["SETTING", "CATEGORY", "VALUE", "FROM", "NEXT START", "BUILT IN"]);
     for item in items {
         let cells = ["name", "category", "value", "source", "next_start", "built_in"];
-        table.row(cells.iter().map(|name| cell(item, name)).collect());
+        table.row(cells.iter().map(|name| shown(item, name)).collect());
     }
     table.print("no settings")
 }
 
+/// A value as a command line says it.
+fn shown(item: &Value, name: &str) -> String {
+    match &item[name] {
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => "off".to_owned(),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        _ => cell(item, name),
+    }
+}
+
 fn one(item: &Value) -> Result<(), Failure> {
     output::line(format!("{}: {}", cell(item, "name"), cell(item, "about")))?;
-    for name in ["value", "source", "next_start", "built_in", "least", "most", "takes_effect", "per_tenant"] {
-        output::line(format!("  {:12}  {}", name.replace('_', " "), cell(item, name)).trim_end())?;
+    let worth = ["kind", "value", "source", "next_start", "built_in", "least", "most", "unit", "choices"];
+    for name in worth.iter().chain(&["takes_effect", "per_tenant"]).filter(|name| !item[**name].is_null()) {
+        let text = if *name == "per_tenant" { cell(item, name) } else { shown(item, name) };
+        output::line(format!("  {:12}  {text}", name.replace('_', " ")).trim_end())?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod mcp;
 mod people;
 mod reference;
 mod server;
+mod settings;
 mod support;
 mod tour;
 mod tutorial;

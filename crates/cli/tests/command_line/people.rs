@@ -212,3 +212,61 @@ async fn somebody_signs_in_with_a_provider_in_a_browser() {
     let ended = grace.run(&["login", "--provider", "company", "--email", "a@example.org"], "");
     assert_eq!(ended.code, 2, "{}", ended.stderr);
 }
+
+/// What `docs/oauth.md` types, on both sides.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_is_let_in_at_the_command_line() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/oauth.md")).unwrap();
+    let folder = Folder::new();
+    let (server, url) = serve(&folder, &["--public-url", "https://windlass.example.org/"]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let admin = Person { folder: &folder, url: &url, name: "admin" };
+    admin.run(&["login", &link], "").expect(0);
+    let body = page.split("```json").nth(1).and_then(|it| it.split("```").next()).unwrap();
+    folder.write("application.json", body);
+    let made = admin.run(&["oauth", "applications", "create", "--body", "@application.json", "--json"], "");
+    let made = made.expect(0).json();
+    let id = made["id"].as_str().unwrap();
+    let secret = word(&admin.run(&["oauth", "secret", id], "").expect(0).stdout, "wla_");
+    let asks = format!(
+        "https://windlass.example.org/api/v1/oauth/authorize?response_type=code&client_id={id}\
+         &redirect_uri=https%3A%2F%2Freports.example.org%2Fcallback&scope=runs.read&state=af0ifjs\
+         &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256"
+    );
+    let nobody = admin.run(&["oauth", "answer", &asks], "y\n");
+    assert!(nobody.expect(2).stderr.contains("--allow"), "{}", nobody.stderr);
+    let refused = admin.run(&["oauth", "answer", &asks, "--refuse"], "");
+    assert!(refused.expect(0).stdout.contains("error=access_denied"), "{}", refused.stdout);
+    let answered = admin.run(&["oauth", "answer", &asks, "--allow"], "");
+    for line in ["reports asks to act in your name", "  runs.read  See runs, their steps, journals and events."] {
+        assert!(answered.stderr.contains(line) && page.contains(line), "{}", answered.stderr);
+    }
+    let back = word(&answered.expect(0).stdout, "https://reports.example.org/callback?code=");
+    assert!(back.ends_with("&state=af0ifjs&iss=https%3A%2F%2Fwindlass.example.org"), "{back}");
+    let code = back.split("code=").nth(1).unwrap().split('&').next().unwrap();
+
+    let exchange = format!(
+        "grant_type=authorization_code&client_id={id}&client_secret={secret}&code={code}\
+         &redirect_uri=https%3A%2F%2Freports.example.org%2Fcallback\
+         &code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    );
+    let tokens = Browser::open().submit(&format!("{url}/api/v1/oauth/token"), exchange).await;
+    let tokens: serde_json::Value = serde_json::from_str(&tokens.body).unwrap();
+    let token = tokens["access_token"].as_str().unwrap_or_else(|| panic!("{tokens}"));
+    let mut shown = folder.command(&["whoami"]);
+    let shown = Ended::of(shown.env("WINDLASS_URL", &url).env("WINDLASS_TOKEN", token).output().unwrap());
+    assert!(
+        shown.expect(0).stdout.starts_with("application:reports for admin@localhost in tenant default"),
+        "{}",
+        shown.stdout
+    );
+
+    let mine = admin.run(&["oauth", "mine", "--json"], "").expect(0).json();
+    let table = admin.run(&["oauth", "mine"], "");
+    assert!(table.expect(0).stdout.contains("reports") && table.stdout.contains("runs.read"), "{}", table.stdout);
+    admin.run(&["oauth", "withdraw", mine["items"][0]["id"].as_str().unwrap()], "").expect(0);
+    let mut shown = folder.command(&["whoami"]);
+    let shown = Ended::of(shown.env("WINDLASS_URL", &url).env("WINDLASS_TOKEN", token).output().unwrap());
+    assert_eq!(shown.code, 5, "{}", shown.stderr);
+    assert!(admin.run(&["oauth", "mine"], "").expect(0).stdout.is_empty());
+}

@@ -210,7 +210,10 @@ pub(super) fn principal(principal: &Principal) -> Value {
     match principal {
         Principal::Person(name) | Principal::Token(name) => Value::String(name.clone()),
         Principal::Run(run) => Value::from(format!("run {run}")),
-        Principal::Acting { who, of } => Value::from(format!("{who} for {of}")),
+        Principal::Acting { who, of } | Principal::Application { name: who, of: Some(of) } => {
+            Value::from(format!("{who} for {of}"))
+        }
+        Principal::Application { name, of: None } => Value::String(name.clone()),
         Principal::System => Value::from("system"),
     }
 }

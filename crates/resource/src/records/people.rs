@@ -36,7 +36,7 @@ const fn person() -> Column {
 }
 
 /// SHA-256 of a secret that was shown once.
-const fn hash() -> Column {
+pub(super) const fn hash() -> Column {
     bytes("token_hash")
         .bytes_max(32)
         .required()

@@ -12,7 +12,8 @@ static ISSUER: Pattern = Pattern::new(
     r"^(https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?)(/[^\s?#]*)?$",
     "an https address without a query (http is for this machine alone)",
 );
-static ORIGIN: Pattern = Pattern::new(
+/// How browsers reach a server.
+pub static ORIGIN: Pattern = Pattern::new(
     r"^(https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?)$",
     "an https address without a path (http is for this machine alone)",
 );

@@ -142,6 +142,31 @@ async fn who_waited_too_long_is_told_whose_bound_it_was() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_refused_and_comes_again_too_soon_is_held() {
+    let door = Door::new(Limits { request_wait: Duration::from_millis(5), ..limits(2, 1) });
+    let inside = door.enter(A, Class::Starts).await.unwrap();
+    let (again, other) = (Refused::default(), Refused::default());
+    let (starts, reads) = ((A, Class::Starts), (A, Class::Other));
+    for (from, flow, held, why) in [
+        (&again, starts, 0, "the first time"),
+        (&other, starts, 0, "another connection"),
+        (&again, starts, 1, "too soon"),
+        (&again, reads, 1, "something else"),
+        (&again, starts, 1, "only what was refused last is known"),
+    ] {
+        let before = door.metrics().held_count();
+        let since = Instant::now();
+        assert_eq!(door.enter_from(from, flow).await.unwrap_err().code(), "too_many_requests", "{why}");
+        assert_eq!(door.metrics().held_count(), held, "{why}");
+        let told = Duration::from_secs(RETRY_AFTER_SECONDS * (held - before));
+        assert!(since.elapsed() >= told / 2, "{why}: it comes before it was told to");
+    }
+    drop(inside);
+    door.enter_from(&again, starts).await.unwrap();
+    assert_eq!(door.metrics().held_count(), 1, "there is room");
+}
+
+#[tokio::test]
 async fn a_crowd_is_refused_at_once() {
     let bounds = Limits { requests_waiting_max: 3, requests_waiting_per_tenant_max: 2, ..limits(2, 1) };
     let mut scene = Scene::new(bounds);

@@ -60,6 +60,10 @@ impl Identity {
                 Principal::Acting { who: acting.email.as_str().into(), of: email.as_str().into() }
             }
             CameWith::Key { name, .. } => Principal::Token(name.as_str().into()),
+            CameWith::Application { name, of, .. } => Principal::Application {
+                name: name.as_str().into(),
+                of: of.as_ref().map(|(_, email)| email.as_str().into()),
+            },
         };
         Identity { tenant: caller.tenant, by, holds: caller.holds, with: Some(Arc::new(caller.with)) }
     }
@@ -81,15 +85,16 @@ impl Identity {
     pub fn acting(&self) -> Option<&Acting> {
         match self.with.as_deref()? {
             CameWith::Session { acting, .. } => acting.as_ref(),
-            CameWith::Key { .. } => None,
+            CameWith::Key { .. } | CameWith::Application { .. } => None,
         }
     }
 
-    /// The member that it is, or whose key it has.
+    /// The member that it is, or whose key it has, or in whose name an application acts.
     pub fn member(&self) -> Option<Uuid> {
         match self.with.as_deref()? {
             CameWith::Session { member, .. } => Some(*member),
             CameWith::Key { member, .. } => *member,
+            CameWith::Application { of, .. } => of.as_ref().map(|(member, _)| *member),
         }
     }
 }
@@ -242,12 +247,13 @@ impl Shared {
         // Looked up by its SHA-256: how long that takes tells nothing of the token.
         let found = match SecretKind::of(token) {
             Some(SecretKind::Session) => self.store.caller_of_session(*hash.as_bytes()).await?,
+            Some(SecretKind::Access) => self.store.caller_of_token(*hash.as_bytes()).await?,
             _ => self.store.caller_of_key(*hash.as_bytes()).await?,
         };
         let caller = found.ok_or_else(unknown)?;
         let meter = match &caller.with {
             CameWith::Key { id, per_minute, .. } => Some(self.meter((caller.tenant, *id), *per_minute)),
-            CameWith::Session { .. } => None,
+            CameWith::Session { .. } | CameWith::Application { .. } => None,
         };
         let until = caller.until;
         let known = Known { identity: Identity::of(caller), meter, epoch, until };
@@ -303,7 +309,7 @@ async fn write_down(shared: Weak<Shared>) {
 }
 
 fn unknown() -> Problem {
-    unauthorized("the session or API key is not known here, or is over or was revoked")
+    unauthorized("the session, API key or access token is not known here, or is over or was revoked")
 }
 
 fn check_chosen(token: &str) -> Result<(), Problem> {

@@ -17,9 +17,7 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// Characters of a password at least.
-pub const PASSWORD_CHARS_MIN: usize = 12;
-/// And at most.
+/// Characters of a password at most.
 pub const PASSWORD_CHARS_MAX: usize = 200;
 /// Characters of it that are judged: judging takes longer than in proportion, and what comes after makes it no weaker.
 const JUDGED_CHARS_MAX: usize = 64;
@@ -49,6 +47,8 @@ enum Bucket {
     Code(Uuid),
     /// On one account from one address: another address still comes through.
     Both(String, Option<IpAddr>),
+    /// Tokens of one application.
+    Tokens(Uuid),
 }
 
 impl Bucket {
@@ -59,8 +59,16 @@ impl Bucket {
             Bucket::Account(_) => (60.0, 10.0),
             Bucket::Both(..) => (6.0, 20.0),
             Bucket::Code(_) => (10.0, 300.0),
+            Bucket::Tokens(_) => (600.0, 0.1),
         }
     }
+}
+
+/// Whether an attempt is counted, or only looked whether there may be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taking {
+    One,
+    Nothing,
 }
 
 impl Default for Passwords {
@@ -96,7 +104,41 @@ impl Passwords {
         self.count(vec![Bucket::Code(user)])
     }
 
+    /// Whether an application may still show a secret from there. Right ones do not count, and wrong ones that come from
+    /// elsewhere shut nobody out: its id is known to everybody, and its secret cannot be guessed.
+    ///
+    /// # Errors
+    /// 429 when there were too many wrong ones.
+    pub fn check_application(&self, address: Option<IpAddr>, id: &str) -> Result<(), Problem> {
+        self.bound(Self::of_application(address, id), Taking::Nothing)
+    }
+
+    /// Counts a wrong secret.
+    ///
+    /// # Errors
+    /// 429 when there were too many.
+    pub fn wrong_secret(&self, address: Option<IpAddr>, id: &str) -> Result<(), Problem> {
+        self.count(Self::of_application(address, id))
+    }
+
+    fn of_application(address: Option<IpAddr>, id: &str) -> Vec<Bucket> {
+        let both = Bucket::Both(format!("application:{id}"), address);
+        address.map(Bucket::Address).into_iter().chain([both]).collect()
+    }
+
+    /// Counts what an application asks for with its secret, once that was right: each request may write a row.
+    ///
+    /// # Errors
+    /// 429 when there was too much.
+    pub fn count_token(&self, application: Uuid) -> Result<(), Problem> {
+        self.count(vec![Bucket::Tokens(application)])
+    }
+
     fn count(&self, buckets: Vec<Bucket>) -> Result<(), Problem> {
+        self.bound(buckets, Taking::One)
+    }
+
+    fn bound(&self, buckets: Vec<Bucket>, taking: Taking) -> Result<(), Problem> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let left = |bucket: &Bucket, kept: Option<&(f64, Instant)>| {
@@ -113,11 +155,13 @@ impl Passwords {
             let there = left(&bucket, attempts.get(&bucket));
             if there < 1.0 {
                 let wait = ((1.0 - there) * bucket.bound().1).ceil();
-                let detail = "too many attempts to sign in: try again after `Retry-After`";
+                let detail = "too many attempts: try again after `Retry-After`";
                 return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
                     .with_header(header::RETRY_AFTER, HeaderValue::from(wait as u64)));
             }
-            attempts.insert(bucket, (there - 1.0, now));
+            if taking == Taking::One {
+                attempts.insert(bucket, (there - 1.0, now));
+            }
         }
         Ok(())
     }
@@ -166,13 +210,13 @@ impl Passwords {
         })
     }
 
-    /// Whether a new password is one that takes a thief of its hash long to find.
+    /// Whether a new password is one that takes a thief of its hash long to find, and has that many characters.
     ///
     /// # Errors
     /// 422 with the reason; 503 when too many wait.
-    pub async fn check_new(&self, password: &str, email: &str) -> Result<(), Problem> {
+    pub async fn check_new(&self, password: &str, email: &str, chars_min: usize) -> Result<(), Problem> {
         let (password, email) = (password.to_owned(), email.to_owned());
-        self.work(move || check(&password, &email)).await?
+        self.work(move || check(&password, &email, chars_min)).await?
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
@@ -191,12 +235,12 @@ impl Passwords {
     }
 }
 
-fn check(password: &str, email: &str) -> Result<(), Problem> {
+fn check(password: &str, email: &str, chars_min: usize) -> Result<(), Problem> {
     let chars = password.chars().count();
     let name = email.split('@').next().unwrap_or_default();
     let lower = password.to_lowercase();
     let wrong = match () {
-        () if chars < PASSWORD_CHARS_MIN => format!("must have at least {PASSWORD_CHARS_MIN} characters"),
+        () if chars < chars_min => format!("must have at least {chars_min} characters"),
         () if chars > PASSWORD_CHARS_MAX => format!("must have at most {PASSWORD_CHARS_MAX} characters"),
         () if name.len() >= 4 && lower.contains(name) => "must not contain the name of the account".to_owned(),
         () => match guessable(password, &[name, email, "windlass"]) {
@@ -254,12 +298,12 @@ mod tests {
             ("adalovelace-2026", "name of the account"),
             (&"xyz12".repeat(50), "at most 200"),
         ] {
-            let refused = check(password, "adalovelace@example.org").unwrap_err();
+            let refused = check(password, "adalovelace@example.org", 12).unwrap_err();
             assert!(refused.detail().contains(said), "{password}: {}", refused.detail());
         }
         for password in ["correct horse battery", "vH7#qL2!mZp9", "größer als ein Haus", &"xyz12 quorum ".repeat(15)]
         {
-            check(password, "ada@example.org").unwrap();
+            check(password, "ada@example.org", 12).unwrap();
         }
     }
 

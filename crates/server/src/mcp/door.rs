@@ -18,13 +18,12 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use tower::ServiceExt;
 
 use super::{Api, Mcp, ToolAnswer, ToolRequest};
 use crate::{
     app::App,
     auth::{Identity, bearer},
-    routes::API,
+    routes::{API, Service},
 };
 
 /// Bytes of a call.
@@ -33,7 +32,7 @@ const CALL_BYTES_MAX: usize = 4 << 20;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// The route of the protocol, over the API as it is served.
-pub fn router(app: &App, api: Router) -> Router {
+pub fn router(app: &App, api: Service) -> Router {
     let mcp = Mcp::new(Arc::new(Inside { api }));
     // Whoever has a token may come from anywhere, and nobody else gets any further: hosts and sessions say nothing more.
     let config = StreamableHttpServerConfig::default()
@@ -64,7 +63,7 @@ async fn identified(State(app): State<App>, request: Request, next: Next) -> Res
 
 /// The API in this process.
 struct Inside {
-    api: Router,
+    api: Service,
 }
 
 impl Api for Inside {
@@ -77,7 +76,7 @@ impl Api for Inside {
         let inner = outside.ok_or_else(|| "nobody asks".to_owned()).and_then(|outside| inner(request, outside));
         let api = self.api.clone();
         async move {
-            let Ok(response) = api.oneshot(inner?).await;
+            let response = api.answer(inner?).await;
             let status = response.status();
             let too_large = || format!("the answer is larger than {ANSWER_BYTES_MAX} bytes: ask for less");
             let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -111,7 +110,7 @@ fn inner(request: ToolRequest, outside: &Parts) -> Result<Request, String> {
         inner.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if let Some(peer) = outside.extensions.get::<crate::auth::Peer>() {
-        inner.extensions_mut().insert(*peer);
+        inner.extensions_mut().insert(peer.clone());
     }
     Ok(inner)
 }

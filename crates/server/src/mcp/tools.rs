@@ -288,9 +288,9 @@ mod tests {
         let below = document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with(API));
         let operations = below.flat_map(|(_, item)| item.as_object().unwrap().values());
         let guarded = operations.filter(|it| it["security"][0]["token"].is_array()).count();
-        let streams = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit"];
+        let streams = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit", "answer_on_page"];
         let tokens = ["make_key", "invite", "impersonate", "make_link", "begin_second_factor", "confirm_second_factor"];
-        let others = [&streams[..], &tokens].concat();
+        let others = [&streams[..], &tokens, &["make_secret", "answer_request"]].concat();
         let operations = windlass_resource::records::ALL.iter().flat_map(|it| it.operations());
         let exports = operations.filter(|it| matches!(it, Operation::Export));
         assert_eq!(tools.0.len(), guarded - exports.count() - others.len());

@@ -125,7 +125,7 @@ pub struct Run {
     /// That step's path.
     #[schema(required)]
     pub parent_path: Option<String>,
-    /// Who asked for it: `"system"`, or an object of `person`, `token` or `run`.
+    /// Who asked for it: `"system"`, or an object of `person`, `acting`, `token`, `application` or `run`.
     pub started_by: Json,
     /// Its key.
     #[schema(required)]

@@ -30,7 +30,7 @@ use crate::{
 const COOKIE: &str = "__Host-windlass-flow";
 /// Where a browser goes that named no place: who it is now.
 const HOME: &str = "/api/v1/me";
-const RETURN_CHARS_MAX: usize = 500;
+const RETURN_CHARS_MAX: usize = 1_500;
 /// Characters of a SHA-256 in base64url.
 const CHALLENGE_CHARS: usize = 43;
 const VERIFIER_CHARS_MAX: usize = 128;
@@ -71,8 +71,10 @@ pub async fn list_providers(State(app): State<App>, Query(query): Query<TenantQu
 }
 
 async fn tenant_of(app: &App, slug: Option<&str>) -> Result<(TenantKey, String), Problem> {
-    let all = app.store().tenants().await?;
-    let found = all.into_iter().find(|it| slug.map_or(it.key == TenantKey::DEFAULT, |slug| it.slug == slug));
+    let found = match slug {
+        Some(slug) => app.store().tenant_by_slug(slug).await?,
+        None => app.store().tenant_by_key(TenantKey::DEFAULT).await?,
+    };
     found.map(|it| (it.key, it.slug)).ok_or_else(|| Problem::not_found("tenant"))
 }
 
@@ -253,8 +255,8 @@ async fn end(
         Way::Browser(place) => {
             let (account, membership) = whom(app, (tenant, user)).await?;
             let person = sign_in::pass_second_factor(app, asked, (account, None)).await?;
-            let (text, _) = sign_in::open(app, (asked, headers), (&person, &membership), "oidc").await?;
-            Ok((place, vec![sign_in::session_cookie(&text), gone()]))
+            let begun = sign_in::open(app, (asked, headers), (&person, &membership), "oidc").await?;
+            Ok((place, vec![sign_in::session_cookie(&begun), gone()]))
         }
     }
 }

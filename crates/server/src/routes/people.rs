@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
+use windlass_engine::id::TenantKey;
 use windlass_resource::permission::{
     self, EVERYTHING, KeysWrite, Myself, Named, PeopleImpersonate, PeopleWrite, UsersWrite,
 };
@@ -26,14 +27,12 @@ use crate::{
     token::{self, SecretKind, TokenHash},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// How long a link for somebody who lost the password works.
-const LINK: Duration = Duration::from_secs(3_600);
-const INVITATION_DAYS: u32 = 7;
 const INVITATION_DAYS_MAX: u32 = 30;
 const REASON_CHARS_MAX: usize = 500;
-const IMPERSONATION_MINUTES: u32 = 60;
-const IMPERSONATION_MINUTES_MAX: u32 = 480;
+/// How long somebody acts in another's name when nobody says.
+const IMPERSONATION: Duration = Duration::from_secs(3_600);
 const KEY_DAYS_MAX: u32 = 3_650;
 const REQUESTS_PER_MINUTE_MAX: u32 = 1_000_000;
 
@@ -59,7 +58,7 @@ pub struct InviteBody {
     email: String,
     /// The name of the role that it gets.
     role: String,
-    /// Days for which the link works: 7 when left out, 30 at most.
+    /// Days for which the link works: what `invitation_days` says when left out, 30 at most.
     days: Option<u32>,
 }
 
@@ -90,7 +89,10 @@ pub async fn invite(
     asked: Asked,
     Body(body): Body<InviteBody>,
 ) -> Reply {
-    let days = days(body.days.unwrap_or(INVITATION_DAYS), INVITATION_DAYS_MAX)?;
+    let days = match body.days {
+        Some(count) => days(count, INVITATION_DAYS_MAX)?,
+        None => app.bounds(caller.tenant()).await?.people.invitation,
+    };
     let role = app.store().role_by_name(caller.tenant(), &body.role).await?;
     let Some((role, permissions)) = role else {
         return Err(field("/role", format!("there is no role `{}`: `GET /api/v1/roles` lists them", body.role)));
@@ -147,7 +149,8 @@ pub async fn accept(State(app): State<App>, asked: Asked, headers: HeaderMap, Bo
             if name.is_empty() || name.chars().count() > 200 {
                 return Err(field("/name", "must have 1 to 200 characters".to_owned()));
             }
-            app.passwords().check_new(&body.password, &email).await?;
+            let chars_min = app.bounds(TenantKey::DEFAULT).await?.people.password_chars_min;
+            app.passwords().check_new(&body.password, &email, chars_min).await?;
             let password_hash = Some(app.passwords().hash(&body.password).await?);
             (Joining { name, password_hash, by: by(&email) }, None)
         }
@@ -185,7 +188,7 @@ pub struct LinkMade {
     pub expires_at: Timestamp,
 }
 
-/// Make a link that signs a user in, once, within an hour: for whoever lost the password.
+/// Make a link that signs a user in, once, within an hour (`sign_in_link_minutes`): for whoever lost the password.
 #[utoipa::path(post, path = "/users/{id}/link", tag = "people", params(("id" = String, Path)),
     responses((status = 201, body = LinkMade)))]
 pub async fn make_link(
@@ -197,7 +200,8 @@ pub async fn make_link(
 ) -> Reply {
     app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
     let link = token::secret(SecretKind::Link)?;
-    let expires_at = app.store().now().after(LINK);
+    let lasts = app.bounds(caller.tenant()).await?.people.sign_in_link;
+    let expires_at = app.store().now().after(lasts);
     app.store().add_link(user, *TokenHash::of(&link).as_bytes(), (expires_at, caller.signed(&asked))).await?;
     reply::json(StatusCode::CREATED, &LinkMade { link, expires_at })
 }
@@ -217,7 +221,8 @@ impl PathParts for MemberPath {
 pub struct ImpersonateBody {
     /// Why, in 1 to 500 characters: the member sees it, and it stands in the audit.
     reason: String,
-    /// Minutes after which it ends: 60 when left out, 480 at most; and with the caller's own session at the latest.
+    /// Minutes after which it ends: 60 when left out, at most 480 or what `impersonation_minutes_max` says; and with the
+    /// caller's own session at the latest.
     minutes: Option<u32>,
 }
 
@@ -270,12 +275,16 @@ pub async fn impersonate(
     if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
         return Err(field("/reason", format!("must have 1 to {REASON_CHARS_MAX} characters")));
     }
-    let minutes = body.minutes.unwrap_or(IMPERSONATION_MINUTES);
-    if minutes == 0 || minutes > IMPERSONATION_MINUTES_MAX {
-        return Err(field("/minutes", format!("must be 1 to {IMPERSONATION_MINUTES_MAX}")));
+    let most = app.bounds(caller.tenant()).await?.people.impersonation;
+    let lasts = match body.minutes {
+        Some(minutes) => MINUTE.saturating_mul(minutes),
+        None => IMPERSONATION.min(most),
+    };
+    if lasts.is_zero() || lasts > most {
+        return Err(field("/minutes", format!("must be 1 to {}", most.as_secs() / 60)));
     }
     let token = token::secret(SecretKind::Session)?;
-    let expires_at = app.store().now().after(Duration::from_secs(60) * minutes).min(own.expires_at);
+    let expires_at = app.store().now().after(lasts).min(own.expires_at);
     let new = NewSession {
         user,
         hash: *TokenHash::of(&token).as_bytes(),

@@ -22,7 +22,7 @@ use windlass_resource::{
 };
 use windlass_store::{RecordView, Target};
 
-use super::export;
+use super::{API, export};
 use crate::{
     app::App,
     auth::{Permitted, PermittedFirst, RecordRoute},
@@ -48,7 +48,10 @@ pub fn router(records: &[&'static Record]) -> Router<App> {
     for record in records {
         for operation in record.operations() {
             let route = RecordRoute { record, operation };
-            router = router.route(&openapi::path(record, operation), handler(operation).layer(axum::Extension(route)));
+            router = router.route(
+                &format!("{API}{}", openapi::path(record, operation)),
+                handler(operation).layer(axum::Extension(route)),
+            );
         }
     }
     router

@@ -5,16 +5,18 @@
 
 use axum::{body::Body as HttpBody, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use utoipa::{IntoParams, ToSchema};
+use windlass_engine::id::TenantKey;
 use windlass_store::{SettingLayer, SettingValue};
 
 use crate::{
     app::App,
     auth::{Asked, Authorized, Gate, SettingsRead, SettingsWrite},
     extract::{Body, PathOf, PathParts, Query},
-    problem::Problem,
+    problem::{FieldError, Problem},
     reply::{self, Reply},
-    settings::{Category, InEffect, SETTINGS, Setting, Source, TakesEffect},
+    settings::{Category, InEffect, Kind, SETTINGS, Setting, Source, Unit},
 };
 
 /// A setting in an address.
@@ -32,29 +34,38 @@ impl PathParts for SettingPath {
 pub struct SettingView {
     /// Its name.
     name: &'static str,
-    /// What it is about: `execution`, `storage` or `network`.
+    /// What it is about: `execution`, `storage`, `security`, `network` or `developer`.
     #[schema(value_type = String)]
     category: Category,
     /// What it does.
     about: &'static str,
+    /// What it takes: `number`, `switch` (true or false), `text`, `choice` (one of `choices`) or `list` (of texts).
+    kind: &'static str,
     /// What this server works with.
-    value: u64,
+    value: Json,
     /// Where that comes from: `built_in`, `file`, `environment`, `database` or `tenant`.
     #[schema(value_type = String)]
     source: Source,
     /// What is built in.
-    built_in: u64,
-    /// Its least value.
-    least: u64,
-    /// Its greatest value.
-    most: u64,
+    built_in: Json,
+    /// Of a number, the least.
+    #[schema(required)]
+    least: Option<u64>,
+    /// Of a number, the greatest.
+    #[schema(required)]
+    most: Option<u64>,
+    /// Of a number, what it counts: `count`, `characters`, `bytes`, `milliseconds`, `seconds`, `minutes`, `hours`, `days`.
+    #[schema(required, value_type = Option<String>)]
+    unit: Option<Unit>,
+    /// Of a choice, the words.
+    #[schema(required, value_type = Option<Vec<String>>)]
+    choices: Option<&'static [&'static str]>,
     /// When a change takes effect: `before_database` and `at_start` at the next start of a server, `at_once` within a
     /// minute.
-    #[schema(value_type = String)]
-    takes_effect: TakesEffect,
+    takes_effect: &'static str,
     /// What the server will work with when it starts the next time, where that is another value.
-    #[schema(required)]
-    next_start: Option<u64>,
+    #[schema(required, value_type = Json)]
+    next_start: Option<Json>,
     /// Whether a tenant may choose for itself.
     per_tenant: bool,
 }
@@ -63,17 +74,24 @@ impl SettingView {
     fn of(setting: &'static Setting, in_effect: &InEffect, stored: &[SettingValue]) -> SettingView {
         let (value, source) = in_effect.now(setting, stored);
         let (next, _) = in_effect.chosen(setting, stored);
+        let range = match setting.kind {
+            Kind::Number { least, most, unit } => Some((least, most, unit)),
+            _ => None,
+        };
         SettingView {
             name: setting.name,
             category: setting.category,
             about: setting.about,
-            value,
+            kind: setting.kind.name(),
             source,
-            built_in: in_effect.built_in(setting),
-            least: setting.least,
-            most: setting.most,
-            takes_effect: setting.takes_effect,
+            built_in: in_effect.built_in(setting).clone(),
+            least: range.map(|(least, _, _)| least),
+            most: range.map(|(_, most, _)| most),
+            unit: range.map(|(_, _, unit)| unit),
+            choices: if let Kind::Choice(words) = setting.kind { Some(words) } else { None },
+            takes_effect: setting.takes.effect(),
             next_start: (next != value).then_some(next),
+            value,
             per_tenant: setting.is_tenants(),
         }
     }
@@ -86,11 +104,12 @@ pub struct SettingList {
     items: Vec<SettingView>,
 }
 
-/// List the settings with their values and where these come from.
+/// List the settings with their values and where these come from; those of the machine in the first tenant alone.
 #[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, body = SettingList)))]
 pub async fn list_settings(caller: Authorized<SettingsRead>, State(app): State<App>) -> Reply {
     let stored = app.store().setting_values(caller.tenant()).await?;
-    let items = SETTINGS.iter().map(|setting| SettingView::of(setting, app.settings(), &stored)).collect();
+    let seen = SETTINGS.iter().filter(|setting| is_seen(setting, caller.tenant()));
+    let items = seen.map(|setting| SettingView::of(setting, app.settings(), &stored)).collect();
     reply::ok(&SettingList { items })
 }
 
@@ -102,6 +121,7 @@ pub async fn get_setting(
     State(app): State<App>,
     PathOf(SettingPath(setting)): PathOf<SettingPath>,
 ) -> Reply {
+    see(setting, caller.tenant())?;
     let stored = app.store().setting_values(caller.tenant()).await?;
     reply::ok(&SettingView::of(setting, app.settings(), &stored))
 }
@@ -110,8 +130,8 @@ pub async fn get_setting(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingBody {
-    /// The value.
-    value: u64,
+    /// The value: a number, true or false, a text or a list of texts, as the setting's `kind` says.
+    value: Json,
     /// `tenant` (the default), or `database`: for the whole installation.
     layer: Option<String>,
 }
@@ -135,12 +155,14 @@ pub async fn put_setting(
     asked: Asked,
     Body(body): Body<SettingBody>,
 ) -> Reply {
+    see(setting, caller.tenant())?;
     let layer = layer(&app, setting, body.layer.as_deref())?;
-    if !setting.may_be(body.value) {
-        let detail = format!("`{}` is a number from {} to {}", setting.name, setting.least, setting.most);
-        return Err(Problem::invalid("invalid_input", detail));
+    if let Err(message) = setting.check(&body.value) {
+        let error = FieldError { pointer: "/value".to_owned(), message: message.clone(), ..FieldError::default() };
+        return Err(Problem::invalid("invalid_input", message).with_errors(vec![error]));
     }
     app.store().put_setting(caller.actor(asked), (layer, setting.name), body.value).await?;
+    app.settings_chosen();
     let stored = app.store().setting_values(caller.tenant()).await?;
     reply::ok(&SettingView::of(setting, app.settings(), &stored))
 }
@@ -155,13 +177,24 @@ pub async fn unset_setting(
     Query(query): Query<LayerQuery>,
     asked: Asked,
 ) -> Reply {
+    see(setting, caller.tenant())?;
     let layer = layer(&app, setting, query.layer.as_deref())?;
     if !app.store().unset_setting(caller.actor(asked), (layer, setting.name)).await? {
         return Err(Problem::not_found("choice"));
     }
+    app.settings_chosen();
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+/// What is the machine's, its directories and networks, is only for the installation's first tenant to see.
+fn is_seen(setting: &Setting, tenant: TenantKey) -> bool {
+    tenant == TenantKey::DEFAULT || setting.is_tenants()
+}
+
+fn see(setting: &Setting, tenant: TenantKey) -> Result<(), Problem> {
+    if is_seen(setting, tenant) { Ok(()) } else { Err(Problem::not_found("setting")) }
 }
 
 /// The layer that is meant, once it may be chosen there.

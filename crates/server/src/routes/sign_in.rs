@@ -26,8 +26,6 @@ use crate::{
     token::{self, SecretKind, TokenHash},
 };
 
-/// How long a session lasts.
-const SESSION: Duration = Duration::from_secs(12 * 3_600);
 /// Characters of an address by which somebody signs in.
 const EMAIL_CHARS_MAX: usize = 254;
 
@@ -93,6 +91,14 @@ pub async fn sign_in(State(app): State<App>, asked: Asked, headers: HeaderMap, B
         _ => return Err(Problem::invalid("invalid_body", "send `email` and `password`, or `link` alone")),
     };
     let place = place(&app, person.0.id, body.tenant.as_deref()).await?;
+    if method == "password" && !app.bounds(place.tenant).await?.people.password_sign_in {
+        let detail = format!(
+            "the tenant `{}` lets nobody in by a password (its setting `password_sign_in`): use a sign-in link, or an \
+             identity provider",
+            place.slug
+        );
+        return Err(Problem::new(StatusCode::FORBIDDEN, "password_sign_in_off", detail));
+    }
     begin(&app, (&asked, &headers), (&person, &place), (method, body.deliver)).await
 }
 
@@ -118,9 +124,9 @@ pub(super) async fn begin(
     (person, place): (&Proven, &Membership),
     (method, deliver): (&'static str, Deliver),
 ) -> Reply {
-    let (text, expires_at) = open(app, asked, (person, place), method).await?;
-    let cookie = (deliver == Deliver::Cookie).then(|| session_cookie(&text));
-    let token = (deliver == Deliver::Token).then_some(text);
+    let begun = open(app, asked, (person, place), method).await?;
+    let (cookie, expires_at) = ((deliver == Deliver::Cookie).then(|| session_cookie(&begun)), begun.expires_at);
+    let token = (deliver == Deliver::Token).then_some(begun.token);
     let (email, name) = (person.0.email.clone(), person.0.name.clone());
     let mut response = reply::ok(&SignedIn { email, name, tenant: place.slug.clone(), token, expires_at })?;
     if let Some(cookie) = cookie {
@@ -129,16 +135,24 @@ pub(super) async fn begin(
     Ok(response)
 }
 
-/// Begins a session: its token, and until when.
+/// A session that begins.
+pub(super) struct Begun {
+    token: String,
+    lasts: Duration,
+    expires_at: Timestamp,
+}
+
+/// Begins a session.
 pub(super) async fn open(
     app: &App,
     (asked, headers): (&Asked, &HeaderMap),
     (Proven(account), place): (&Proven, &Membership),
     method: &'static str,
-) -> Result<(String, Timestamp), Problem> {
+) -> Result<Begun, Problem> {
     end_old(app, (asked, headers), account).await?;
     let text = token::secret(SecretKind::Session)?;
-    let expires_at = app.store().now().after(SESSION);
+    let lasts = app.bounds(place.tenant).await?.people.session;
+    let expires_at = app.store().now().after(lasts);
     let new = NewSession {
         user: account.id,
         hash: *TokenHash::of(&text).as_bytes(),
@@ -148,12 +162,12 @@ pub(super) async fn open(
         expires_at,
     };
     app.store().add_session(place.tenant, new, signed(asked, account)).await?;
-    Ok((text, expires_at))
+    Ok(Begun { token: text, lasts, expires_at })
 }
 
 /// The cookie of a session.
-pub(super) fn session_cookie(token: &str) -> HeaderValue {
-    auth::set_cookie(COOKIE, token, SESSION)
+pub(super) fn session_cookie(begun: &Begun) -> HeaderValue {
+    auth::set_cookie(COOKIE, &begun.token, begun.lasts)
 }
 
 /// The account of that password.
@@ -266,7 +280,7 @@ pub async fn sign_out(caller: Authorized<Myself>, State(app): State<App>, asked:
     Ok(signed_out())
 }
 
-/// Sign out everywhere: all sessions of this user end at once, in all tenants.
+/// Sign out everywhere: all sessions of this user end at once, in all tenants, and what applications hold in its name.
 #[utoipa::path(post, path = "/sign-out/everywhere", tag = "people",
     responses((status = 204, description = "Signed out")))]
 pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
@@ -461,7 +475,7 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
         }
         _ => (Vec::new(), false),
     };
-    let here = app.store().tenants().await?.into_iter().find(|it| it.key == caller.tenant());
+    let here = app.store().tenant_by_key(caller.tenant()).await?;
     let tenant = here.map(|it| it.slug).unwrap_or_default();
     let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
     reply::ok(&Me { who: identity.who(), tenant, second_factor, acting, permissions, tenants })
@@ -473,11 +487,11 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
 pub struct PasswordBody {
     /// The present one, if there is one.
     current: Option<String>,
-    /// The new one: at least 12 characters, and none of the last five.
+    /// The new one: as long as `password_chars_min` says, and none of the last five.
     new: String,
 }
 
-/// Choose a password: all other sessions of this user end.
+/// Choose a password: all other sessions of this user end, and what applications hold in its name.
 #[utoipa::path(put, path = "/me/password", tag = "people", request_body = PasswordBody,
     responses((status = 204, description = "It is the password now")))]
 pub async fn set_password(
@@ -488,7 +502,8 @@ pub async fn set_password(
 ) -> Reply {
     let (session, user) = own_session(&caller)?;
     let account = with_password(&app, (&caller, &asked), body.current.as_deref()).await?;
-    app.passwords().check_new(&body.new, &account.email).await?;
+    let chars_min = app.bounds(caller.tenant()).await?.people.password_chars_min;
+    app.passwords().check_new(&body.new, &account.email, chars_min).await?;
     if app.passwords().matches(&body.new, app.store().old_passwords(user).await?).await? {
         return Err(Problem::invalid("weak_password", "the password was one of the last five"));
     }

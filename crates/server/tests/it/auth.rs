@@ -10,7 +10,7 @@ use crate::harness::{Api, TOKEN, send};
 
 /// The routes that need no token, the whole list, and what they answer to nothing: those by which somebody comes ask for
 /// what it comes with, and the last one for a link's own token.
-const PUBLIC: [(&str, u16); 10] = [
+const PUBLIC: [(&str, u16); 15] = [
     ("/livez", 200),
     ("/readyz", 200),
     ("/api/v1/openapi.json", 200),
@@ -21,6 +21,11 @@ const PUBLIC: [(&str, u16); 10] = [
     ("/api/v1/sign-in/oidc/order/callback", 400),
     ("/api/v1/invitations/accept", 400),
     ("/api/v1/shared-files/none", 404),
+    ("/.well-known/oauth-authorization-server", 200),
+    ("/api/v1/oauth/authorize", 400),
+    ("/api/v1/oauth/token", 400),
+    ("/api/v1/oauth/revoke", 400),
+    ("/api/v1/oauth/introspect", 400),
 ];
 
 /// Every operation: method, address with something in place of its parameters, and its permission.

@@ -29,8 +29,12 @@ impl Browser {
 
     /// Sends a form; gives where that leads.
     pub async fn submit(&mut self, url: &str, form: &str) -> String {
-        let body = Some(("application/x-www-form-urlencoded", form.to_owned()));
-        self.0.ask(Method::POST, url, body).await.location(url)
+        self.0.submit(url, form.to_owned()).await.location(url)
+    }
+
+    /// Its cookies for that server, as they are sent.
+    pub fn cookies(&self, base: &str) -> String {
+        self.0.cookies(base)
     }
 
     pub async fn until(&mut self, url: &str, end: &str) -> String {

@@ -187,7 +187,7 @@ async fn serve(runtime: &Runtime, limits: Limits, reaches: PrivateNetwork) -> (S
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    tokio::spawn(listen::serve(listener, windlass_server::router(&app), Bounds::default(), stop.clone()));
+    tokio::spawn(listen::serve(listener, windlass_server::Service::of(&app), Bounds::default(), stop.clone()));
     (base, stop)
 }
 
@@ -221,6 +221,11 @@ impl Answer {
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Asserts the status of an answer that is no JSON.
+    pub fn expect_text(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
     }
 
     /// The problem, once it is one with that status and code.

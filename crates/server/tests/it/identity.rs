@@ -7,10 +7,10 @@ use windlass_testkit::sign_on::Authenticator;
 use crate::harness::{Answer, Api, send};
 
 const DOCUMENT: &str = "name: order\nsteps:\n  - id: a\n    type: transform\n    with: { value: 1 }\n";
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A request with that token; the path is below `/api/v1`.
-async fn with(api: &Api, token: &str, (method, path): (Method, &str), body: Option<Value>) -> Answer {
+pub async fn with(api: &Api, token: &str, (method, path): (Method, &str), body: Option<Value>) -> Answer {
     let mut request = api.bare(method, &format!("/api/v1{path}")).bearer_auth(token);
     if let Some(body) = body {
         request = request.json(&body);
@@ -18,31 +18,36 @@ async fn with(api: &Api, token: &str, (method, path): (Method, &str), body: Opti
     send(request).await
 }
 
-async fn come(api: &Api, path: &str, body: Value) -> Answer {
+pub async fn come(api: &Api, path: &str, body: Value) -> Answer {
     send(api.bare(Method::POST, &format!("/api/v1{path}")).json(&body)).await
 }
 
-fn token_of(answer: &Value) -> String {
+pub fn token_of(answer: &Value) -> String {
     answer["token"].as_str().unwrap().to_owned()
 }
 
 /// The first administrator, signed in by a link.
-async fn administrator(api: &Api) -> String {
+pub async fn administrator(api: &Api) -> String {
     let user = api.store.first_administrator("admin@localhost", "Administrator").await.unwrap();
     let link = api.post(&format!("/users/{user}/link"), json!({})).await.expect(201);
     token_of(&come(api, "/sign-in", json!({ "link": link["link"] })).await.expect(200))
 }
 
 /// Somebody new with a role, signed in.
-async fn member(api: &Api, admin: &str, (email, role): (&str, &str)) -> String {
+pub async fn member(api: &Api, admin: &str, (email, role): (&str, &str)) -> String {
     let body = json!({ "email": email, "role": role });
     let invited = with(api, admin, (Method::POST, "/invitations"), Some(body)).await.expect(201);
     let body = json!({ "link": invited["link"], "name": "Grace", "password": PASSWORD });
     token_of(&come(api, "/invitations/accept", body).await.expect(200))
 }
 
-async fn member_id(api: &Api, email: &str) -> String {
+pub async fn member_id(api: &Api, email: &str) -> String {
     let found = api.get(&format!("/members?email={email}")).await.expect(200);
+    found["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn user_id(api: &Api, email: &str) -> String {
+    let found = api.get(&format!("/users?email={email}")).await.expect(200);
     found["items"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -553,4 +558,59 @@ pub async fn codes_are_not_guessed_and_recovery_codes_work_once(api: Api) {
     assert!(refused.header("retry-after").parse::<u32>().unwrap() <= 300);
     let failed = api.get("/audit-entries?action=sign_in_failed").await.expect(200);
     assert!(failed["items"].as_array().unwrap().len() >= 10, "{failed}");
+}
+
+pub async fn how_people_come_in_is_a_setting(api: Api) {
+    let admin = administrator(&api).await;
+    let choose = async |name: &str, value: Value| {
+        let body = Some(json!({ "value": value }));
+        with(&api, &admin, (Method::PUT, &format!("/settings/{name}")), body).await.expect(200)
+    };
+    let span = |answer: &Value| {
+        let until = windlass_definition::Timestamp::parse(answer["expires_at"].as_str().unwrap()).unwrap();
+        until.since(api.store.now()).as_secs()
+    };
+    let invite = async |body: Value| with(&api, &admin, (Method::POST, "/invitations"), Some(body)).await.expect(201);
+    let grace = json!({ "email": "grace@example.org", "role": "viewer" });
+
+    choose("invitation_days", json!(2)).await;
+    choose("session_hours", json!(1)).await;
+    let invited = invite(grace.clone()).await;
+    assert!((47 * 3_600..=48 * 3_600).contains(&span(&invited)), "{invited}");
+    let own = json!({ "email": "other@example.org", "role": "viewer", "days": 9 });
+    assert!(span(&invite(own).await) > 8 * 86_400, "who says is asked");
+
+    // A password is as long as the installation asks for.
+    let everywhere = windlass_store::Actor::from(windlass_engine::id::TenantKey::DEFAULT);
+    let chars = (windlass_store::SettingLayer::Installation, "password_chars_min");
+    api.store.put_setting(everywhere, chars, json!(30)).await.unwrap();
+    let accept = |password: &str| json!({ "link": invited["link"], "name": "Grace", "password": password });
+    let weak = come(&api, "/invitations/accept", accept(PASSWORD)).await.problem(422, "weak_password");
+    assert!(weak["detail"].as_str().unwrap().contains("at least 30"), "{weak}");
+    let long = "correct horse battery staple and more";
+    let joined = come(&api, "/invitations/accept", accept(long)).await.expect(200);
+    assert!((3_500..=3_600).contains(&span(&joined)), "{joined}");
+
+    // Without sign-in by password the right one is refused too, a link lets in, and a wrong one is told nothing.
+    let sign_in = |password: &str| json!({ "email": "grace@example.org", "password": password, "deliver": "cookie" });
+    let signed_in = come(&api, "/sign-in", sign_in(long)).await;
+    assert!(signed_in.header("set-cookie").ends_with("Max-Age=3600"), "{}", signed_in.header("set-cookie"));
+    choose("password_sign_in", json!(false)).await;
+    come(&api, "/sign-in", sign_in(long)).await.problem(403, "password_sign_in_off");
+    come(&api, "/sign-in", sign_in("something else altogether")).await.problem(401, "sign_in_refused");
+    let path = format!("/users/{}/link", user_id(&api, "grace@example.org").await);
+    let link = api.post(&path, json!({})).await.expect(201);
+    assert!((3_500..=3_600).contains(&span(&link)), "{link}");
+    come(&api, "/sign-in", json!({ "link": link["link"] })).await.expect(200);
+    choose("password_sign_in", json!(true)).await;
+    come(&api, "/sign-in", sign_in(long)).await.expect(200);
+
+    choose("impersonation_minutes_max", json!(20)).await;
+    let path = format!("/members/{}/impersonate", member_id(&api, "grace@example.org").await);
+    let act = async |body: Value| with(&api, &admin, (Method::POST, &path), Some(body)).await;
+    for minutes in [0, 21, 480, u32::MAX] {
+        act(json!({ "reason": "ticket 7", "minutes": minutes })).await.problem(422, "invalid_input");
+    }
+    let acting = act(json!({ "reason": "ticket 7" })).await.expect(201);
+    assert!((1_100..=1_200).contains(&span(&acting)), "{acting}");
 }

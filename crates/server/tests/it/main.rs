@@ -11,6 +11,7 @@ mod hostile;
 mod idempotency;
 mod identity;
 mod mcp;
+mod oauth;
 mod oidc;
 mod openapi;
 mod overload;
@@ -49,8 +50,12 @@ on_every_database! {
         people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing,
         who_acts_in_anothers_name_is_named_and_gains_nothing,
         acting_in_anothers_name_ends_with_the_right_and_the_session, what_is_done_in_anothers_name_bears_both,
-        a_second_factor_is_asked_for_and_no_code_is_taken_twice, codes_are_not_guessed_and_recovery_codes_work_once;
+        a_second_factor_is_asked_for_and_no_code_is_taken_twice, codes_are_not_guessed_and_recovery_codes_work_once,
+        how_people_come_in_is_a_setting;
     mcp: a_model_works_with_tools;
+    oauth: an_application_acts_in_the_name_of_somebody, a_browser_is_asked_once, a_code_and_a_refresh_token_work_once,
+        what_an_application_holds_ends, an_application_acts_in_its_own_name, who_sets_up_an_application_gains_nothing,
+        a_request_that_is_wrong_goes_nowhere;
     oidc: somebody_comes_by_a_provider, who_is_let_in, what_a_provider_says_has_to_hold,
         what_a_provider_publishes_has_to_hold, what_a_token_does_not_say_is_asked_for,
         a_key_that_is_new_is_asked_for, a_sign_in_ends_where_it_began_and_once,
@@ -66,7 +71,7 @@ on_every_database! {
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
-    settings: settings_are_chosen_in_layers;
+    settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;
     state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;
     workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place,

@@ -4,6 +4,7 @@
 //! (IPv4-mapped, NAT64, 6to4) are unwrapped, and what is inside is judged.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
     sync::Arc,
@@ -48,6 +49,34 @@ impl PrivateNetwork {
     }
 }
 
+/// The word for all addresses.
+const ALL: &str = "all";
+
+impl PrivateNetwork {
+    /// Those in these networks; all of them when one of the words is `all`.
+    ///
+    /// # Errors
+    /// One is neither that nor a network.
+    pub fn of(words: &[&str]) -> Result<PrivateNetwork, BadNetwork> {
+        let networks: Vec<Network> =
+            words.iter().filter(|it| **it != ALL).map(|it| it.parse()).collect::<Result<_, _>>()?;
+        Ok(match words {
+            [] => PrivateNetwork::Refuse,
+            _ if words.contains(&ALL) => PrivateNetwork::Allow,
+            _ => PrivateNetwork::Only(networks.into()),
+        })
+    }
+
+    /// The words that name them.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            PrivateNetwork::Refuse => Vec::new(),
+            PrivateNetwork::Only(networks) => networks.iter().map(Network::to_string).collect(),
+            PrivateNetwork::Allow => vec![ALL.to_owned()],
+        }
+    }
+}
+
 /// Reads `true`, `false`, or networks with commas between them: `10.1.0.0/16,192.168.7.4`.
 impl FromStr for PrivateNetwork {
     type Err = BadNetwork;
@@ -57,9 +86,8 @@ impl FromStr for PrivateNetwork {
             "true" | "yes" | "on" | "1" => Ok(PrivateNetwork::Allow),
             "" | "false" | "no" | "off" | "0" => Ok(PrivateNetwork::Refuse),
             networks => {
-                let networks: Result<Vec<Network>, BadNetwork> =
-                    networks.split(',').map(|it| it.trim().parse()).collect();
-                Ok(PrivateNetwork::Only(networks?.into()))
+                let words: Vec<&str> = networks.split(',').map(str::trim).collect();
+                PrivateNetwork::of(&words)
             }
         }
     }
@@ -85,6 +113,16 @@ impl Network {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
             (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
             _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits_max = if self.address.is_ipv4() { 32 } else { 128 };
+        match self.prefix_bits {
+            bits if bits == bits_max => self.address.fmt(f),
+            bits => write!(f, "{}/{bits}", self.address),
         }
     }
 }

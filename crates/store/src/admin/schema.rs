@@ -125,6 +125,11 @@ fn read(sql: &str) -> Schema {
                 let table = schema.tables.iter_mut().find(|table| table.name == *name);
                 table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
             }
+            (None, ["alter", "table", name, "alter", "column", column, "type", kind, ..]) => {
+                let table = schema.tables.iter_mut().find(|table| table.name == *name);
+                let columns = table.into_iter().flat_map(|table| &mut table.columns);
+                columns.filter(|it| it.name == *column).for_each(|it| (*kind).clone_into(&mut it.kind));
+            }
             // SQLite makes a table anew where it cannot change it: `<name>_new` takes the old one's place and name.
             (None, ["drop", "table", name]) => schema.replace(name),
             (None, ["create", "index", name, ..] | ["create", "unique", "index", name, ..]) => {

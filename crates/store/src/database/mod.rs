@@ -221,6 +221,8 @@ pub struct Scoped<'a> {
     scope: Scope,
 }
 
+// What speaks to PostgreSQL is boxed: it has five kilobytes, which every future that may ask the database would have
+// too, six times over in that of a request.
 impl Scoped<'_> {
     /// Which database it is.
     pub fn dialect(self) -> Dialect {
@@ -231,7 +233,7 @@ impl Scoped<'_> {
     pub async fn query(self, sql: impl Into<Sql>, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         match self.database {
             Database::Sqlite(sqlite) => sqlite.query(sql.into(), params).await,
-            Database::Postgres(postgres) => postgres.query(self.scope, &sql.into(), &params).await,
+            Database::Postgres(postgres) => Box::pin(postgres.query(self.scope, &sql.into(), &params)).await,
         }
     }
 
@@ -249,7 +251,7 @@ impl Scoped<'_> {
     /// Writes these statements in one transaction, durably; none of them if one fails or its count is not as expected.
     pub async fn write(self, statements: Vec<Statement>) -> Result<Vec<Written>, StoreError> {
         match self.database {
-            Database::Postgres(postgres) => postgres.write(self.scope, statements).await,
+            Database::Postgres(postgres) => Box::pin(postgres.write(self.scope, statements)).await,
             Database::Sqlite(_) => {
                 self.transact(move |tx| {
                     Box::pin(async move {
@@ -277,7 +279,7 @@ impl Scoped<'_> {
     {
         match self.database {
             Database::Sqlite(sqlite) => sqlite.transact(Box::new(script)).await,
-            Database::Postgres(postgres) => postgres.transact(self.scope, Box::new(script)).await,
+            Database::Postgres(postgres) => Box::pin(postgres.transact(self.scope, Box::new(script))).await,
         }
     }
 }

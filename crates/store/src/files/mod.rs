@@ -66,7 +66,9 @@ pub enum FileError {
     #[error("the file ended before its end: {0}")]
     Cut(String),
     /// No storage was named.
-    #[error("this server has no place for files: name one with WINDLASS_FILES, a directory or `s3://bucket/prefix`")]
+    #[error(
+        "this server has no place for files: name one with the setting `files`, a directory or `s3://bucket/prefix`"
+    )]
     NoStorage,
     /// All places for transfers are taken.
     #[error("all {0} transfers of this server are under way (setting `file_transfers_max`): try again")]

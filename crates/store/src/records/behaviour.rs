@@ -8,6 +8,7 @@ use windlass_resource::{Datum, FieldError, Record};
 use super::{
     files::Files,
     folders::Folders,
+    oauth::Applications,
     people::{Members, RoleAssignments, Roles},
     providers::IdentityProviders,
     row,
@@ -102,6 +103,7 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
         "roles" => Some(&Roles),
         "role_assignments" => Some(&RoleAssignments),
         "members" => Some(&Members),
+        "oauth_applications" => Some(&Applications),
         "identity_providers" => Some(&IdentityProviders),
         _ => None,
     }

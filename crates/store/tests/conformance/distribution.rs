@@ -31,6 +31,8 @@ const LED_BY_SOMETHING_ELSE: &[(&str, &str)] = &[
     ("api_keys_token_hash_key", "a key says whose it is: nobody is known before it was found"),
     ("sessions_token_hash_key", "a session says whose it is: nobody is known before it was found"),
     ("invitations_token_hash_key", "an invitation says to which tenant: its holder is known in none"),
+    ("oauth_tokens_token_hash_key", "an access token says whose it is: nobody is known before it was found"),
+    ("oauth_authorizations_chain_hash_key", "no two chains are alike, in whichever tenants"),
 ];
 
 /// Every table, and each of its keys and indexes with its columns in order.

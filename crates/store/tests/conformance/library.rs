@@ -37,6 +37,8 @@ const BEYOND: &[(&str, &str)] = &[
     ("credentials", "fields"),
     ("credentials", "secret_fields"),
     ("files", "run_id"),
+    ("oauth_applications", "redirect_uris"),
+    ("oauth_applications", "scopes"),
     ("roles", "permissions"),
 ];
 

@@ -60,6 +60,11 @@ impl Browser {
         self.ask(Method::GET, url, None).await
     }
 
+    /// Sends a form.
+    pub async fn submit(&mut self, url: &str, form: String) -> Page {
+        self.ask(Method::POST, url, Some(("application/x-www-form-urlencoded", form))).await
+    }
+
     /// Sends a body of that type, as a page of the server itself would.
     ///
     /// # Panics
@@ -82,6 +87,16 @@ impl Browser {
             self.keep(&authority, line.to_str().unwrap_or_default());
         }
         Page { status, headers, body: response.text().await.unwrap_or_default() }
+    }
+
+    /// Its cookies for that server, as they are sent.
+    ///
+    /// # Panics
+    /// It is no address.
+    pub fn cookies(&self, base: &str) -> String {
+        let url: Url = base.parse().expect("an address");
+        let own = self.cookies.iter().filter(|it| it.authority == url.authority());
+        own.map(|it| format!("{}={}", it.name, it.value)).collect::<Vec<_>>().join("; ")
     }
 
     fn keep(&mut self, authority: &str, line: &str) {
