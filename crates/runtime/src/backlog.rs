@@ -368,7 +368,7 @@ pub(crate) async fn tick(core: &Arc<Core>, turns: &mut Turns) -> Result<(), Runt
             *floor = (*floor).max(it.position);
             core.backlog.claimed(it.tenant);
             let free = seats.iter_mut().find(|(tenant, _)| *tenant == it.tenant).and_then(|(_, seats)| seats.pop());
-            core.admit(it.tenant, it.position.run, free);
+            core.admit((it.tenant, it.position.run), lane, free);
         }
         if claimed.is_empty() {
             // Others were faster, or the floors hide what is left: the next look is without them.
@@ -396,14 +396,13 @@ async fn count(core: &Core, turns: &mut Turns) -> Result<(), RuntimeError> {
 }
 
 impl Core {
-    /// Lets a run in that this node has claimed. It is told until it is known to be in, or to be somebody else's.
-    pub(crate) fn admit(self: &Arc<Core>, tenant: TenantKey, run: RunId, seat: Option<Seat>) {
+    /// Lets a run in that this node has claimed onto that lane. It is told until it is known to be in, or to be somebody else's.
+    pub(crate) fn admit(self: &Arc<Core>, (tenant, run): (TenantKey, RunId), lane: LaneId, seat: Option<Seat>) {
         let core = Arc::clone(self);
         self.spawn(async move {
             // Anything else: it is in, or was cancelled meanwhile, or stands still for a reason that was logged.
-            while let Err(RuntimeError::Unavailable { .. } | RuntimeError::Store(_)) =
-                core.tell(Deliver::new(tenant, run, Event::Admit)).await
-            {
+            let admit = || Deliver { moved: Some(lane), ..Deliver::new(tenant, run, Event::Admit) };
+            while let Err(RuntimeError::Unavailable { .. } | RuntimeError::Store(_)) = core.tell(admit()).await {
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             // The run in memory has a seat of its own by now.

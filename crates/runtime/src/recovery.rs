@@ -142,7 +142,7 @@ async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeErro
         let mut after = None;
         loop {
             let page = core.store.claimed_runs(*lane, after, PAGE_ROWS).await?;
-            page.iter().for_each(|(tenant, run)| core.admit(*tenant, *run, Some(core.backlog.force(*tenant))));
+            page.iter().for_each(|(tenant, run)| core.admit((*tenant, *run), *lane, Some(core.backlog.force(*tenant))));
             match page.last() {
                 Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some(*last),
                 _ => break,

@@ -134,6 +134,8 @@ pub(crate) struct Deliver {
     pub(crate) reply: Option<Reply>,
     /// The approval that a decision is on, and the decisions known of it.
     pub(crate) decided: Option<(ApprovalId, Vec<serde_json::Value>)>,
+    /// The lane to which a claim has moved the run that it lets in.
+    pub(crate) moved: Option<LaneId>,
 }
 
 impl Ack {
@@ -144,7 +146,8 @@ impl Ack {
 
 impl Deliver {
     pub(crate) fn new(tenant: TenantKey, run: RunId, event: Event) -> Deliver {
-        Deliver { tenant, run, event, source: Source::Direct, also: Vec::new(), reply: None, decided: None }
+        let (source, also) = (Source::Direct, Vec::new());
+        Deliver { tenant, run, event, source, also, reply: None, decided: None, moved: None }
     }
 
     pub(crate) fn from(mut self, source: Source) -> Deliver {
@@ -449,6 +452,10 @@ impl Turner {
                 reply.failed(RuntimeError::not_found("run", run));
             }
             return;
+        }
+        // The claim may have been faster than the news that the run's start is on disk, or than who read it.
+        if let Some(lane) = deliver.moved.filter(|_| live.run.started_at().is_none()) {
+            live.lane = lane;
         }
         self.step(deliver);
     }

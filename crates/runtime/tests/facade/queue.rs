@@ -1,15 +1,23 @@
 //! Runs above a server's bounds: who waits, whose turn it is, and that nothing of it is lost.
 
+use futures::future::join_all;
+use tokio::sync::oneshot;
 use windlass_definition::{Timestamp, Value, source::Format};
 use windlass_engine::{
     id::{RunId, TenantKey},
     start::Principal,
     status::RunStatus,
 };
-use windlass_runtime::{CancelOptions, RunRequest, RuntimeError, SignalRequest, StartRequest};
+use windlass_runtime::{
+    CancelOptions, RunRequest, RuntimeError, SignalRequest, StartRequest,
+    verify::{VerifyOptions, effects::Effects},
+};
 use windlass_store::{Position, Share};
 
-use crate::harness::{Harness, TENANT, request};
+use crate::{
+    harness::{Harness, TENANT, request},
+    verify::judge,
+};
 
 /// Waits for the gate, if its input says so.
 const GATED: &str = "
@@ -293,6 +301,69 @@ pub async fn what_was_claimed_and_not_admitted_is_found(harness: Harness) {
     harness.until(paused, |view| view.started_at.is_some()).await;
     harness.runtime.resume(by(paused)).await.unwrap();
     assert_eq!(harness.end(paused).await.status, RunStatus::Completed);
+}
+
+const RESTS: &str = "
+name: rests
+steps:
+  - { id: w, type: wait, with: { signal: go } }
+  - { id: d, type: delay, with: { for: 1h } }
+";
+
+/// A run that is in memory with one of its server's lanes may be claimed onto another: what is written from then on
+/// belongs there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_claimed_while_it_is_told_something_changes_its_lane() {
+    let harness = Harness::postgres().await;
+    harness.publish(RESTS).await;
+    let store = harness.runtime.store().clone();
+    let tenant = async |change: &'static str| {
+        let sql = format!("update tenants set {change}");
+        let epoch = "update settings set value = cast(cast(value as bigint) + 1 as text) where name = 'access_epoch'";
+        for sql in [sql.as_str(), epoch] {
+            store.database().across_tenants().execute(sql.to_owned(), vec![]).await.unwrap();
+        }
+        store.look_at_access().await.unwrap();
+    };
+    tenant("status = 'suspended', suspended_at = now()").await;
+    let runs = join_all((0..16).map(|_| harness.start("rests", "{}"))).await;
+    // Nothing gets into the journal while somebody else has it; claims do without.
+    let (held, has) = oneshot::channel();
+    let (free, freed) = oneshot::channel::<()>();
+    let holder = store.clone();
+    let holding = tokio::spawn(async move {
+        let database = holder.database().across_tenants();
+        let held = database.transact(move |tx| {
+            Box::pin(async move {
+                tx.execute("lock table journal in share mode", vec![]).await?;
+                held.send(()).unwrap();
+                freed.await.unwrap();
+                Ok(())
+            })
+        });
+        held.await.unwrap();
+    });
+    has.await.unwrap();
+    // The first claim goes to the second lane: its lock is not to be with those who wait for the journal.
+    let lane = store.lanes()[1];
+    let told: Vec<RunId> = runs.iter().copied().filter(|run| store.lane_for(*run) != lane).collect();
+    assert!(!told.is_empty());
+    let signals = join_all(told.iter().map(|run| harness.signal(*run, "go")));
+    let test = async {
+        let waiting = "select 1 from pg_locks where relation = 'journal'::regclass and not granted";
+        while store.database().across_tenants().query_opt(waiting, vec![]).await.unwrap().is_none() {}
+        tenant("status = 'active', suspended_at = null").await;
+        harness.settled(|metrics| metrics.runs_claimed == 16).await;
+        free.send(()).unwrap();
+        holding.await.unwrap();
+    };
+    futures::join!(signals, test);
+    for run in &told {
+        harness.until(*run, |view| view.status == RunStatus::Waiting && view.started_at.is_some()).await;
+    }
+    harness.settled(|metrics| metrics.commits_in_flight == 0).await;
+    let verdict = judge(&harness.visit().await, (&VerifyOptions::default(), Effects::default())).await;
+    assert!(verdict.violations.is_empty(), "{:?}", verdict.violations);
 }
 
 const NARROW: &str = "

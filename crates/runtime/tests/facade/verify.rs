@@ -29,7 +29,7 @@ struct Sample {
     _folder: tempfile::TempDir,
 }
 
-async fn judge(store: &Store, (options, effects): (&VerifyOptions, Effects)) -> Verdict {
+pub async fn judge(store: &Store, (options, effects): (&VerifyOptions, Effects)) -> Verdict {
     let types = catalogue(&Arc::default()).step_types(built_in());
     verify(store, types, (options, effects), |_| ()).await.unwrap()
 }
