@@ -8,14 +8,18 @@
 //! `requests_per_tenant_max`, so there is always room for another; while somebody waits that may come in, nobody
 //! passes.
 //!
+//! All that is inside shares processors, and whoever is let in at once still waits for what is there already. So a tenant
+//! has all of its places only while it is alone, and half of them beside others.
+//!
 //! Whoever was refused and comes again at once costs as much as a request that is worked on, and gets nowhere sooner: a
 //! connection that asks again before `Retry-After` is held until then, unless there is room.
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -33,15 +37,12 @@ use crate::{
 
 /// Places of one tenant for each core. Enough to fill the batches of a disk; more would only wait inside.
 const PER_CORE: usize = 256;
-/// When a client that was refused may ask again, in seconds.
-const RETRY_AFTER_SECONDS: u64 = 1;
-
 /// The bounds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Requests that are worked on at once.
     pub requests_max: usize,
-    /// Of those, of one tenant.
+    /// Of those, of one tenant; half of that while others are there.
     pub requests_per_tenant_max: usize,
     /// Requests that wait for a place.
     pub requests_waiting_max: usize,
@@ -49,6 +50,10 @@ pub struct Limits {
     pub requests_waiting_per_tenant_max: usize,
     /// How long a request waits for a place.
     pub request_wait: Duration,
+    /// When a client that was refused may ask again: not all at the same time, who were refused at the same time.
+    pub retry_after: Range<Duration>,
+    /// For how long other tenants count as there once they have gone.
+    pub company_kept: Duration,
 }
 
 impl Default for Limits {
@@ -60,6 +65,8 @@ impl Default for Limits {
             requests_waiting_max: 10_000,
             requests_waiting_per_tenant_max: 8_000,
             request_wait: Duration::from_secs(1),
+            retry_after: Duration::from_secs(1)..Duration::from_secs(3),
+            company_kept: Duration::from_secs(1),
         }
     }
 }
@@ -93,11 +100,14 @@ pub struct Door {
     limits: Limits,
     state: Mutex<State>,
     metrics: AdmissionMetrics,
+    spread: AtomicU32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     inside: usize,
+    /// When several tenants were here at once, most lately.
+    company: Option<Instant>,
     /// Of each tenant that is there.
     tenants: HashMap<TenantKey, Tenant>,
     queue: FairQueue<Flow, Waiter>,
@@ -130,8 +140,8 @@ impl Refused {
         self.state().filter(|(refused, until)| *refused == flow && *until > Instant::now()).map(|(_, until)| until)
     }
 
-    fn note(&self, flow: Flow) {
-        *self.state() = Some((flow, Instant::now() + Duration::from_secs(RETRY_AFTER_SECONDS)));
+    fn note(&self, flow: Flow, pause: Duration) {
+        *self.state() = Some((flow, Instant::now() + pause));
     }
 }
 
@@ -198,7 +208,12 @@ enum Full {
 impl Door {
     /// A door with these bounds.
     pub fn new(limits: Limits) -> Arc<Door> {
-        Arc::new(Door { limits, state: Mutex::default(), metrics: AdmissionMetrics::default() })
+        Arc::new(Door {
+            limits,
+            state: Mutex::default(),
+            metrics: AdmissionMetrics::default(),
+            spread: AtomicU32::new(0),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -217,32 +232,41 @@ impl Door {
         &self.metrics
     }
 
-    /// The same as [`Door::enter`] for a request of a connection that may have been refused before.
+    /// A place for a request of that flow, now or as soon as it is its turn. A connection that was refused before is held
+    /// when it asks again too soon.
     ///
     /// # Errors
-    /// As there; the connection is held when it asks again too soon.
-    pub async fn enter_from(self: &Arc<Door>, from: &Refused, flow: Flow) -> Result<Pass, Problem> {
-        if let Some(until) = from.until(flow)
+    /// 429 when the tenant has more requests than it may, 503 when all tenants together have. Nothing was done.
+    pub async fn enter(self: &Arc<Door>, flow: Flow, from: Option<&Refused>) -> Result<Pass, Problem> {
+        if let Some(until) = from.and_then(|from| from.until(flow))
             && !self.state().lets_in(&self.limits, flow.0)
         {
             self.metrics.held();
             tokio::time::sleep_until(until).await;
         }
-        let entered = self.enter(flow.0, flow.1).await;
-        if entered.is_err() {
-            from.note(flow);
-        }
-        entered
+        self.place(flow).await.map_err(|refused| {
+            let pause = self.pause();
+            if let Some(from) = from {
+                from.note(flow, pause);
+            }
+            refused.with_header(header::RETRY_AFTER, (pause.as_secs() + 1).into())
+        })
     }
 
-    /// A place for a request of that tenant, now or as soon as it is its turn.
-    ///
-    /// # Errors
-    /// 429 when the tenant has more requests than it may, 503 when all tenants together have. Nothing was done.
-    pub async fn enter(self: &Arc<Door>, tenant: TenantKey, class: Class) -> Result<Pass, Problem> {
-        let flow = (tenant, class);
+    /// How long somebody who is refused stays away: neighbours far apart, and all times alike in the end.
+    fn pause(&self) -> Duration {
+        // Steps of the golden ratio, as in Weyl's sequence.
+        const STEP: u32 = 2_654_435_769;
+        let part = f64::from(self.spread.fetch_add(STEP, Ordering::Relaxed)) / f64::from(u32::MAX);
+        let Range { start, end } = self.limits.retry_after;
+        start + (end - start).mul_f64(part)
+    }
+
+    async fn place(self: &Arc<Door>, flow: Flow) -> Result<Pass, Problem> {
+        let tenant = flow.0;
         let turn = {
             let mut state = self.state();
+            state.sees(tenant);
             if state.lets_in(&self.limits, tenant) {
                 state.comes(tenant);
                 return Ok(Pass::new(self, tenant));
@@ -292,12 +316,16 @@ impl Door {
 
     fn too_slow(&self, tenant: TenantKey) -> Problem {
         let limits = &self.limits;
-        let inside = self.state().tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
+        let (inside, most) = {
+            let state = self.state();
+            (state.tenants.get(&tenant).map_or(0, |tenant| tenant.inside), state.most_of_one(limits))
+        };
         let waited = limits.request_wait.as_millis();
-        if inside >= limits.requests_per_tenant_max {
+        if inside >= most {
+            let share = if most < limits.requests_per_tenant_max { "half of " } else { "" };
             let detail = format!(
                 "this request waited {waited} ms for its turn while {inside} others of this tenant were worked on, the \
-                 most it may have (settings `requests_per_tenant_max`, `request_wait_ms`)"
+                 most it may have now ({share}setting `requests_per_tenant_max`; see `request_wait_ms`)"
             );
             return self.refused(Full::Tenant, &detail);
         }
@@ -316,7 +344,6 @@ impl Door {
         };
         self.metrics.shed(status);
         Problem::new(status, code, format!("{detail}: nothing was done, send it again after `Retry-After`"))
-            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into())
     }
 
     /// Lets in whoever has room, in turn.
@@ -340,7 +367,20 @@ impl State {
 
     fn has_room(&self, limits: &Limits, tenant: TenantKey) -> bool {
         let inside = self.tenants.get(&tenant).map_or(0, |tenant| tenant.inside);
-        self.inside < limits.requests_max && inside < limits.requests_per_tenant_max
+        self.inside < limits.requests_max && inside < self.most_of_one(limits)
+    }
+
+    /// How many of one tenant are worked on at once.
+    fn most_of_one(&self, limits: &Limits) -> usize {
+        let alone = self.company.is_none_or(|since| since.elapsed() >= limits.company_kept);
+        if alone { limits.requests_per_tenant_max } else { limits.requests_per_tenant_max.div_ceil(2) }
+    }
+
+    /// A request of that tenant has come.
+    fn sees(&mut self, tenant: TenantKey) {
+        if self.tenants.len() > usize::from(self.tenants.contains_key(&tenant)) {
+            self.company = Some(Instant::now());
+        }
     }
 
     fn comes(&mut self, tenant: TenantKey) {
@@ -373,10 +413,11 @@ impl State {
 
     /// Whoever is next and has room, counted as inside.
     fn next(&mut self, limits: &Limits) -> Option<Waiter> {
+        let most = self.most_of_one(limits);
         while self.inside < limits.requests_max {
             let tenants = &self.tenants;
             let inside = |tenant: &TenantKey| tenants.get(tenant).map_or(0, |tenant| tenant.inside);
-            let waiter = self.queue.pop_where(|(tenant, _)| inside(tenant) < limits.requests_per_tenant_max)?;
+            let waiter = self.queue.pop_where(|(tenant, _)| inside(tenant) < most)?;
             if !waiter.turn.is_closed() {
                 self.comes(waiter.tenant);
                 return Some(waiter);

@@ -109,10 +109,10 @@ async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity,
         app.rate_limits().enter(&identity, parts).await?;
     }
     let pass = match (app.gate(), Class::of(permission)) {
-        (Gate::Tokens(_), Some(class)) => match parts.extensions.get::<Peer>() {
-            Some(peer) => app.door().enter_from(&peer.refused, (identity.tenant, class)).await?,
-            None => app.door().enter(identity.tenant, class).await?,
-        },
+        (Gate::Tokens(_), Some(class)) => {
+            let from = parts.extensions.get::<Peer>().map(|peer| &peer.refused);
+            app.door().enter((identity.tenant, class), from).await?
+        }
         // Whoever keeps the machine can look at it, however full it is; so can whoever watches it.
         (Gate::Local, _) | (_, None) => Pass::free(identity.tenant),
     };

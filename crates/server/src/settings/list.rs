@@ -81,7 +81,7 @@ settings! {
     requests_max: Network, AtStart, COUNT, requests.requests_max,
         "Requests that this server works on at once; the next wait for their turn";
     requests_per_tenant_max: Network, AtStart, COUNT, requests.requests_per_tenant_max,
-        "Of those, of one tenant";
+        "Of those, of one tenant; half of that while other tenants have requests too";
     requests_waiting_max: Network, AtStart, COUNT_OR_NONE, requests.requests_waiting_max,
         "Requests that wait for their turn, from which the next is refused (503)";
     requests_waiting_per_tenant_max: Network, AtStart, COUNT_OR_NONE, requests.requests_waiting_per_tenant_max,
