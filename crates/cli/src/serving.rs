@@ -82,7 +82,7 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let place::Opened { runtime, egress, settings } = place::open_server(&database, allowed, settings).await?;
-        let (requests, grace) = (settings.bounds().requests, settings.bounds().process.grace);
+        let (requests, grace) = (settings.bounds().requests.clone(), settings.bounds().process.grace);
         let (tokens, first_link) = match open_tokens(&runtime, bootstrap_token.as_deref()).await {
             Ok(opened) => opened,
             Err(failure) => {
