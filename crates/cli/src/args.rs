@@ -30,7 +30,7 @@ pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorC
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::ServeArgs;
-pub use settings::SettingsCommand;
+pub use settings::{OfTenant, SettingsCommand};
 pub use state::{StateCommand, StateWriteArgs};
 pub use vault::VaultCommand;
 pub use verify::VerifyArgs;

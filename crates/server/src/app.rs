@@ -1,8 +1,9 @@
 //! What every handler can reach.
 
 use std::{
+    collections::HashMap,
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -26,6 +27,8 @@ use crate::{
 
 /// How long what another server's callers chose may go unseen.
 const CHOSEN_ELSEWHERE: Duration = Duration::from_secs(30);
+/// Tenants whose bounds are in memory at most; beyond that all are forgotten and read again.
+const BOUNDS_MAX: usize = 10_000;
 
 /// The running server, as handlers see it; cheap to clone.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ struct Shared {
     metrics: HttpMetrics,
     rate_limits: RateLimits,
     settings: OnceLock<InEffect>,
+    /// What bounds each tenant, and the epoch under which that was read.
+    bounds: RwLock<HashMap<TenantKey, (i64, Arc<Bounds>)>>,
     chosen: Notify,
     passwords: Passwords,
     oidc: OnceLock<Oidc>,
@@ -58,10 +63,19 @@ impl App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
-        let (passwords, settings, oidc) = (Passwords::default(), OnceLock::new(), OnceLock::new());
-        let (chosen, public_url) = (Notify::new(), OnceLock::new());
-        let shared =
-            Shared { runtime, door, metrics, rate_limits, settings, chosen, passwords, oidc, public_url, draining };
+        let shared = Shared {
+            runtime,
+            door,
+            metrics,
+            rate_limits,
+            settings: OnceLock::new(),
+            bounds: RwLock::default(),
+            chosen: Notify::new(),
+            passwords: Passwords::default(),
+            oidc: OnceLock::new(),
+            public_url: OnceLock::new(),
+            draining,
+        };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
     }
 
@@ -122,12 +136,23 @@ impl App {
         self.shared.oidc.get().ok_or_else(none)
     }
 
-    /// What bounds that tenant now.
+    /// What bounds that tenant now. It is remembered until anything changes of who may do what, or of a setting.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn bounds(&self, tenant: TenantKey) -> Result<Bounds, StoreError> {
-        Ok(self.settings().bounds_now(&self.store().setting_values(tenant).await?))
+    pub async fn bounds(&self, tenant: TenantKey) -> Result<Arc<Bounds>, StoreError> {
+        let epoch = self.store().access_epoch().await?;
+        let known = self.shared.bounds.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+        if let Some((_, bounds)) = known.filter(|(under, _)| *under == epoch) {
+            return Ok(bounds);
+        }
+        let bounds = Arc::new(self.settings().bounds_now(&self.store().setting_values(tenant).await?));
+        let mut all = self.shared.bounds.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= BOUNDS_MAX {
+            all.clear();
+        }
+        all.insert(tenant, (epoch, Arc::clone(&bounds)));
+        Ok(bounds)
     }
 
     /// Somebody chose a setting here.

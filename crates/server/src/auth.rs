@@ -12,7 +12,7 @@ pub mod second_factor;
 use std::{convert::Infallible, marker::PhantomData, net::IpAddr, time::Duration};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use windlass_engine::{id::TenantKey, start::Principal};
@@ -26,6 +26,7 @@ pub use windlass_resource::permission::*;
 use crate::{
     admission::{Class, Pass, Refused},
     app::App,
+    features,
     problem::Problem,
     reply,
 };
@@ -98,10 +99,20 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
     }
 }
 
+/// Who comes with that token, once its tenant lets it by to the route.
+///
+/// # Errors
+/// 401 when there is no such caller; 403 when the tenant is suspended, or has not the route's feature.
+pub(crate) async fn let_by(app: &App, parts: &Parts, token: Option<&str>) -> Result<Identity, Problem> {
+    let identity = app.gate().identify(token).await?;
+    is_not_suspended(app, identity.tenant)?;
+    features::let_by(app, &identity, parts.extensions.get::<MatchedPath>()).await?;
+    Ok(identity)
+}
+
 /// Lets the caller in, once it has the permission and there is room.
 async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
-    let identity = app.gate().identify(presented(parts)?).await?;
-    is_not_suspended(app, identity.tenant)?;
+    let identity = let_by(app, parts, presented(parts)?).await?;
     if !identity.may(permission) {
         return Err(forbidden(permission));
     }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod auth;
 mod edge;
 pub mod extract;
+pub mod features;
 mod figures;
 pub mod json;
 pub mod listen;

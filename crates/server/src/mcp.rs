@@ -25,6 +25,7 @@ use serde_json::Value;
 
 pub use self::door::router;
 use self::tools::Tools;
+use crate::features::Feature;
 
 /// What a client is told before it uses any tool.
 const INSTRUCTIONS: &str = "Windlass runs durable workflows. Find workflows with `list_workflows`, start one with \
@@ -70,6 +71,9 @@ pub trait Api: Send + Sync + 'static {
 
     /// Whether the caller has a permission, as far as that is known here.
     fn may(&self, permission: &str, context: &RequestContext<RoleServer>) -> bool;
+
+    /// Whether the caller's tenant has a feature.
+    fn has(&self, feature: Feature, context: &RequestContext<RoleServer>) -> bool;
 }
 
 /// A server of the protocol over a way to the API.
@@ -98,7 +102,10 @@ impl ServerHandler for Mcp {
         _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = TOOLS.list(|permission| self.api.may(permission, &context));
+        let listed = |permission: &str, feature: Option<Feature>| {
+            self.api.may(permission, &context) && feature.is_none_or(|feature| self.api.has(feature, &context))
+        };
+        let tools = TOOLS.list(listed);
         Ok(ListToolsResult::with_all_items(tools))
     }
 

@@ -68,6 +68,8 @@ pub enum Takes {
     AtOnce,
     /// The same, and a tenant may choose for itself.
     Tenant,
+    /// The same, and whoever administers the installation may choose for one tenant.
+    ForTenant,
 }
 
 impl Takes {
@@ -76,7 +78,7 @@ impl Takes {
         match self {
             Takes::BeforeDatabase => "before_database",
             Takes::AtStart => "at_start",
-            Takes::AtOnce | Takes::Tenant => "at_once",
+            Takes::AtOnce | Takes::Tenant | Takes::ForTenant => "at_once",
         }
     }
 }
@@ -129,11 +131,16 @@ impl Setting {
 
     /// Whether a change takes effect while a server runs.
     pub fn is_live(&self) -> bool {
-        matches!(self.takes, Takes::AtOnce | Takes::Tenant)
+        matches!(self.takes, Takes::AtOnce | Takes::Tenant | Takes::ForTenant)
     }
 
-    /// Whether a tenant may choose for itself.
+    /// Whether it may be another one for each tenant.
     pub fn is_tenants(&self) -> bool {
+        matches!(self.takes, Takes::Tenant | Takes::ForTenant)
+    }
+
+    /// Whether a tenant chooses for itself; else whoever administers the installation does for it.
+    pub fn tenant_chooses(&self) -> bool {
         self.takes == Takes::Tenant
     }
 
@@ -315,7 +322,7 @@ mod tests {
             "audit_archive=/var/lib/an archive",
         ]);
         let in_effect = InEffect::begin(told, usual());
-        let Bounds { runtime, store, requests, people, process } = in_effect.bounds();
+        let Bounds { runtime, store, requests, people, process, .. } = in_effect.bounds();
         assert_eq!((runtime.runs_active_max, store.lease_ms, store.hints), (8, 2_000, Hints::Off));
         assert_eq!((requests.request_wait, people.session), (Duration::from_millis(5), Duration::from_secs(7_200)));
         assert_eq!(process.private_networks.words(), ["10.1.0.0/16", "192.168.7.4"]);

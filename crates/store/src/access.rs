@@ -1,7 +1,7 @@
 //! Who may do what, as this process remembers it: it knows at once what changed here, and within a moment what changed
 //! elsewhere.
 //!
-//! Each write of a record on which access depends counts the epoch in the database up, in its transaction. Whoever
+//! Each write of a setting, and of a record on which access depends, counts the epoch in the database up, in its transaction. Whoever
 //! remembers something of it keeps the epoch beside it and asks [`Store::access_epoch`] before using it.
 
 use std::{

@@ -5,7 +5,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 
 use crate::{
-    Actor, AuditNote, StoreError,
+    Actor, AuditNote, StoreError, access,
     database::{Row, Value},
     store::Store,
 };
@@ -135,11 +135,17 @@ impl Store {
                 };
                 tx.enter(tenant).await?;
                 note.write(tx, tenant).await?;
+                // Who remembers what bounds a tenant reads it again.
+                access::count(tx).await?;
                 Ok(true)
             })
         });
         let changed = changed.await?;
         self.audit_noted();
+        if changed && let Err(error) = self.look_at_access().await {
+            // It is done, whatever becomes of this look: the next one finds it.
+            tracing::warn!(%error, "a setting has changed, and is read again later");
+        }
         Ok(changed)
     }
 }

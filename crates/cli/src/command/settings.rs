@@ -7,8 +7,8 @@ use windlass_server::settings::Setting;
 
 use super::Context;
 use crate::{
-    args::SettingsCommand,
-    client::{Call, Client, escape},
+    args::{OfTenant, SettingsCommand},
+    client::{Call, Client, escape, query},
     exit::{Exit, Failure, Outcome},
     output,
     output::table::{Table, cell},
@@ -39,16 +39,18 @@ fn read(name: &str, text: &str) -> Result<Value, Failure> {
 
 async fn send(client: &Client, command: SettingsCommand, context: &Context) -> Outcome {
     let path = |name: &str| format!("/settings/{}", escape(name));
+    let tenant = |of: &OfTenant| ("tenant", of.tenant.clone());
     let call = match &command {
-        SettingsCommand::List => Call::get("/settings"),
-        SettingsCommand::Get { name } => Call::get(path(name)),
-        SettingsCommand::Set { name, value, installation } => {
-            let body = json!({ "value": read(name, &value.join(" "))?, "layer": layer(*installation) });
+        SettingsCommand::List { of } => Call::get(format!("/settings{}", query(&[tenant(of)]))),
+        SettingsCommand::Get { name, of } => Call::get(path(name) + &query(&[tenant(of)])),
+        SettingsCommand::Set { name, value, installation, of } => {
+            let value = read(name, &value.join(" "))?;
+            let body = json!({ "value": value, "layer": layer(*installation), "tenant": of.tenant });
             Call { method: Method::PUT, ..Call::get(path(name)) }.json(&body)
         }
-        SettingsCommand::Unset { name, installation } => {
-            let query = format!("{}?layer={}", path(name), layer(*installation));
-            Call { method: Method::DELETE, ..Call::get(query) }
+        SettingsCommand::Unset { name, installation, of } => {
+            let layer = ("layer", Some(layer(*installation).to_owned()));
+            Call { method: Method::DELETE, ..Call::get(path(name) + &query(&[layer, tenant(of)])) }
         }
     };
     let answer = client.send(call).await?;

@@ -26,4 +26,20 @@ async fn tools_are_served_on_standard_input_and_output() {
     assert_eq!((refused.is_error, &refused.structured_content.unwrap()["code"]), (Some(true), &json!("taken")));
     client.cancel().await.unwrap();
     assert!(child.wait().await.unwrap().success());
+
+    // Tools of what the tenant has not are left out, and without its own feature it does not begin.
+    let switch = |name: &str| {
+        folder.run(&["settings", "set", name, "off", "--tenant", "default", "--data-dir", "data"]).expect(0);
+    };
+    switch("feature_files");
+    let mut command = tokio::process::Command::from(folder.command(&["mcp", "--data-dir", "data"]));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let client = ().serve((child.stdout.take().unwrap(), child.stdin.take().unwrap())).await.unwrap();
+    let tools = client.list_all_tools().await.unwrap();
+    assert!(tools.iter().all(|tool| tool.name != "list_files") && tools.iter().any(|tool| tool.name == "list_folders"));
+    client.cancel().await.unwrap();
+    assert!(child.wait().await.unwrap().success());
+    switch("feature_mcp");
+    let refused = folder.run(&["mcp", "--data-dir", "data"]);
+    assert!(refused.expect(5).stderr.contains("settings set feature_mcp on"), "{}", refused.stderr);
 }

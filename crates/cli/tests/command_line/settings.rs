@@ -1,23 +1,24 @@
-//! `windlass settings`: the example of docs/settings.md, run off the page, and what a server makes of a choice.
+//! `windlass settings`: the examples of docs/settings.md, run off the page, and what a server makes of a choice.
 
 use std::{io::Write, net::TcpStream, process::Command};
 
 use crate::support::Folder;
 
-/// The commands of the page's example.
-fn example() -> &'static str {
+/// The commands of the page's examples.
+fn examples() -> String {
     let page = include_str!("../../../../docs/settings.md");
-    let block = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
-    block.expect("the page has an example")
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2, "{blocks:?}");
+    blocks.concat()
 }
 
 #[test]
-fn the_example_of_the_page_runs() {
+fn the_examples_of_the_page_run() {
     let folder = Folder::new();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_windlass"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let shell = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", example()])
+        .args(["-euo", "pipefail", "-c", &examples()])
         .current_dir(folder.path())
         .env("PATH", path)
         .env("WINDLASS_DATA_DIR", folder.path().join("data"))
@@ -38,6 +39,13 @@ fn the_example_of_the_page_runs() {
         assert!(said.contains(&format!("source        {source}\n")), "{said}");
     }
     assert!(settings(&["list"]).expect(0).stdout.contains("developer"));
+    for (tenant, value, source) in [("default", "off", "database"), ("acme", "on", "tenant")] {
+        let one = settings(&["get", "feature_files", "--tenant", tenant]);
+        let said = &one.expect(0).stdout;
+        assert!(said.contains(&format!("value         {value}\n")) && said.contains(source), "{said}");
+    }
+    settings(&["set", "feature_mcp", "off", "--tenant", "nobody"]).expect(4);
+    settings(&["set", "feature_mcp", "off", "--tenant", "acme", "--installation"]).expect(2);
     // What is no value is refused before anything is written.
     for refused in [
         ["session_hours", "0"],

@@ -22,7 +22,9 @@ use rmcp::{
 use super::{Api, Mcp, ToolAnswer, ToolRequest};
 use crate::{
     app::App,
-    auth::{Identity, bearer},
+    auth::{Identity, bearer, let_by},
+    features::{Feature, Features},
+    problem::Problem,
     routes::{API, Service},
 };
 
@@ -48,17 +50,21 @@ pub fn router(app: &App, api: Service) -> Router {
 /// Lets nobody by without a token, and writes down who it is.
 async fn identified(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let who = match bearer(&parts) {
-        Ok(token) => app.gate().identify(token).await,
-        Err(problem) => Err(problem),
-    };
-    match who {
-        Ok(identity) => {
+    match who(&app, &parts).await {
+        Ok((identity, features)) => {
             parts.extensions.insert(identity);
+            parts.extensions.insert(features);
             next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Who asks, and what its tenant has.
+async fn who(app: &App, parts: &Parts) -> Result<(Identity, Features), Problem> {
+    let identity = let_by(app, parts, bearer(parts)?).await?;
+    let features = app.bounds(identity.tenant).await?.features;
+    Ok((identity, features))
 }
 
 /// The API in this process.
@@ -88,6 +94,11 @@ impl Api for Inside {
     fn may(&self, permission: &str, context: &RequestContext<RoleServer>) -> bool {
         let identity = context.extensions.get::<Parts>().and_then(|it| it.extensions.get::<Identity>());
         identity.is_some_and(|identity| identity.may(permission))
+    }
+
+    fn has(&self, feature: Feature, context: &RequestContext<RoleServer>) -> bool {
+        let features = context.extensions.get::<Parts>().and_then(|it| it.extensions.get::<Features>());
+        features.is_some_and(|features| features.has(feature))
     }
 }
 

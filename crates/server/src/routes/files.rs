@@ -7,7 +7,7 @@ use std::{ops::Range, time::Duration};
 
 use axum::{
     body::{Body as HttpBody, Bytes},
-    extract::{FromRequest, Request, State},
+    extract::{FromRequest, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
@@ -24,6 +24,7 @@ use crate::{
     app::App,
     auth::{Asked, Authorized, FilesRead, FilesWrite},
     extract::{self, NoBody, PathOf, PathParts, Query},
+    features,
     problem::Problem,
     reply::{self, Reply},
 };
@@ -199,9 +200,11 @@ pub async fn get_content(
 pub async fn get_shared_file(
     State(app): State<App>,
     PathOf(TokenPath(token)): PathOf<TokenPath>,
+    route: MatchedPath,
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
+    features::let_to(&app, app.store().tenant_of_link(&token)?, Some(&route)).await?;
     let shared = app.store().use_file_link(&token, asked.by_somebody()).await?;
     let wanted = asked_for(&headers, &shared.content)?;
     give(&app, shared.content, (wanted, false)).await

@@ -1,18 +1,18 @@
 //! Settings: what is chosen, where that comes from, and choosing.
 //!
-//! A tenant chooses for itself where it may. What holds for the whole installation is chosen by whoever keeps the
-//! machine: straight on the database, or over the socket of its data directory.
+//! A tenant chooses for itself where it may; whoever looks after tenants chooses for any of them. What holds for the whole
+//! installation is chosen by whoever keeps the machine: straight on the database, or over the socket of its data directory.
 
 use axum::{body::Body as HttpBody, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::{IntoParams, ToSchema};
 use windlass_engine::id::TenantKey;
-use windlass_store::{SettingLayer, SettingValue};
+use windlass_store::{Actor, SettingLayer, SettingValue};
 
 use crate::{
     app::App,
-    auth::{Asked, Authorized, Gate, SettingsRead, SettingsWrite},
+    auth::{Asked, Authorized, Gate, Permission, SettingsRead, SettingsWrite, TenantsRead, TenantsWrite},
     extract::{Body, PathOf, PathParts, Query},
     problem::{FieldError, Problem},
     reply::{self, Reply},
@@ -66,8 +66,10 @@ pub struct SettingView {
     /// What the server will work with when it starts the next time, where that is another value.
     #[schema(required, value_type = Json)]
     next_start: Option<Json>,
-    /// Whether a tenant may choose for itself.
+    /// Whether it may be another one for each tenant.
     per_tenant: bool,
+    /// Whether a tenant chooses for itself; else whoever looks after tenants does for it.
+    tenant_chooses: bool,
 }
 
 impl SettingView {
@@ -93,6 +95,7 @@ impl SettingView {
             next_start: (next != value).then_some(next),
             value,
             per_tenant: setting.is_tenants(),
+            tenant_chooses: setting.tenant_chooses(),
         }
     }
 }
@@ -104,25 +107,54 @@ pub struct SettingList {
     items: Vec<SettingView>,
 }
 
+/// Of which tenant.
+// Other parameters are let be, as they always were here: who asks every list for a page of it asks this one, too.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct TenantQuery {
+    /// The slug of a tenant, for whoever has `tenants.read` in the first one; the caller's own when left out.
+    tenant: Option<String>,
+}
+
+/// The tenant that is meant: the caller's own, or whichever one with the permission `Q`.
+async fn whose<P: Permission, Q: Permission>(
+    app: &App,
+    caller: &Authorized<P>,
+    slug: Option<&str>,
+) -> Result<TenantKey, Problem> {
+    let Some(slug) = slug else { return Ok(caller.tenant()) };
+    caller.also::<Q>()?;
+    let found = app.store().tenant_by_slug(slug).await?;
+    found.map(|it| it.key).ok_or_else(|| Problem::not_found("tenant"))
+}
+
 /// List the settings with their values and where these come from; those of the machine in the first tenant alone.
-#[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, body = SettingList)))]
-pub async fn list_settings(caller: Authorized<SettingsRead>, State(app): State<App>) -> Reply {
-    let stored = app.store().setting_values(caller.tenant()).await?;
-    let seen = SETTINGS.iter().filter(|setting| is_seen(setting, caller.tenant()));
+#[utoipa::path(get, path = "/settings", tag = "settings", params(TenantQuery),
+    responses((status = 200, body = SettingList)))]
+pub async fn list_settings(
+    caller: Authorized<SettingsRead>,
+    State(app): State<App>,
+    Query(query): Query<TenantQuery>,
+) -> Reply {
+    let tenant = whose::<_, TenantsRead>(&app, &caller, query.tenant.as_deref()).await?;
+    let stored = app.store().setting_values(tenant).await?;
+    let seen = SETTINGS.iter().filter(|setting| is_seen(setting, tenant));
     let items = seen.map(|setting| SettingView::of(setting, app.settings(), &stored)).collect();
     reply::ok(&SettingList { items })
 }
 
 /// A setting.
-#[utoipa::path(get, path = "/settings/{name}", tag = "settings", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/settings/{name}", tag = "settings", params(("name" = String, Path), TenantQuery),
     responses((status = 200, body = SettingView)))]
 pub async fn get_setting(
     caller: Authorized<SettingsRead>,
     State(app): State<App>,
     PathOf(SettingPath(setting)): PathOf<SettingPath>,
+    Query(query): Query<TenantQuery>,
 ) -> Reply {
-    see(setting, caller.tenant())?;
-    let stored = app.store().setting_values(caller.tenant()).await?;
+    let tenant = whose::<_, TenantsRead>(&app, &caller, query.tenant.as_deref()).await?;
+    see(setting, tenant)?;
+    let stored = app.store().setting_values(tenant).await?;
     reply::ok(&SettingView::of(setting, app.settings(), &stored))
 }
 
@@ -134,6 +166,8 @@ pub struct SettingBody {
     value: Json,
     /// `tenant` (the default), or `database`: for the whole installation.
     layer: Option<String>,
+    /// The slug of the tenant, for whoever has `tenants.write` in the first one; the caller's own when left out.
+    tenant: Option<String>,
 }
 
 /// For whom a choice is taken back.
@@ -143,6 +177,8 @@ pub struct SettingBody {
 pub struct LayerQuery {
     /// `tenant` (the default), or `database`: for the whole installation.
     layer: Option<String>,
+    /// The slug of the tenant, for whoever has `tenants.write` in the first one; the caller's own when left out.
+    tenant: Option<String>,
 }
 
 /// Choose a value.
@@ -155,15 +191,17 @@ pub async fn put_setting(
     asked: Asked,
     Body(body): Body<SettingBody>,
 ) -> Reply {
-    see(setting, caller.tenant())?;
-    let layer = layer(&app, setting, body.layer.as_deref())?;
+    let tenant = whose::<_, TenantsWrite>(&app, &caller, body.tenant.as_deref()).await?;
+    see(setting, tenant)?;
+    let layer = layer(&app, (&caller, setting), (body.layer.as_deref(), body.tenant.as_deref()))?;
     if let Err(message) = setting.check(&body.value) {
         let error = FieldError { pointer: "/value".to_owned(), message: message.clone(), ..FieldError::default() };
         return Err(Problem::invalid("invalid_input", message).with_errors(vec![error]));
     }
-    app.store().put_setting(caller.actor(asked), (layer, setting.name), body.value).await?;
+    let actor = Actor { tenant, by: caller.signed(&asked) };
+    app.store().put_setting(actor, (layer, setting.name), body.value).await?;
     app.settings_chosen();
-    let stored = app.store().setting_values(caller.tenant()).await?;
+    let stored = app.store().setting_values(tenant).await?;
     reply::ok(&SettingView::of(setting, app.settings(), &stored))
 }
 
@@ -177,9 +215,11 @@ pub async fn unset_setting(
     Query(query): Query<LayerQuery>,
     asked: Asked,
 ) -> Reply {
-    see(setting, caller.tenant())?;
-    let layer = layer(&app, setting, query.layer.as_deref())?;
-    if !app.store().unset_setting(caller.actor(asked), (layer, setting.name)).await? {
+    let tenant = whose::<_, TenantsWrite>(&app, &caller, query.tenant.as_deref()).await?;
+    see(setting, tenant)?;
+    let layer = layer(&app, (&caller, setting), (query.layer.as_deref(), query.tenant.as_deref()))?;
+    let actor = Actor { tenant, by: caller.signed(&asked) };
+    if !app.store().unset_setting(actor, (layer, setting.name)).await? {
         return Err(Problem::not_found("choice"));
     }
     app.settings_chosen();
@@ -197,14 +237,32 @@ fn see(setting: &Setting, tenant: TenantKey) -> Result<(), Problem> {
     if is_seen(setting, tenant) { Ok(()) } else { Err(Problem::not_found("setting")) }
 }
 
-/// The layer that is meant, once it may be chosen there.
-fn layer(app: &App, setting: &Setting, word: Option<&str>) -> Result<SettingLayer, Problem> {
+/// The layer that is meant, once the caller may choose there.
+fn layer(
+    app: &App,
+    (caller, setting): (&Authorized<SettingsWrite>, &Setting),
+    (word, tenant): (Option<&str>, Option<&str>),
+) -> Result<SettingLayer, Problem> {
     let name = setting.name;
     match word {
-        None | Some("tenant") if setting.is_tenants() => Ok(SettingLayer::Tenant),
+        None | Some("tenant")
+            if setting.tenant_chooses() || caller.also::<TenantsWrite>().is_ok() && setting.is_tenants() =>
+        {
+            Ok(SettingLayer::Tenant)
+        }
+        None | Some("tenant") if setting.is_tenants() => {
+            let detail = format!(
+                "no tenant chooses `{name}` for itself: whoever administers the installation does, with `tenants.write` \
+                 in its first tenant and `windlass settings set {name} VALUE --tenant SLUG`"
+            );
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))
+        }
         None | Some("tenant") => {
             let detail = format!("`{name}` is the server's: no tenant chooses it for itself");
             Err(Problem::conflict("not_a_tenants_setting", detail))
+        }
+        Some("database") if tenant.is_some() => {
+            Err(Problem::bad_request("invalid_query", "`tenant` names one, and `database` is for all: leave one out"))
         }
         Some("database") if !setting.is_kept() => {
             let detail = format!(

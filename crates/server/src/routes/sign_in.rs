@@ -456,6 +456,8 @@ pub struct Me {
     pub acting: Option<ActsFor>,
     /// Everything that it may do there.
     pub permissions: Vec<&'static str>,
+    /// The features that the tenant has: `api_keys`, `files`, `mcp`.
+    pub features: Vec<&'static str>,
     /// The tenants that it is a member of; the one alone whose identity provider let it in.
     pub tenants: Vec<String>,
 }
@@ -478,7 +480,8 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let here = app.store().tenant_by_key(caller.tenant()).await?;
     let tenant = here.map(|it| it.slug).unwrap_or_default();
     let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
-    reply::ok(&Me { who: identity.who(), tenant, second_factor, acting, permissions, tenants })
+    let features = app.bounds(caller.tenant()).await?.features.names();
+    reply::ok(&Me { who: identity.who(), tenant, second_factor, acting, permissions, features, tenants })
 }
 
 /// Another password.

@@ -6,7 +6,7 @@ use windlass_runtime::Settings;
 use windlass_steps::egress::address::PrivateNetwork;
 use windlass_store::{Location, StoreOptions};
 
-use crate::Limits;
+use crate::{Limits, features::Features};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -23,6 +23,8 @@ pub struct Bounds {
     pub requests: Limits,
     /// How people come in.
     pub people: People,
+    /// What a tenant has of the program.
+    pub features: Features,
     /// What the process is to the machine it runs on.
     pub process: Process,
 }
@@ -113,7 +115,13 @@ impl Bounds {
         if let Location::Sqlite { data_dir } = &store.location {
             runtime.audit_archive = Some(data_dir.join("archive"));
         }
-        let (requests, people, process) = (Limits::default(), People::default(), Process::default());
-        Bounds { runtime, store, requests, people, process }
+        Bounds {
+            runtime,
+            store,
+            requests: Limits::default(),
+            people: People::default(),
+            features: Features::default(),
+            process: Process::default(),
+        }
     }
 }

@@ -126,6 +126,12 @@ settings! {
         "Minutes that a link works which signs in whoever lost the password";
     impersonation_minutes_max: Security, Tenant, number(1, 480, Unit::Minutes), people.impersonation,
         "Minutes that somebody acts in another's name at most";
+    feature_mcp: Security, ForTenant, Kind::Switch, features.mcp,
+        "Whether there are tools for models, at `/mcp` and with `windlass mcp`";
+    feature_files: Security, ForTenant, Kind::Switch, features.files,
+        "Whether there are files, and links to them";
+    feature_api_keys: Security, ForTenant, Kind::Switch, features.api_keys,
+        "Whether API keys are made, and let anybody in";
     exec_steps: Security, BeforeDatabase, Kind::Switch, process.exec_steps,
         "Whether `exec` steps may run programs on the machine of the server";
 

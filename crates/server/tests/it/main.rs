@@ -5,6 +5,7 @@ mod auth;
 mod browser;
 mod conditions;
 mod coverage;
+mod features;
 mod files;
 mod harness;
 mod hostile;
@@ -42,6 +43,8 @@ on_every_database! {
     audit: what_is_done_is_in_the_audit, the_audit_is_exported_and_judged;
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
+    features: a_feature_is_switched_for_a_tenant, what_is_off_is_off_on_every_route_and_kept,
+        keys_let_nobody_in_while_they_are_off;
     files: files_are_uploaded_changed_and_fetched, what_a_browser_would_run_is_never_shown, a_link_is_for_whoever_has_it;
     hostile: what_is_hostile_is_refused_and_writes_nothing;
     idempotency: one_key_starts_one_run;

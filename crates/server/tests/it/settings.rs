@@ -15,6 +15,11 @@ pub async fn settings_are_chosen_in_layers(api: Api) {
     let list = api.get("/settings").await.expect(200);
     let items = list["items"].as_array().unwrap();
     assert!(items.len() >= 20);
+    assert_eq!(
+        api.get("/settings?limit=1").await.expect(200)["items"].as_array().unwrap().len(),
+        items.len(),
+        "no pages"
+    );
     assert!(items.iter().all(|it| it["source"] == "built_in" && it["value"] == it["built_in"]), "{list}");
     let get = async |name: &str| api.get(&format!("/settings/{name}")).await.expect(200);
     let standing = |it: &Value| (it["value"].as_u64().unwrap(), it["source"].as_str().unwrap().to_owned());

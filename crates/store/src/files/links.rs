@@ -59,11 +59,16 @@ impl Store {
         Ok((URL_SAFE_NO_PAD.encode(token), expires_at))
     }
 
-    /// Uses a link once, and notes that in the audit.
+    /// Whose a link is, by its token alone.
     ///
     /// # Errors
-    /// The token is not ours, or leads nowhere any more; the vault is closed; or the database does not answer.
-    pub async fn use_file_link(&self, token: &str, mut by: By) -> Result<SharedFile, FileError> {
+    /// The token is not ours, or leads nowhere any more; or the vault is closed.
+    pub fn tenant_of_link(&self, token: &str) -> Result<TenantKey, FileError> {
+        self.said_by(token).map(|(tenant, _)| tenant)
+    }
+
+    /// Whose a link is, and which.
+    fn said_by(&self, token: &str) -> Result<(TenantKey, Uuid), FileError> {
         let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused())?;
         if token.len() != SAID_BYTES + MAC_BYTES {
             return Err(refused());
@@ -74,6 +79,15 @@ impl Store {
         if expires_at <= self.now() || self.rules_of(tenant).suspended {
             return Err(refused());
         }
+        Ok((tenant, link))
+    }
+
+    /// Uses a link once, and notes that in the audit.
+    ///
+    /// # Errors
+    /// The token is not ours, or leads nowhere any more; the vault is closed; or the database does not answer.
+    pub async fn use_file_link(&self, token: &str, mut by: By) -> Result<SharedFile, FileError> {
+        let (tenant, link) = self.said_by(token)?;
         let row =
             self.database().of(tenant).execute(USE, vec![tenant.into(), link.into(), self.now().into()]).await?.rows;
         let row = row.first().ok_or_else(refused)?;
