@@ -45,6 +45,11 @@ impl Request {
         Request { method: "POST", body: body.to_string(), ..Request::get(path) }
     }
 
+    /// To take something away.
+    pub fn delete(path: impl Into<String>) -> Request {
+        Request { method: "DELETE", ..Request::get(path) }
+    }
+
     /// To change something.
     pub fn patch(path: impl Into<String>, body: &Value) -> Request {
         Request { method: "PATCH", ..Request::post(path, body) }

@@ -130,7 +130,7 @@ pub enum Command {
     /// Look at runs and act on them
     #[command(subcommand)]
     Runs(RunsCommand),
-    /// Look at workflows and their versions
+    /// Look at workflows and their versions, publish, delete and restore them
     #[command(subcommand)]
     Workflows(WorkflowsCommand),
     /// Look at what waits for a person, and decide
@@ -292,6 +292,9 @@ pub enum WorkflowsCommand {
         /// With this tag alone
         #[arg(long, value_name = "TAG")]
         tag: Option<String>,
+        /// Those that are deleted and can be restored
+        #[arg(long)]
+        deleted: bool,
         /// Which page
         #[command(flatten)]
         page: PageArgs,
@@ -320,6 +323,20 @@ pub enum WorkflowsCommand {
         /// The workflow's name
         name: String,
     },
+    /// Delete a workflow: its runs go on, and it can be restored
+    Delete(WorkflowArgs),
+    /// Take the deletion of a workflow back
+    Restore(WorkflowArgs),
+}
+
+/// Which workflow, and what has been seen of it.
+#[derive(Debug, Args)]
+pub struct WorkflowArgs {
+    /// The workflow's name
+    pub name: String,
+    /// Only if it still has this revision
+    #[arg(long, value_name = "REVISION")]
+    pub if_match: Option<i64>,
 }
 
 /// `windlass approvals …`

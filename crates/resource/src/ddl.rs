@@ -13,6 +13,9 @@ use crate::{
 /// Tables that are not declared as records, and what a reference to them names.
 pub const CORE_TABLES: &[&str] = &["workflows", "runs", "approvals", "tasks"];
 
+/// Those of them whose rows are hidden when they are deleted.
+pub(crate) const CORE_TABLES_SOFT: &[&str] = &["workflows"];
+
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {

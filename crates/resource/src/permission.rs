@@ -27,7 +27,7 @@ macro_rules! permissions {
 permissions! {
     /// See workflows, their drafts and versions.
     WorkflowsRead = "workflows.read";
-    /// Make, change and archive workflows.
+    /// Make, change, delete and restore workflows.
     WorkflowsWrite = "workflows.write";
     /// Publish drafts.
     WorkflowsPublish = "workflows.publish";

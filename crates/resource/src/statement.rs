@@ -15,6 +15,7 @@ use windlass_engine::id::TenantKey;
 
 use crate::{
     Column, Datum, Deletion, Dialect, Ownership, Record,
+    ddl::CORE_TABLES_SOFT,
     list::{Filter, ListQuery, Op, Rows, Sort},
 };
 
@@ -211,7 +212,7 @@ impl Writer {
             all = all.add(col("tenant_key").eq(aside.put(i64::from(self.tenant.0).into())));
         }
         all = all.add(col("id").eq(aside.put(Datum::Uuid(id))));
-        if target.is_some_and(|record| record.deletion == Deletion::Soft) {
+        if target.map_or(CORE_TABLES_SOFT.contains(&table), |record| record.deletion == Deletion::Soft) {
             all = all.add(col("deleted_at").is_null());
         }
         let mut select = Query::select();

@@ -216,11 +216,15 @@ async fn restart(core: &Arc<Core>, here: &Here, of: RunId, input: Value) -> Resu
 }
 
 async fn restarted(core: &Arc<Core>, here: &Here, old: &Start, input: Value) -> Result<NewStart, RuntimeError> {
-    let (version, plan) = if old.version > 0 && old.mode == Mode::Production {
-        let newest = newest::find(core, here.tenant, &old.workflow, None).await?;
-        (newest.version, newest.plan)
-    } else {
-        (old.version, plan_of(core, here.tenant, old.run).await?)
+    let newest = match old.version > 0 && old.mode == Mode::Production {
+        true => newest::find(core, here.tenant, &old.workflow, None).await.map(Some),
+        false => Ok(None),
+    };
+    let (version, plan) = match newest {
+        Ok(Some(newest)) => (newest.version, newest.plan),
+        // What is under way when its workflow is deleted goes on with the version that it has.
+        Ok(None) | Err(RuntimeError::NotFound { .. }) => (old.version, plan_of(core, here.tenant, old.run).await?),
+        Err(error) => return Err(error),
     };
     let (run, mode, by) = (here.run, old.mode, old.by.clone());
     let draft = Draft { tenant: here.tenant, run, plan, version, mode, by, input };

@@ -2,7 +2,7 @@
 
 use windlass_definition::diagnostic::Diagnostic;
 use windlass_engine::{Reject, id::RunId};
-use windlass_store::{LaneId, StoreError};
+use windlass_store::{LaneId, StoreError, WorkflowError};
 
 /// Why a request was not carried out. Nothing was written, except where [`RuntimeError::Unavailable`] says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum RuntimeError {
         detail: String,
     },
     /// The revision is not the one that was expected. 412.
-    #[error("the draft has revision {found}, not {expected}: read it again before you change it")]
+    #[error("the workflow has revision {found}, not {expected}: read it again before you change it")]
     Revision {
         /// What the caller had seen.
         expected: i64,
@@ -139,6 +139,21 @@ impl RuntimeError {
             RuntimeError::Damaged { .. } => "run_damaged",
             RuntimeError::Store(_) => "database",
         }
+    }
+}
+
+impl From<WorkflowError> for RuntimeError {
+    fn from(error: WorkflowError) -> RuntimeError {
+        let code = match error {
+            WorkflowError::NotFound(name) => return RuntimeError::not_found("workflow", name),
+            WorkflowError::Stale { expected, found } => return RuntimeError::Revision { expected, found },
+            WorkflowError::NotNoted => return RuntimeError::unavailable(error.to_string()),
+            WorkflowError::Store(error) => return error.into(),
+            WorkflowError::NoDraft(_) => "no_draft",
+            WorkflowError::Deleted(_) | WorkflowError::StartsDeleted { .. } => "workflow_deleted",
+            WorkflowError::InUse { .. } => "in_use",
+        };
+        RuntimeError::conflict(code, error.to_string())
     }
 }
 

@@ -10,10 +10,11 @@ use windlass_definition::{
 };
 use windlass_engine::{
     Entry, Record, Start,
-    id::RunId,
+    id::{RunId, TenantKey},
     start::{Limits, Origin},
     status::{RunStatus, StepStatus},
 };
+use windlass_store::RunRow;
 
 use crate::{
     error::RuntimeError,
@@ -28,10 +29,10 @@ impl Runtime {
     /// Starts a run with the same plan and input as another.
     ///
     /// # Errors
-    /// There is no such run, or its workflow's places are taken.
+    /// There is no such run, its workflow is deleted, or its places are taken.
     pub async fn rerun(&self, request: RunRequest) -> Result<Started, RuntimeError> {
         let RunRequest { tenant, run: of, by } = request;
-        let row = self.core.store.run(tenant, of).await?.ok_or_else(|| RuntimeError::not_found("run", of))?;
+        let row = self.row_to_repeat(tenant, of).await?;
         let info = starts::start_of(&self.core, tenant, of).await?;
         let plan = self.core.plans.find(&self.core.store, tenant, row.definition_hash).await?;
         let start = self.again(info, by, Origin::Rerun { of });
@@ -41,10 +42,10 @@ impl Runtime {
     /// Starts a run with the same past as another, up to the step at that path, which runs anew.
     ///
     /// # Errors
-    /// There is no such run or step, the step did not run, or something before it was undone.
+    /// There is no such run or step, its workflow is deleted, the step did not run, or something before it was undone.
     pub async fn fork(&self, request: RunRequest, at: &str) -> Result<Started, RuntimeError> {
         let RunRequest { tenant, run: of, by } = request;
-        let row = self.core.store.run(tenant, of).await?.ok_or_else(|| RuntimeError::not_found("run", of))?;
+        let row = self.row_to_repeat(tenant, of).await?;
         let Folded { run, plan, .. } = loader::fold(&self.core, &row).await.map_err(|error| error.answer(of))?;
         let entries = loader::read_entries(&self.core.store, tenant, of, 0).await.map_err(|error| error.answer(of))?;
         let recorded = past(&plan.plan, &entries, at)?;
@@ -71,6 +72,16 @@ impl Runtime {
         new.start.by = by;
         new.lane = self.core.store.lane_for(run);
         starts::launch(&self.core, new).await
+    }
+
+    /// A run that is to begin once more: that is a start, and a deleted workflow has none.
+    async fn row_to_repeat(&self, tenant: TenantKey, of: RunId) -> Result<RunRow, RuntimeError> {
+        let store = &self.core.store;
+        let row = store.run(tenant, of).await?.ok_or_else(|| RuntimeError::not_found("run", of))?;
+        match store.is_workflow_deleted(tenant, &row.workflow).await? {
+            true => Err(RuntimeError::not_found("workflow", &row.workflow)),
+            false => Ok(row),
+        }
     }
 
     fn again(&self, info: Start, by: windlass_engine::start::Principal, origin: Origin) -> Start {

@@ -1,11 +1,12 @@
 //! Which version of a workflow a start means, remembered between starts.
 //!
-//! On SQLite this process is the only one that publishes, so what is remembered is right until it publishes. Where
-//! nodes share a database it is asked again after `newest_version_age`.
+//! Who publishes or deletes here forgets what is remembered. It is asked again after `newest_version_age` all the same: other
+//! nodes publish and delete too, and whoever did it here may have gone away before it came to that. Where nodes share a
+//! database, a deletion is answered only after that time.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -27,15 +28,32 @@ type Key = (TenantKey, String, Option<i32>);
 
 /// What was asked lately.
 #[derive(Debug, Default)]
-pub(crate) struct Newest {
-    known: Mutex<HashMap<Key, (Instant, Published)>>,
+pub(crate) struct Newest(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    published: HashMap<Key, (Instant, Published)>,
+    /// Counts what was forgotten: what was asked for before that is not remembered after it.
+    forgotten: u64,
 }
 
 impl Newest {
     /// A new version is there, or the workflow is gone.
     pub(crate) fn forget(&self, tenant: TenantKey, name: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, workflow, _), _| *of != tenant || workflow != name);
+        let mut known = self.known();
+        known.forgotten += 1;
+        known.published.retain(|(of, workflow, _), _| *of != tenant || workflow != name);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until no node starts by what it remembered of a workflow before it was deleted.
+pub(crate) async fn forgotten_everywhere(core: &Core) {
+    if core.store.database().dialect() == Dialect::Postgres {
+        tokio::time::sleep(core.settings.newest_version_age).await;
     }
 }
 
@@ -50,12 +68,15 @@ pub(crate) async fn find(
     version: Option<i32>,
 ) -> Result<Published, RuntimeError> {
     let key = (tenant, name.to_owned(), version);
-    if let Some((at, found)) = core.newest.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-        let alone = core.store.database().dialect() == Dialect::Sqlite;
-        if alone || version.is_some() || at.elapsed() < core.settings.newest_version_age {
+    let forgotten = {
+        let known = core.newest.known();
+        if let Some((at, found)) = known.published.get(&key)
+            && at.elapsed() < core.settings.newest_version_age
+        {
             return Ok(found.clone());
         }
-    }
+        known.forgotten
+    };
     let asked = Instant::now();
     let found = match core.store.workflow_version(tenant, name, version).await? {
         Some(row) => row,
@@ -63,11 +84,14 @@ pub(crate) async fn find(
     };
     let plan = core.plans.find(&core.store, tenant, found.definition_hash).await?;
     let published = Published { version: found.version, plan };
-    let mut known = core.newest.known.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.len() >= KNOWN_MAX {
-        known.clear();
+    let mut known = core.newest.known();
+    if known.forgotten == forgotten {
+        if known.published.len() >= KNOWN_MAX {
+            known.published.clear();
+        }
+        known.published.insert(key, (asked, published.clone()));
     }
-    known.insert(key, (asked, published.clone()));
+    drop(known);
     Ok(published)
 }
 

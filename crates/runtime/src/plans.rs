@@ -1,7 +1,7 @@
 //! Compiled plans in memory, by their content hash: runs pin a hash, and a plan never changes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -57,16 +57,29 @@ pub(crate) fn check(schema: &Value, value: &Value, pointer: &str) -> Result<(), 
 }
 
 fn signal_schema(with: &Template) -> Option<(Arc<str>, Value)> {
-    let literal = |template: &Template| match template {
-        Template::Literal(value) => Some(value.clone()),
-        _ => None,
-    };
-    let field = |name: &str| match with {
+    Some((literal(with, "signal")?.as_str()?.into(), literal(with, "schema")?))
+}
+
+/// What a field says that is no expression.
+fn literal(with: &Template, name: &str) -> Option<Value> {
+    match with {
         Template::Literal(value) => value.get(name).cloned(),
-        Template::Map(entries) => entries.iter().find(|(key, _)| &**key == name).and_then(|(_, it)| literal(it)),
+        Template::Map(entries) => entries.iter().find(|(key, _)| &**key == name).and_then(|(_, it)| match it {
+            Template::Literal(value) => Some(value.clone()),
+            _ => None,
+        }),
         _ => None,
-    };
-    Some((field("signal")?.as_str()?.into(), field("schema")?))
+    }
+}
+
+/// The workflows that a plan starts as children, and to undo, as far as it names them literally; itself not.
+pub(crate) fn starts(plan: &Plan) -> BTreeSet<Arc<str>> {
+    let kinds = plan.steps.iter().flat_map(|step| [Some(&step.kind), step.undo.as_ref().map(|undo| &undo.kind)]);
+    let names = kinds.flatten().filter_map(|kind| match kind {
+        StepKind::Workflow { with } => literal(with, "name")?.as_str().map(Arc::from),
+        _ => None,
+    });
+    names.filter(|name: &Arc<str>| *name != plan.name).collect()
 }
 
 /// The plans of this process.

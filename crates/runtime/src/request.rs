@@ -172,6 +172,8 @@ pub struct WorkflowFilter {
     pub folder: InFolder,
     /// A tag that they have.
     pub tag: Option<String>,
+    /// Those that are deleted, in place of those that are there.
+    pub deleted: bool,
 }
 
 /// Which approvals are wanted.

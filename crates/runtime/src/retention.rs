@@ -84,6 +84,7 @@ async fn settings(core: &Core, tenant: TenantKey) -> Result<Settings, RuntimeErr
 }
 
 async fn sweep_tenant(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
+    crate::workflows::note_references(core, tenant).await?;
     let settings = settings(core, tenant).await?;
     let mut after = String::new();
     loop {

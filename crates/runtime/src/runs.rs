@@ -1,6 +1,6 @@
 //! Starting runs, waiting for them, reading them.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -11,7 +11,7 @@ use windlass_engine::{
     id::{RunId, TenantKey},
     status::{RunStatus, StepStatus},
 };
-use windlass_store::RunRow;
+use windlass_store::{IdempotencyKey, RunRow};
 
 use crate::{
     core::Core,
@@ -19,6 +19,7 @@ use crate::{
     foreign::Seen,
     live::{LiveEntry, LiveEvent},
     loader, newest,
+    plans::CompiledPlan,
     request::{Document, RunFilter, StartRequest, Started, Target},
     runtime::Runtime,
     starts::{self, Draft, NewStart, WhenBusy},
@@ -46,8 +47,10 @@ impl Runtime {
     /// There is no such workflow, its input does not match, the idempotency key was used for something else, its
     /// places are taken, or the server takes nothing now.
     pub async fn start(&self, request: StartRequest) -> Result<Started, RuntimeError> {
-        let new = self.prepare(request).await?;
-        starts::launch(&self.core, new).await
+        match self.prepare(request).await? {
+            ControlFlow::Continue(new) => starts::launch(&self.core, new).await,
+            ControlFlow::Break(before) => Ok(before),
+        }
     }
 
     /// Starts a run and waits for its end, or for what it answers, for at most that long.
@@ -69,7 +72,10 @@ impl Runtime {
     /// As [`Runtime::start`].
     pub async fn start_watched(&self, request: StartRequest) -> Result<(Started, Watched), RuntimeError> {
         let tenant = request.tenant;
-        let mut new = self.prepare(request).await?;
+        let mut new = match self.prepare(request).await? {
+            ControlFlow::Continue(new) => new,
+            ControlFlow::Break(before) => return Ok((before, Watched { tenant, run: before.run, ended: None })),
+        };
         let (watch, ended) = oneshot::channel();
         new.watch = Some(watch);
         let started = starts::launch(&self.core, new).await?;
@@ -92,7 +98,8 @@ impl Runtime {
         }
     }
 
-    async fn prepare(&self, request: StartRequest) -> Result<NewStart, RuntimeError> {
+    /// What is to be started; or the run that is there, if its key is known and its workflow was deleted since.
+    async fn prepare(&self, request: StartRequest) -> Result<ControlFlow<Started, NewStart>, RuntimeError> {
         let core = &self.core;
         if core.is_draining() {
             return Err(RuntimeError::unavailable("the server is stopping: ask another one, or again"));
@@ -108,20 +115,12 @@ impl Runtime {
             };
             starts::idempotency(&given, &(name, &input, mode, &key, &labels, priority))
         });
-        let (version, plan) = match target {
-            Target::Published { name, version } => {
-                let found = newest::find(core, tenant, &name, version).await?;
-                (found.version, found.plan)
+        let (version, plan) = match (self.target(tenant, target).await, &idempotency) {
+            // Boxed, for it is rare.
+            (Err(missing @ RuntimeError::NotFound { .. }), Some(key)) => {
+                return Box::pin(self.started_before(tenant, key, missing)).await.map(ControlFlow::Break);
             }
-            Target::Draft { name } => {
-                let document = self.draft(tenant, &name).await?;
-                core.store.put_definition(tenant, document.plan.hash.0, document.canonical.as_bytes()).await?;
-                (0, core.plans.learn(&document.plan))
-            }
-            Target::Document(document) => {
-                core.store.put_definition(tenant, document.plan.hash.0, document.canonical.as_bytes()).await?;
-                (0, core.plans.learn(&document.plan))
-            }
+            (found, _) => found?,
         };
         let run = RunId::new(Uuid::now_v7());
         let mut new = starts::prepare(core, Draft { tenant, run, plan, version, mode, by, input })?;
@@ -129,7 +128,36 @@ impl Runtime {
         new.start.priority = priority;
         new.when_busy = WhenBusy::Queue;
         new.idempotency = idempotency;
-        Ok(new)
+        Ok(ControlFlow::Continue(new))
+    }
+
+    /// The version and plan that a start means.
+    async fn target(&self, tenant: TenantKey, target: Target) -> Result<(i32, Arc<CompiledPlan>), RuntimeError> {
+        let core = &self.core;
+        let document = match target {
+            Target::Published { name, version } => {
+                let found = newest::find(core, tenant, &name, version).await?;
+                return Ok((found.version, found.plan));
+            }
+            Target::Draft { name } => self.draft(tenant, &name).await?,
+            Target::Document(document) => document,
+        };
+        core.store.put_definition(tenant, document.plan.hash.0, document.canonical.as_bytes()).await?;
+        Ok((0, core.plans.learn(&document.plan)))
+    }
+
+    /// The run that was started under that key before.
+    async fn started_before(
+        &self,
+        tenant: TenantKey,
+        key: &IdempotencyKey,
+        missing: RuntimeError,
+    ) -> Result<Started, RuntimeError> {
+        match self.core.store.idempotency_key(tenant, key.key_hash).await? {
+            Some((run, body_hash)) if body_hash == key.body_hash => Ok(Started { run, duplicate: true }),
+            Some((first, _)) => Err(starts::key_reused(first)),
+            None => Err(missing),
+        }
     }
 
     /// Compiles a document that is no workflow of the tenant.

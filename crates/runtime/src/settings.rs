@@ -50,7 +50,7 @@ pub struct Settings {
     pub wait_max: Duration,
     /// Notices kept for a slow reader of a run's events before it reads the journal instead.
     pub live_events: usize,
-    /// How long a node may take the newest version of a workflow from its own memory when others share the database.
+    /// How long a node may take a version of a workflow from its own memory before it asks again.
     pub newest_version_age: Duration,
     /// Transitions of a run that may fail to be written one after another before it is left standing.
     pub failures_max: u32,

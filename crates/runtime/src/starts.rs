@@ -364,6 +364,12 @@ pub(crate) async fn undo_of(
     })
 }
 
+/// The refusal of a key that was used for another request.
+pub(crate) fn key_reused(first: RunId) -> RuntimeError {
+    let detail = format!("this idempotency key was used for run {first} with another request");
+    RuntimeError::conflict("idempotency_key_reused", detail)
+}
+
 /// SHA-256 of a caller's key and of what he asked for under it.
 pub(crate) fn idempotency(key: &str, body: &impl serde::Serialize) -> IdempotencyKey {
     IdempotencyKey {

@@ -588,10 +588,7 @@ impl Turner {
                 Reply::Start(reply) if same_body => {
                     let _ = reply.send(Ok(crate::request::Started { run: first, duplicate: true }));
                 }
-                other => other.failed(RuntimeError::conflict(
-                    "idempotency_key_reused",
-                    format!("this idempotency key was used for run {first} with another request"),
-                )),
+                other => other.failed(crate::starts::key_reused(first)),
             }
         }
     }

@@ -287,7 +287,7 @@ pub struct WorkflowView {
     pub description: Option<String>,
     /// For searching.
     pub tags: Vec<String>,
-    /// The draft's revision: the `ETag`.
+    /// The revision: the `ETag`.
     pub revision: i64,
     /// The newest published version.
     pub version: Option<i32>,
@@ -296,8 +296,16 @@ pub struct WorkflowView {
     pub source: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// By whom; null for what is older than schema 25.
+    pub created_by: Option<String>,
     /// When its draft last changed.
     pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: Option<String>,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// By whom.
+    pub deleted_by: Option<String>,
     /// What to know about the document though it was taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<windlass_definition::diagnostic::Diagnostic>,

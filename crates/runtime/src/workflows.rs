@@ -2,10 +2,12 @@
 
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
-use windlass_store::{Actor, Draft, FindWorkflows, IfMatch, Rotate, Rotation, StoreError, WorkflowRow};
+use windlass_store::{Actor, Draft, FindWorkflows, IfMatch, Rotate, Rotation, WorkflowError, WorkflowRow};
 
 use crate::{
+    core::Core,
     error::RuntimeError,
+    newest, plans,
     request::WorkflowFilter,
     runtime::Runtime,
     secrets::{CredentialTest, Verdict},
@@ -23,7 +25,7 @@ impl Runtime {
     /// there is none yet.
     ///
     /// # Errors
-    /// What is wrong with the document, or that somebody was faster.
+    /// What is wrong with the document, that somebody was faster, or that a deleted workflow has the name.
     pub async fn put_workflow(
         &self,
         actor: impl Into<Actor>,
@@ -50,29 +52,10 @@ impl Runtime {
             hash: compiled.plan.hash.0,
         };
         let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
-        if let Err(error) = self.core.store.put_draft(actor, draft, expect).await {
-            return Err(self.faster(tenant, name, (error, expected)).await);
-        }
+        self.core.store.put_draft(actor, draft, expect).await?;
         let mut view = self.workflow(tenant, name).await?;
         view.warnings = compiled.warnings;
         Ok(view)
-    }
-
-    /// Says which revision was there instead of the expected one.
-    async fn faster(
-        &self,
-        tenant: TenantKey,
-        name: &str,
-        (error, expected): (StoreError, Option<Revision>),
-    ) -> RuntimeError {
-        match (error, expected) {
-            (StoreError::Conflict(_), Some(expected)) => match self.core.store.workflow(tenant, name).await {
-                Ok(row) => RuntimeError::Revision { expected, found: row.map_or(0, |row| row.revision) },
-                Err(error) => error.into(),
-            },
-            (StoreError::Conflict(detail), None) => RuntimeError::conflict("changed_meanwhile", detail),
-            (error, _) => error.into(),
-        }
     }
 
     /// Whether a document refers to secrets; one that does not compile refers to none.
@@ -123,7 +106,8 @@ impl Runtime {
     /// Publishes the draft as the next version. Publishing what is published already gives that version again.
     ///
     /// # Errors
-    /// There is no such workflow, its draft does not compile any more, or it asks for what is not built yet.
+    /// There is no such workflow, its draft does not compile any more, asks for what is not built yet, or starts a workflow
+    /// that is deleted.
     pub async fn publish(&self, actor: impl Into<Actor>, name: &str) -> Result<WorkflowView, RuntimeError> {
         let actor = actor.into();
         let tenant = actor.tenant;
@@ -153,14 +137,58 @@ impl Runtime {
         }
         let canonical = windlass_definition::print::print_json(&compiled.document);
         self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
-        if let Err(error) = self.core.store.publish(actor, name, IfMatch::Revision(row.revision)).await {
-            return Err(self.faster(tenant, name, (error, None)).await);
-        }
+        let starts = plans::starts(&compiled.plan);
+        match self.core.store.publish(actor, name, IfMatch::Revision(row.revision), starts).await {
+            // Nobody said which draft is meant: it was changed since it was read here.
+            Err(error @ WorkflowError::Stale { .. }) => {
+                return Err(RuntimeError::conflict("changed_meanwhile", error.to_string()));
+            }
+            published => published?,
+        };
         self.core.newest.forget(tenant, name);
         self.core.plans.learn(&compiled.plan);
         let mut view = self.workflow(tenant, name).await?;
         view.warnings = compiled.warnings;
         Ok(view)
+    }
+
+    /// Deletes a workflow. Runs under way go on to their end; nothing starts it any more, on any node, once this answers.
+    /// With `expected`, only at that revision.
+    ///
+    /// # Errors
+    /// There is no such workflow, somebody was faster, or newest versions of others start it.
+    pub async fn delete_workflow(
+        &self,
+        actor: impl Into<Actor>,
+        name: &str,
+        expected: Option<Revision>,
+    ) -> Result<(), RuntimeError> {
+        let actor = actor.into();
+        let tenant = actor.tenant;
+        note_references(&self.core, tenant).await?;
+        let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
+        self.core.store.delete_workflow(actor, name, expect).await?;
+        self.core.newest.forget(tenant, name);
+        newest::forgotten_everywhere(&self.core).await;
+        Ok(())
+    }
+
+    /// Takes the deletion of a workflow back; one that is not deleted stays as it is. With `expected`, only at that
+    /// revision.
+    ///
+    /// # Errors
+    /// There never was such a workflow, somebody was faster, or its newest version starts what is deleted.
+    pub async fn restore_workflow(
+        &self,
+        actor: impl Into<Actor>,
+        name: &str,
+        expected: Option<Revision>,
+    ) -> Result<WorkflowView, RuntimeError> {
+        let actor = actor.into();
+        let tenant = actor.tenant;
+        let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
+        self.core.store.restore_workflow(actor, name, expect).await?;
+        self.workflow(tenant, name).await
     }
 
     /// A workflow with its draft.
@@ -182,8 +210,8 @@ impl Runtime {
         filter: WorkflowFilter,
     ) -> Result<Page<WorkflowView>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
-        let WorkflowFilter { after, folder, tag, .. } = filter;
-        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag };
+        let WorkflowFilter { after, folder, tag, deleted, .. } = filter;
+        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted };
         let mut rows = self.core.store.list_workflows(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -231,6 +259,28 @@ impl Runtime {
     }
 }
 
+/// Notes what newest versions start that a program before schema 25 published.
+///
+/// # Errors
+/// The database does not answer, or a document in it is damaged.
+pub(crate) async fn note_references(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
+    loop {
+        let page = core.store.workflows_to_note(tenant).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for version in page {
+            let starts = match core.plans.find(&core.store, tenant, version.definition_hash).await {
+                Ok(plan) => plans::starts(&plan.plan),
+                // A version that does not compile any more starts nothing.
+                Err(RuntimeError::Document { .. }) => Default::default(),
+                Err(error) => return Err(error),
+            };
+            core.store.note_references(tenant, version, starts).await?;
+        }
+    }
+}
+
 /// The form in which a kept document was written: what reads as JSON is JSON.
 pub(crate) fn format_of(source: &str) -> Format {
     match serde_json::from_str::<serde::de::IgnoredAny>(source) {
@@ -259,7 +309,11 @@ fn view(row: WorkflowRow) -> WorkflowView {
         version: row.published_version,
         source: Some(row.draft),
         created_at: row.created_at,
+        created_by: row.created_by,
         updated_at: row.updated_at,
+        updated_by: row.updated_by,
+        deleted_at: row.deleted_at,
+        deleted_by: row.deleted_by,
         warnings: Vec::new(),
     }
 }

@@ -162,6 +162,8 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, workflows::list_workflows);
     route!(router, workflows::get_workflow);
     route!(router, workflows::put_workflow);
+    route!(router, workflows::delete_workflow);
+    route!(router, workflows::restore_workflow);
     route!(router, workflows::publish_workflow);
     route!(router, workflows::list_versions);
     route!(router, workflows::get_version);

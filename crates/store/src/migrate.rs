@@ -161,6 +161,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0024_applications.sql"),
         postgres: include_str!("../migrations/postgres/0024_applications.sql"),
     },
+    Migration {
+        version: 25,
+        name: "deleted workflows",
+        sqlite: include_str!("../migrations/sqlite/0025_deleted_workflows.sql"),
+        postgres: include_str!("../migrations/postgres/0025_deleted_workflows.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

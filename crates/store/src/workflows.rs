@@ -1,16 +1,24 @@
 //! Workflows: their drafts, their published versions, and the documents that runs are pinned to.
 //!
-//! Invariants: a version never changes once it is published; a document is stored once by its hash, compressed.
+//! Invariants: a version never changes once it is published; a document is stored once by its hash, compressed; what is
+//! deleted stays for the runs that are pinned to it, and is not found otherwise.
 
+mod deletion;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::future::BoxFuture;
 use serde_json::json;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::{Id, TenantKey, WorkflowId};
 
 use crate::{
     Actor, AuditNote, By, StoreError, blobs,
-    database::{Dialect, Row, Value},
+    database::{Dialect, Row, Tx, Value},
     store::Store,
 };
+
+pub use deletion::ToNote;
 
 /// A workflow: a name, a draft, and which version is published.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,14 +35,22 @@ pub struct WorkflowRow {
     pub draft: String,
     /// The document that the draft compiles to.
     pub draft_hash: Option<[u8; 32]>,
-    /// Counts the changes of the draft: what `If-Match` names.
+    /// Counts the changes of the draft, deletions and restorations: what `If-Match` names.
     pub revision: i64,
     /// The newest published version.
     pub published_version: Option<i32>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was changed.
+    /// By whom; a program before schema 25 did not say.
+    pub created_by: Option<String>,
+    /// When its draft last changed.
     pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: Option<String>,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// By whom.
+    pub deleted_by: Option<String>,
 }
 
 /// A published version.
@@ -76,6 +92,74 @@ pub enum IfMatch {
     Revision(i64),
 }
 
+impl IfMatch {
+    fn check(self, found: i64) -> Result<(), WorkflowError> {
+        match self {
+            IfMatch::Revision(expected) if expected != found => Err(WorkflowError::Stale { expected, found }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a workflow was not changed. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowError {
+    /// There is none of that name, or it is deleted.
+    #[error("there is no workflow `{0}`")]
+    NotFound(String),
+    /// It has no draft that could be published.
+    #[error("workflow `{0}` has no draft")]
+    NoDraft(String),
+    /// Somebody else changed it first.
+    #[error("the workflow is at revision {found}, not {expected}")]
+    Stale {
+        /// The revision that was expected.
+        expected: i64,
+        /// The one that it has.
+        found: i64,
+    },
+    /// A deleted workflow has the name.
+    #[error("workflow `{0}` is deleted: bring it back with `windlass workflows restore {0}`, or take another name")]
+    Deleted(String),
+    /// It starts workflows that are deleted.
+    #[error(
+        "workflow `{name}` starts what is deleted: {}. Restore that, or publish a version that does not start it",
+        listed(deleted)
+    )]
+    StartsDeleted {
+        /// Which one.
+        name: String,
+        /// What it starts.
+        deleted: Vec<String>,
+    },
+    /// Newest versions of other workflows start it.
+    #[error(
+        "workflow `{name}` is in use: it is started by {}. Publish these without it, or delete them first",
+        listed(by)
+    )]
+    InUse {
+        /// Which one.
+        name: String,
+        /// Who starts it.
+        by: Vec<String>,
+    },
+    /// What other workflows start has to be noted first ([`Store::workflows_to_note`]).
+    #[error("a program of an older version has just published a workflow: try again")]
+    NotNoted,
+    /// The database refused, or went away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many names a refusal has.
+const NAMES_MAX: usize = 10;
+
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > NAMES_MAX { " and others" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
 /// Which workflows are looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FindWorkflows {
@@ -85,6 +169,8 @@ pub struct FindWorkflows {
     pub folder: InFolder,
     /// A tag that they have: one of the tenant's tags, or one that stands in their document.
     pub tag: Option<String>,
+    /// Those that are deleted, in place of those that are there.
+    pub deleted: bool,
 }
 
 /// Where a workflow lies.
@@ -104,7 +190,8 @@ const IN_FOLDER: &str = "select 1 from workflow_places p \
 const WITH_TAG: &str = "select 1 from workflow_tags x \
                         join tags t on t.tenant_key = x.tenant_key and t.id = x.tag_id \
                         where x.tenant_key = workflows.tenant_key and x.workflow_id = workflows.id";
-const COLUMNS: &str = "id, name, description, tags, revision, published_version, created_at, updated_at, draft_hash";
+const COLUMNS: &str = "id, name, description, tags, revision, published_version, created_at, updated_at, draft_hash, \
+                       created_by, updated_by, deleted_at, deleted_by";
 
 fn workflow(row: &Row) -> Result<WorkflowRow, StoreError> {
     Ok(WorkflowRow {
@@ -117,7 +204,11 @@ fn workflow(row: &Row) -> Result<WorkflowRow, StoreError> {
         created_at: row.time(6)?,
         updated_at: row.time(7)?,
         draft_hash: row.opt(8, Row::hash)?,
-        draft: row.opt(9, Row::string)?.unwrap_or_default(),
+        created_by: row.opt(9, Row::string)?,
+        updated_by: row.opt(10, Row::string)?,
+        deleted_at: row.opt(11, Row::time)?,
+        deleted_by: row.opt(12, Row::string)?,
+        draft: row.opt(13, Row::string)?.unwrap_or_default(),
     })
 }
 
@@ -129,6 +220,15 @@ fn version(row: &Row) -> Result<WorkflowVersion, StoreError> {
         published_at: row.time(3)?,
         published_by: row.opt(4, Row::string)?,
     })
+}
+
+/// What the audit keeps of a change.
+fn note(
+    (action, at, by): (&'static str, Timestamp, By),
+    (id, name): (WorkflowId, String),
+    changes: serde_json::Value,
+) -> AuditNote {
+    AuditNote { action, record: "workflows", record_id: Some(id.uuid()), subject: Some(name), changes, by, at }
 }
 
 impl Store {
@@ -149,29 +249,59 @@ impl Store {
         row.map(|row| blobs::decompress(&row.bytes(0)?, row.int(1)?)).transpose()
     }
 
+    /// Changes a workflow in one transaction: the script refuses before its first change, and notes what it did.
+    async fn change_workflow<T, F>(&self, tenant: TenantKey, script: F) -> Result<T, WorkflowError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T, WorkflowError>> + Send + 'static,
+    {
+        let changed = self.database().of(tenant).transact(move |tx| {
+            Box::pin(async move {
+                match script(tx).await {
+                    Err(WorkflowError::Store(error)) => Err(error),
+                    done => Ok(done),
+                }
+            })
+        });
+        let changed = changed.await??;
+        self.audit_noted();
+        Ok(changed)
+    }
+
     /// Makes or changes the draft of a workflow; gives the new revision.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if somebody else changed it since the revision that is expected.
-    pub async fn put_draft(&self, actor: impl Into<Actor>, draft: Draft, expect: IfMatch) -> Result<i64, StoreError> {
+    /// Somebody else changed it since the revision that is expected, or it is deleted.
+    pub async fn put_draft(
+        &self,
+        actor: impl Into<Actor>,
+        draft: Draft,
+        expect: IfMatch,
+    ) -> Result<i64, WorkflowError> {
         let Actor { tenant, by } = actor.into();
         let now = self.now();
-        let put = self.database().of(tenant).transact(move |tx| {
+        let put = self.change_workflow(tenant, move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
-                let find = format!("select revision, id from workflows where tenant_key = $1 and name = $2{lock}");
+                let find = format!(
+                    "select revision, id, draft_hash, deleted_at from workflows where tenant_key = $1 and name = $2{lock}"
+                );
                 let found = tx.query(find, vec![tenant.into(), (&draft.name).into()]).await?;
-                let revision = found.first().map_or(Ok(0), |row| row.int(0))?;
-                let id: WorkflowId = found.first().map_or_else(|| Ok(Id::new(uuid::Uuid::now_v7())), |row| row.id(1))?;
-                if expect != IfMatch::Any && expect != IfMatch::Revision(revision) {
-                    let text = format!("workflow `{}` is at revision {revision}", draft.name);
-                    return Err(StoreError::Conflict(text));
+                let found = found.first();
+                if found.map_or(Ok(None), |row| row.opt(3, Row::time))?.is_some() {
+                    return Err(WorkflowError::Deleted(draft.name));
                 }
+                let revision = found.map_or(Ok(0), |row| row.int(0))?;
+                expect.check(revision)?;
+                let id: WorkflowId = found.map_or_else(|| Ok(Id::new(uuid::Uuid::now_v7())), |row| row.id(1))?;
+                let before = found.map_or(Ok(None), |row| row.opt(2, Row::hash))?;
                 let sql = "insert into workflows (tenant_key, id, name, description, tags, draft, draft_hash, revision, \
-                           created_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) \
+                           created_at, created_by, updated_at, updated_by) \
+                           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $10) \
                            on conflict (tenant_key, name) do update set description = excluded.description, \
                            tags = excluded.tags, draft = excluded.draft, draft_hash = excluded.draft_hash, \
-                           revision = workflows.revision + 1, updated_at = excluded.updated_at returning revision";
+                           revision = workflows.revision + 1, updated_at = excluded.updated_at, \
+                           updated_by = excluded.updated_by where workflows.deleted_at is null returning revision";
                 let params = vec![
                     tenant.into(),
                     id.into(),
@@ -182,74 +312,67 @@ impl Store {
                     draft.hash.into(),
                     1i64.into(),
                     now.into(),
+                    (&by.who).into(),
                 ];
                 let rows = tx.query(sql, params).await?;
-                let put = rows.first().ok_or(StoreError::Closed)?.int(0)?;
+                // Made and deleted since it was looked for.
+                let Some(put) = rows.first() else { return Err(WorkflowError::Deleted(draft.name)) };
+                let put = put.int(0)?;
                 let changes = json!({
                     "revision": { "from": revision, "to": put },
-                    "document": { "to": hex::encode(draft.hash) },
+                    "document": { "from": before.map(hex::encode), "to": hex::encode(draft.hash) },
                 });
-                let note = AuditNote {
-                    action: "draft",
-                    record: "workflows",
-                    record_id: Some(id.uuid()),
-                    subject: Some(draft.name),
-                    changes,
-                    by,
-                    at: now,
-                };
-                note.write(tx, tenant).await?;
+                note(("draft", now, by), (id, draft.name), changes).write(tx, tenant).await?;
                 Ok(put)
             })
         });
-        let put = put.await?;
-        self.audit_noted();
-        Ok(put)
+        put.await
     }
 
-    /// Publishes the draft as the next version; gives it. Publishing what is published already changes nothing.
-    /// A version that the program itself publishes names nobody.
+    /// Publishes the draft as the next version, which starts the workflows of these names as its children; gives it.
+    /// Publishing what is published already changes nothing. A version that the program itself publishes names nobody.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if there is no such workflow or draft, or it is at another revision.
+    /// There is no such workflow or draft, it is at another revision, or starts what is deleted.
     pub async fn publish(
         &self,
         actor: impl Into<Actor>,
         name: &str,
         expect: IfMatch,
-    ) -> Result<WorkflowVersion, StoreError> {
+        starts: BTreeSet<Arc<str>>,
+    ) -> Result<WorkflowVersion, WorkflowError> {
         let Actor { tenant, by } = actor.into();
         let published_by = (by.who != By::system().who).then(|| by.who.clone());
         let now = self.now();
         let name = name.to_owned();
-        let published = self.database().of(tenant).transact(move |tx| {
+        let published = self.change_workflow(tenant, move |tx| {
             Box::pin(async move {
+                deletion::lock(tx, tenant).await?;
                 let lock = tx.dialect().pick("", " for update");
                 let find = format!(
                     "select id, revision, published_version, draft, draft_hash from workflows \
-                     where tenant_key = $1 and name = $2{lock}"
+                     where tenant_key = $1 and name = $2 and deleted_at is null{lock}"
                 );
                 let found = tx.query(find, vec![tenant.into(), (&name).into()]).await?;
-                let row = found.first().ok_or_else(|| StoreError::Conflict(format!("there is no workflow `{name}`")))?;
-                let revision = row.int(1)?;
-                if expect != IfMatch::Any && expect != IfMatch::Revision(revision) {
-                    return Err(StoreError::Conflict(format!("workflow `{name}` is at revision {revision}")));
-                }
+                let Some(row) = found.first() else { return Err(WorkflowError::NotFound(name)) };
+                expect.check(row.int(1)?)?;
                 let id: WorkflowId = row.id(0)?;
                 let published = row.opt(2, Row::int32)?;
                 let source = row.string(3)?;
-                let hash = row.opt(4, Row::hash)?.ok_or_else(|| StoreError::Conflict(format!("workflow `{name}` has no draft")))?;
+                let Some(hash) = row.opt(4, Row::hash)? else { return Err(WorkflowError::NoDraft(name)) };
+                let mut before = None;
                 if let Some(published) = published {
                     let same = "select version, definition_hash, source, published_at, published_by from workflow_versions \
                                 where tenant_key = $1 and workflow_id = $2 and version = $3";
                     let rows = tx.query(same, vec![tenant.into(), id.into(), published.into()]).await?;
-                    if let Some(newest) = rows.first().map(version).transpose()?
-                        && newest.definition_hash == hash
-                        && newest.source == source
-                    {
-                        return Ok(newest);
+                    if let Some(newest) = rows.first().map(version).transpose()? {
+                        if newest.definition_hash == hash && newest.source == source {
+                            return Ok(newest);
+                        }
+                        before = Some(newest.definition_hash);
                     }
                 }
+                deletion::check_starts(tx, tenant, (&name, starts.iter().cloned().collect())).await?;
                 let next = published.unwrap_or(0) + 1;
                 let insert = "insert into workflow_versions (tenant_key, workflow_id, version, definition_hash, source, \
                               published_at, published_by) values ($1, $2, $3, $4, $5, $6, $7)";
@@ -263,33 +386,25 @@ impl Store {
                     published_by.as_ref().into(),
                 ];
                 tx.execute(insert, params).await?;
-                let update = "update workflows set published_version = $3, updated_at = $4 where tenant_key = $1 and id = $2";
-                tx.execute(update, vec![tenant.into(), id.into(), next.into(), now.into()]).await?;
+                let update = "update workflows set published_version = $3 where tenant_key = $1 and id = $2";
+                tx.execute(update, vec![tenant.into(), id.into(), next.into()]).await?;
+                deletion::note_starts(tx, tenant, (id, next), starts).await?;
                 let changes = json!({
                     "version": { "from": published, "to": next },
-                    "document": { "to": hex::encode(hash) },
+                    "document": { "from": before.map(hex::encode), "to": hex::encode(hash) },
                 });
-                let note = AuditNote {
-                    action: "publish",
-                    record: "workflows",
-                    record_id: Some(id.uuid()),
-                    subject: Some(name),
-                    changes,
-                    by,
-                    at: now,
-                };
-                note.write(tx, tenant).await?;
+                note(("publish", now, by), (id, name), changes).write(tx, tenant).await?;
                 Ok(WorkflowVersion { version: next, definition_hash: hash, source, published_at: now, published_by })
             })
         });
-        let published = published.await?;
-        self.audit_noted();
-        Ok(published)
+        published.await
     }
 
     /// A workflow with its draft.
     pub async fn workflow(&self, tenant: TenantKey, name: &str) -> Result<Option<WorkflowRow>, StoreError> {
-        let sql = format!("select {COLUMNS}, draft from workflows where tenant_key = $1 and name = $2");
+        let sql = format!(
+            "select {COLUMNS}, draft from workflows where tenant_key = $1 and name = $2 and deleted_at is null"
+        );
         self.database()
             .of(tenant)
             .query_opt(sql, vec![tenant.into(), name.into()])
@@ -299,12 +414,12 @@ impl Store {
             .transpose()
     }
 
-    /// The name of a workflow.
+    /// The name of a workflow that is not deleted.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn workflow_name(&self, tenant: TenantKey, id: uuid::Uuid) -> Result<Option<String>, StoreError> {
-        let sql = "select name from workflows where tenant_key = $1 and id = $2";
+        let sql = "select name from workflows where tenant_key = $1 and id = $2 and deleted_at is null";
         let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), id.into()]).await?;
         row.map(|row| row.string(0)).transpose()
     }
@@ -335,8 +450,11 @@ impl Store {
             };
             more.push_str(&format!(" and ({in_document} or exists ({WITH_TAG} and t.name = ${n}))"));
         }
-        let sql =
-            format!("select {COLUMNS} from workflows where tenant_key = $1 and name > $2{more} order by name limit $3");
+        let which = if find.deleted { "is not null" } else { "is null" };
+        let sql = format!(
+            "select {COLUMNS} from workflows where tenant_key = $1 and name > $2 and deleted_at {which}{more} \
+             order by name limit $3"
+        );
         self.database().of(tenant).query(sql, params).await?.iter().map(workflow).collect()
     }
 
@@ -349,7 +467,8 @@ impl Store {
     ) -> Result<Option<WorkflowVersion>, StoreError> {
         let sql = "select v.version, v.definition_hash, v.source, v.published_at, v.published_by \
                    from workflows w join workflow_versions v on v.tenant_key = w.tenant_key and v.workflow_id = w.id \
-                   where w.tenant_key = $1 and w.name = $2 and v.version = coalesce($3, w.published_version)";
+                   where w.tenant_key = $1 and w.name = $2 and w.deleted_at is null \
+                   and v.version = coalesce($3, w.published_version)";
         let params = vec![tenant.into(), name.into(), number.into()];
         self.database().of(tenant).query_opt(sql, params).await?.as_ref().map(version).transpose()
     }
@@ -363,7 +482,7 @@ impl Store {
     ) -> Result<Vec<WorkflowVersion>, StoreError> {
         let sql = "select v.version, v.definition_hash, v.source, v.published_at, v.published_by \
                    from workflows w join workflow_versions v on v.tenant_key = w.tenant_key and v.workflow_id = w.id \
-                   where w.tenant_key = $1 and w.name = $2 order by v.version desc limit $3";
+                   where w.tenant_key = $1 and w.name = $2 and w.deleted_at is null order by v.version desc limit $3";
         let params = vec![tenant.into(), name.into(), limit.clamp(1, 1_000).into()];
         self.database().of(tenant).query(sql, params).await?.iter().map(version).collect()
     }

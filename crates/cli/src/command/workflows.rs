@@ -1,10 +1,11 @@
 //! `windlass workflows …`: workflows and their versions.
 
-use serde_json::Value;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::{Context, runs};
 use crate::{
-    args::{PageArgs, WorkflowsCommand},
+    args::{PageArgs, WorkflowArgs, WorkflowsCommand},
     client::{Call, Client, escape, query},
     exit::{Exit, Outcome},
     output,
@@ -24,8 +25,8 @@ pub async fn run(command: WorkflowsCommand, context: &Context) -> Outcome {
 
 async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client) -> Outcome {
     match command {
-        WorkflowsCommand::List { folder, tag, page } => {
-            let find = [("folder", folder), ("tag", tag)];
+        WorkflowsCommand::List { folder, tag, deleted, page } => {
+            let find = [("folder", folder), ("tag", tag), ("deleted", deleted.then(|| "true".to_owned()))];
             list(client, (find, page), context).await
         }
         WorkflowsCommand::Versions { name, page } => versions(client, &name, page, context).await,
@@ -46,26 +47,59 @@ async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client
             }
             Ok(Exit::Done)
         }
+        WorkflowsCommand::Delete(args) => {
+            let call = Call { method: Method::DELETE, ..Call::get(format!("/workflows/{}", escape(&args.name))) };
+            client.send(seen(call, &args)).await?;
+            if context.json() {
+                output::json(&json!({ "deleted": args.name }))?;
+            } else {
+                output::line(format!("{}: deleted", args.name))?;
+            }
+            Ok(Exit::Done)
+        }
+        WorkflowsCommand::Restore(args) => {
+            let call = Call::post(format!("/workflows/{}/restore", escape(&args.name)));
+            let answer = client.send(seen(call, &args)).await?;
+            if context.json() {
+                output::line(answer.text())?;
+            } else {
+                output::line(format!("{}: restored", args.name))?;
+            }
+            Ok(Exit::Done)
+        }
     }
 }
 
-type Find = [(&'static str, Option<String>); 2];
+/// Only at the revision that was seen.
+fn seen(call: Call, args: &WorkflowArgs) -> Call {
+    match args.if_match {
+        Some(revision) => call.header("if-match", format!("\"{revision}\"")),
+        None => call,
+    }
+}
 
-async fn list(client: &Client, ([folder, tag], page): (Find, PageArgs), context: &Context) -> Outcome {
-    let query = query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag]);
+type Find = [(&'static str, Option<String>); 3];
+
+async fn list(client: &Client, ([folder, tag, deleted], page): (Find, PageArgs), context: &Context) -> Outcome {
+    let (word, at, by) = match deleted.1 {
+        Some(_) => ("DELETED", "deleted_at", "deleted_by"),
+        None => ("CHANGED", "updated_at", "updated_by"),
+    };
+    let query = query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag, deleted]);
     let answer = client.send(Call::get(format!("/workflows{query}"))).await?;
     if context.json() {
         output::line(answer.text())?;
         return Ok(Exit::Done);
     }
     let page: Value = answer.read()?;
-    let mut table = Table::new(&["WORKFLOW", "VERSION", "DRAFT", "CHANGED", "DESCRIPTION"]);
+    let mut table = Table::new(&["WORKFLOW", "VERSION", "DRAFT", word, "BY", "DESCRIPTION"]);
     for workflow in page["items"].as_array().into_iter().flatten() {
         table.row(vec![
             cell(workflow, "name"),
             cell(workflow, "version"),
             cell(workflow, "revision"),
-            time_cell(workflow, "updated_at"),
+            time_cell(workflow, at),
+            cell(workflow, by),
             console::truncate_str(&cell(workflow, "description"), 60, "…").into_owned(),
         ]);
     }

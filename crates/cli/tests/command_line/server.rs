@@ -51,6 +51,40 @@ fn a_server_is_deployed_to_and_asked() {
     assert!(!folder.path().join("data/windlass.sock").exists());
 }
 
+/// The example of docs/api.md.
+#[test]
+fn a_workflow_is_deleted_and_restored() {
+    let folder = Folder::new();
+    let (child, parent) = (
+        folder.write("greet.yaml", GREET),
+        folder.write("asks.yaml", "name: asks\nsteps: [{ id: g, type: workflow, with: { name: greet } }]\n"),
+    );
+    let (_server, url) = serve(&folder, &["--bootstrap-token", TOKEN]);
+    let on = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--url", &url, "--token", TOKEN]);
+        folder.run(&arguments)
+    };
+    on(&["deploy", child.to_str().unwrap(), parent.to_str().unwrap()]).expect(0);
+    let refused = on(&["workflows", "delete", "greet"]);
+    assert!(refused.expect(2).stderr.contains("it is started by `asks`"), "{}", refused.stderr);
+    assert_eq!(on(&["workflows", "delete", "asks", "--json"]).expect(0).json()["deleted"], "asks");
+    on(&["workflows", "delete", "greet", "--if-match", "9"]).expect(2);
+    assert_eq!(on(&["workflows", "delete", "greet", "--if-match", "1"]).expect(0).stdout, "greet: deleted\n");
+    on(&["start", "greet"]).expect(4);
+    let taken = on(&["deploy", child.to_str().unwrap()]);
+    assert!(taken.expect(2).stderr.contains("windlass workflows restore greet"), "{}", taken.stderr);
+    let listed = on(&["workflows", "list"]);
+    assert!(listed.expect(0).stderr.contains("no workflows"), "{}", listed.stdout);
+    let deleted = on(&["workflows", "list", "--deleted"]).expect(0).stdout.clone();
+    assert!(deleted.contains("DELETED") && deleted.contains("asks") && deleted.contains("token:"), "{deleted}");
+    assert_eq!(on(&["workflows", "restore", "greet"]).expect(0).stdout, "greet: restored\n");
+    let back = on(&["workflows", "restore", "asks", "--json"]).expect(0).json();
+    assert_eq!((&back["name"], &back["deleted_at"]), (&"asks".into(), &serde_json::Value::Null));
+    let started = on(&["start", "greet", "--input", "{\"name\":\"Ada\"}", "--wait", "30s", "--json"]);
+    assert_eq!(started.expect(0).json()["output"], "Hello, Ada");
+}
+
 #[test]
 fn a_killed_server_goes_on_with_its_runs() {
     let folder = Folder::new();

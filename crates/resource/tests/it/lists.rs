@@ -166,7 +166,7 @@ fn statements() {
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = ? AND "id" = ? AND "deleted_at" IS NULL
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
-        SELECT … FROM "workflows" WHERE "tenant_key" = ? AND "id" = ?
+        SELECT … FROM "workflows" WHERE "tenant_key" = ? AND "id" = ? AND "deleted_at" IS NULL
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = ? AND "id" <> ? AND "above_id" IS NULL AND "name" = ? AND "deleted_at" IS NULL LIMIT ?
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Text("n"), Int(1)]
@@ -192,7 +192,7 @@ fn statements() {
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = $1 AND "id" = $2 AND "deleted_at" IS NULL FOR KEY SHARE
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
-        SELECT … FROM "workflows" WHERE "tenant_key" = $1 AND "id" = $2 FOR KEY SHARE
+        SELECT … FROM "workflows" WHERE "tenant_key" = $1 AND "id" = $2 AND "deleted_at" IS NULL FOR KEY SHARE
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = $1 AND "id" <> $2 AND "above_id" IS NULL AND "name" = $3 AND "deleted_at" IS NULL LIMIT $4
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Text("n"), Int(1)]

@@ -7,7 +7,7 @@ use windlass_store::StatementLog;
 
 use crate::{
     harness::Harness,
-    {queue, restarts, runs, waits},
+    {deletions, queue, restarts, runs, waits},
 };
 
 /// Statements that are not of one tenant: how they begin or what they contain, and why.
@@ -89,6 +89,8 @@ async fn noted() -> BTreeSet<String> {
     waits::full_places_queue(server().await).await;
     waits::runs_come_from_runs(server().await).await;
     restarts::a_wait_survives_and_outlives(server().await).await;
+    deletions::nothing_starts_what_is_deleted(server().await).await;
+    deletions::what_is_started_is_not_deleted(server().await).await;
     queue::tenants_take_turns(server().await).await;
     queue::queued_runs_can_be_stopped_paused_and_told(server().await).await;
     log.lock().unwrap().clone()

@@ -56,7 +56,7 @@ pub struct Workflow {
     pub description: Option<String>,
     /// For searching.
     pub tags: Vec<String>,
-    /// The draft's revision: the ETag without its quotes.
+    /// Counts the changes of the draft, deletions and restorations: the ETag without its quotes.
     pub revision: i64,
     /// The newest published version.
     #[schema(required)]
@@ -65,8 +65,20 @@ pub struct Workflow {
     pub source: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// By whom; null for what was made before this was kept.
+    #[schema(required)]
+    pub created_by: Option<String>,
     /// When its draft last changed.
     pub updated_at: DateTime<Utc>,
+    /// By whom.
+    #[schema(required)]
+    pub updated_by: Option<String>,
+    /// When it was deleted.
+    #[schema(required)]
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// By whom.
+    #[schema(required)]
+    pub deleted_by: Option<String>,
     /// What is worth knowing about the document though it was taken.
     pub warnings: Option<Vec<Json>>,
 }

@@ -103,7 +103,7 @@ impl Pages {
             Format::Jsonl => {
                 let mut lines = Vec::new();
                 for item in page.items {
-                    let document = self.document(item).await?;
+                    let Some(document) = self.document(item).await? else { continue };
                     // JSON values always have a JSON form.
                     let _ = serde_json::to_writer(&mut lines, &document);
                     lines.push(b'\n');
@@ -122,10 +122,10 @@ impl Pages {
     }
 
     /// A row with the record that it is. Workflows are no records, so that nobody could find them elsewhere by their
-    /// ids: they are called by their names.
-    async fn document(&mut self, item: Value) -> Result<Value, StoreError> {
+    /// ids: they are called by their names. What belongs to a deleted one is left out, for nobody could make it elsewhere.
+    async fn document(&mut self, item: Value) -> Result<Option<Value>, StoreError> {
         let mut document = Map::from_iter([("record".to_owned(), Value::from(self.record.name))]);
-        let Value::Object(fields) = item else { return Ok(item) };
+        let Value::Object(fields) = item else { return Ok(Some(item)) };
         document.extend(fields);
         for (column, ..) in self.record.references().filter(|(_, to, _)| *to == "workflows") {
             let id = document.get(column.name).and_then(Value::as_str).and_then(|text| text.parse::<Uuid>().ok());
@@ -134,11 +134,10 @@ impl Pages {
                 let name = self.store.workflow_name(self.tenant, id).await?;
                 self.names.insert(id, name);
             }
-            if let Some(Some(name)) = self.names.get(&id) {
-                document.insert(column.name.to_owned(), Value::from(name.as_str()));
-            }
+            let Some(Some(name)) = self.names.get(&id) else { return Ok(None) };
+            document.insert(column.name.to_owned(), Value::from(name.as_str()));
         }
-        Ok(Value::Object(document))
+        Ok(Some(Value::Object(document)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Workflows: their drafts, their versions, and checking a document without keeping it.
 
 use axum::{
+    body::Body as HttpBody,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
@@ -54,6 +55,10 @@ pub struct WorkflowsQuery {
     folder: Option<String>,
     /// Only those with this tag: of the tenant's tags, or of their document.
     tag: Option<String>,
+    /// Those that are deleted and can be restored, in place of those that are there.
+    #[serde(default)]
+    #[param(required = false)]
+    deleted: bool,
 }
 
 /// Which page of a list.
@@ -76,7 +81,9 @@ pub async fn list_workflows(
     Query(query): Query<WorkflowsQuery>,
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder: folder(query.folder)?, tag: query.tag };
+    let folder = folder(query.folder)?;
+    let WorkflowsQuery { tag, deleted, .. } = query;
+    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted };
     reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
 }
 
@@ -147,6 +154,44 @@ pub async fn put_workflow(
     let workflow = app.runtime().put_workflow(caller.actor(asked), &name.0, &source, format, expected).await?;
     let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok(with_etag(reply::json(status, &workflow)?, &workflow))
+}
+
+/// Delete a workflow; it can be restored.
+///
+/// Its runs go on and stay, and its name stays taken. One that the newest version of another workflow starts is not deleted.
+#[utoipa::path(delete, path = "/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 204, description = "It is deleted, and nothing starts it any more")))]
+pub async fn delete_workflow(
+    caller: Authorized<WorkflowsWrite>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    headers: HeaderMap,
+    asked: Asked,
+    _: NoBody,
+) -> Reply {
+    let expected = if_match(&headers)?;
+    app.runtime().delete_workflow(caller.actor(asked), &name.0, expected).await?;
+    let mut response = Response::new(HttpBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// Take the deletion of a workflow back; one that is not deleted stays as it is.
+#[utoipa::path(post, path = "/workflows/{name}/restore", tag = "workflows",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    responses((status = 200, body = schema::Workflow)))]
+pub async fn restore_workflow(
+    caller: Authorized<WorkflowsWrite>,
+    State(app): State<App>,
+    PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    headers: HeaderMap,
+    asked: Asked,
+    _: NoBody,
+) -> Reply {
+    let expected = if_match(&headers)?;
+    let workflow = app.runtime().restore_workflow(caller.actor(asked), &name.0, expected).await?;
+    Ok(with_etag(reply::ok(&workflow)?, &workflow))
 }
 
 /// Publish the draft as the next version; if it is what the newest version is already, that one stays.

@@ -78,5 +78,5 @@ on_every_database! {
     state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;
     workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place,
-        what_cannot_run_yet_is_not_published;
+        what_cannot_run_yet_is_not_published, a_workflow_is_deleted_and_restored;
 }

@@ -156,6 +156,15 @@ pub async fn workflows_are_put_into_folders_and_tagged(api: Api) {
     api.get(&inner_path).await.problem(404, "not_found");
     assert_eq!(api.get("/folders?deleted=true").await.expect(200)["items"][0]["name"], "Inner");
     assert_eq!(api.post(&format!("{inner_path}/restore"), json!({})).await.expect(200)["name"], "Inner");
+    // What belongs to a deleted workflow comes back with it, and is in no export until then.
+    let exported = async || api.get("/workflow-places/export").await.body.contains(r#""workflow_id":"refund""#);
+    assert!(exported().await);
+    send(api.request(Method::DELETE, "/workflows/refund")).await.expect_text(204);
+    assert!(!exported().await);
+    assert_eq!(names(format!("folder={}", id(&shop))).await, ["order"]);
+    send(api.request(Method::POST, "/workflows/refund/restore")).await.expect(200);
+    assert!(exported().await);
+    assert_eq!(names(format!("folder={}", id(&shop))).await, ["order", "refund"]);
     // Without its tag, a workflow is found by it no more.
     send(api.request(Method::DELETE, &format!("/workflow-tags/{}", id(&link)))).await.expect(204);
     assert!(names("tag=urgent".into()).await.is_empty());

@@ -1,7 +1,7 @@
 //! Documents: saved, published, read in both forms, refused with every place.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use windlass_engine::id::TenantKey;
 
 use crate::{
@@ -96,4 +96,92 @@ pub async fn a_bad_document_is_refused_with_every_place(api: Api) {
     let triggered = format!("{DOCUMENT}triggers:\n  - schedule: {{ cron: \"0 7 * * *\" }}\n");
     api.put("order", &triggered).await.expect(201);
     api.post("/workflows/order/publish", json!({})).await.problem(409, "triggers_not_supported");
+}
+
+const CALLS: &str = "name: calls\nsteps:\n  - id: c\n    type: workflow\n    with: { name: order }\n";
+const WAITS: &str = "name: waits\nsteps:\n  - id: w\n    type: wait\n    with: { signal: go }\n";
+
+pub async fn a_workflow_is_deleted_and_restored(api: Api) {
+    let on = |method: Method, path: &str| send(api.request(method, path));
+    let delete = |name: &str| on(Method::DELETE, &format!("/workflows/{name}"));
+    let restore = |name: &str| on(Method::POST, &format!("/workflows/{name}/restore"));
+    let listed = async |query: &str| -> Vec<Value> {
+        api.get(&format!("/workflows{query}")).await.expect(200)["items"].as_array().unwrap().clone()
+    };
+    let names = |page: &[Value]| page.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    for (name, document) in [("order", DOCUMENT), ("calls", CALLS), ("waits", WAITS)] {
+        api.deploy(name, document).await;
+    }
+    let order = api.get("/workflows/order").await.expect(200);
+    assert_eq!(
+        [&order["created_by"], &order["updated_by"], &order["deleted_at"], &order["deleted_by"]],
+        [&json!("token:admin"), &json!("token:admin"), &json!(null), &json!(null)]
+    );
+    token(&api, TenantKey::DEFAULT, WRITER, &["workflows.read", "workflows.publish"]).await;
+    for (method, path) in [(Method::DELETE, "/workflows/order"), (Method::POST, "/workflows/order/restore")] {
+        let refused = send(api.bare(method, &format!("/api/v1{path}")).bearer_auth(WRITER)).await;
+        assert!(refused.problem(403, "forbidden")["detail"].as_str().unwrap().contains("workflows.write"));
+    }
+
+    let refused = delete("order").await.problem(409, "in_use");
+    assert!(refused["detail"].as_str().unwrap().contains("`calls`"), "{refused}");
+    let run = api.start_run("waits", json!({})).await;
+    delete("calls").await.expect_text(204);
+    let stale = api.request(Method::DELETE, "/workflows/order").header("if-match", "\"7\"");
+    send(stale).await.problem(412, "revision_mismatch");
+    let seen = api.request(Method::DELETE, "/workflows/order").header("if-match", "\"1\"");
+    send(seen).await.expect_text(204);
+    delete("waits").await.expect_text(204);
+    delete("waits").await.problem(404, "not_found");
+
+    for path in ["/workflows/order", "/workflows/order/versions", "/workflows/order/versions/1"] {
+        api.get(path).await.problem(404, "not_found");
+    }
+    for path in ["/workflows/order/runs", "/workflows/order/publish"] {
+        on(Method::POST, path).await.problem(404, "not_found");
+    }
+    let taken = api.put("order", DOCUMENT).await.problem(409, "workflow_deleted");
+    assert!(taken["detail"].as_str().unwrap().contains("windlass workflows restore order"), "{taken}");
+    let place = json!({ "workflow_id": order["id"], "folder_id": order["id"] });
+    let unplaced = api.post("/workflow-places", place).await.problem(422, "invalid_input");
+    assert!(unplaced["errors"].to_string().contains("there is no such workflow"), "{unplaced}");
+    assert_eq!(names(&listed("").await), Vec::<String>::new());
+    assert_eq!(names(&listed("?deleted=false").await), Vec::<String>::new());
+    let deleted = listed("?deleted=true").await;
+    assert_eq!(names(&deleted), ["calls", "order", "waits"]);
+    assert_eq!((&deleted[1]["deleted_by"], &deleted[1]["revision"]), (&json!("token:admin"), &json!(2)));
+    assert!(deleted[1]["deleted_at"].is_string());
+    // The run that was under way goes on, and is found by its workflow.
+    assert_eq!(api.get("/runs?workflow=waits").await.expect(200)["items"][0]["id"], json!(run));
+    on(Method::POST, &format!("/runs/{run}/signals/go")).await.expect(202);
+    api.until(&format!("/runs/{run}"), |it| it["status"] == "completed").await;
+
+    // Of another tenant it is neither hidden nor brought back.
+    other_tenant(&api).await;
+    for path in ["/api/v1/workflows/order/restore", "/api/v1/workflows/none/restore"] {
+        send(api.bare(Method::POST, path).bearer_auth(THEIRS)).await.problem(404, "not_found");
+    }
+    let refused = restore("calls").await.problem(409, "workflow_deleted");
+    assert!(refused["detail"].as_str().unwrap().contains("`order`"), "{refused}");
+    let stale = api.request(Method::POST, "/workflows/order/restore").header("if-match", "\"1\"");
+    send(stale).await.problem(412, "revision_mismatch");
+    let back = restore("order").await;
+    assert_eq!(back.header("etag"), "\"3\"");
+    let back = back.expect(200);
+    assert_eq!((&back["version"], &back["deleted_at"], &back["source"]), (&json!(1), &json!(null), &json!(DOCUMENT)));
+    assert_eq!(restore("order").await.expect(200)["revision"], 3, "what is not deleted stays as it is");
+    restore("calls").await.expect(200);
+    let run = api.start_run("calls", json!({})).await;
+    api.until(&format!("/runs/{run}"), |it| it["status"] == "completed").await;
+
+    let entries = api.get(&format!("/audit-entries?record_id={}&sort=id", order["id"].as_str().unwrap())).await;
+    let entries = entries.expect(200)["items"].as_array().unwrap().clone();
+    let actions: Vec<&str> = entries.iter().map(|it| it["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["draft", "publish", "delete", "restore"]);
+    let (draft, deletion, restoration) = (&entries[0]["changes"], &entries[2]["changes"], &entries[3]["changes"]);
+    assert_eq!((&deletion["version"], &deletion["revision"]), (&json!({ "from": 1 }), &json!({ "from": 1 })));
+    assert_eq!(deletion["description"], json!({ "from": "An order." }));
+    assert_eq!(deletion["document"]["from"], draft["document"]["to"]);
+    assert_eq!(restoration["deleted_at"], json!({ "from": deleted[1]["deleted_at"] }));
+    assert_eq!(restoration["deleted_by"], json!({ "from": "token:admin" }));
 }

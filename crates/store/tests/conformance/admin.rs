@@ -76,7 +76,7 @@ async fn fill(store: &Store) {
         hash: definition,
     };
     store.put_draft(TENANT, draft, windlass_store::IfMatch::Any).await.expect("a draft");
-    store.publish(TENANT, "w", windlass_store::IfMatch::Any).await.expect("a version");
+    store.publish(TENANT, "w", windlass_store::IfMatch::Any, ["child".into()].into()).await.expect("a version");
     for n in 0..30 {
         let run = run_id();
         let labels = Some(serde_json::json!({"z": 1.0, "a": [1e2, null, "x"], "n": n}));

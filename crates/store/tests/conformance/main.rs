@@ -18,3 +18,4 @@ mod state_values;
 mod tasks;
 mod tls;
 mod vault;
+mod workflows;

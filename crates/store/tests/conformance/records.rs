@@ -1,10 +1,12 @@
 //! Workflows, places, tokens, events, messages.
 
+use std::collections::BTreeSet;
+
 use windlass_engine::id::RunId;
 use windlass_resource::records::people::{API_KEY_USAGE, API_KEYS};
 use windlass_store::{
     Actor, By, CameWith, Draft, EventRow, Holds, IfMatch, InboxRow, KeyUse, NewApiKey, QueuedRun, Received,
-    RecordError, RowChange, RunCommit, SlotKey, Store, StoreError, Target,
+    RecordError, RowChange, RunCommit, SlotKey, Store, Target, WorkflowError,
 };
 
 use crate::harness::{Fixture, TENANT, done, run_id, start};
@@ -27,7 +29,7 @@ fn draft(source: &str) -> Draft {
     }
 }
 
-async fn put(store: &Store, source: &str, expect: IfMatch) -> Result<i64, StoreError> {
+async fn put(store: &Store, source: &str, expect: IfMatch) -> Result<i64, WorkflowError> {
     let draft = draft(source);
     store.put_definition(TENANT, draft.hash, source.as_bytes()).await?;
     store.put_draft(TENANT, draft, expect).await
@@ -36,14 +38,15 @@ async fn put(store: &Store, source: &str, expect: IfMatch) -> Result<i64, StoreE
 async fn drafts_and_versions(fixture: Fixture) {
     let store = &fixture.store;
     assert_eq!(put(store, "one", IfMatch::Revision(0)).await.expect("a draft"), 1);
-    assert!(matches!(put(store, "two", IfMatch::Revision(0)).await, Err(StoreError::Conflict(_))));
-    let first =
-        store.publish(Actor { tenant: TENANT, by: By::named("me") }, "order", IfMatch::Any).await.expect("a version");
+    assert!(matches!(put(store, "two", IfMatch::Revision(0)).await, Err(WorkflowError::Stale { found: 1, .. })));
+    let publish = |actor: Actor, name| store.publish(actor, name, IfMatch::Any, BTreeSet::new());
+    let me = Actor { tenant: TENANT, by: By::named("me") };
+    let first = publish(me, "order").await.expect("a version");
     assert_eq!((first.version, first.source.as_str()), (1, "one"));
-    assert_eq!(store.publish(TENANT, "order", IfMatch::Any).await.expect("the same"), first);
+    assert_eq!(publish(TENANT.into(), "order").await.expect("the same"), first);
     assert_eq!(put(store, "two", IfMatch::Revision(1)).await.expect("a draft"), 2);
-    assert_eq!(store.publish(TENANT, "order", IfMatch::Any).await.expect("a version").version, 2);
-    assert!(matches!(store.publish(TENANT, "none", IfMatch::Any).await, Err(StoreError::Conflict(_))));
+    assert_eq!(publish(TENANT.into(), "order").await.expect("a version").version, 2);
+    assert!(matches!(publish(TENANT.into(), "none").await, Err(WorkflowError::NotFound(_))));
     let old = store.workflow_version(TENANT, "order", Some(1)).await.expect("a read").expect("a version");
     assert_eq!(old, first);
     let newest = store.workflow_version(TENANT, "order", None).await.expect("a read").expect("a version");
