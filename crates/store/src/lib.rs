@@ -93,8 +93,8 @@ pub use secrets::{Found, Kept, KeptCredential};
 pub use setting_values::{SettingLayer, SettingValue};
 pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{
-    Expiry, FindState, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateChanger, StateEntry, StateOutcome,
-    StateWrite,
+    Expiry, FindState, STATE_DESCRIPTION_CHARS_MAX, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateChanger,
+    StateEntry, StateOutcome, StateWrite,
 };
 pub use store::{Adopted, Fatal, Location, Store, StoreOptions};
 pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, TaskLease, TaskResult, TaskRow};

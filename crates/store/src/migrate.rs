@@ -167,6 +167,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0025_deleted_workflows.sql"),
         postgres: include_str!("../migrations/postgres/0025_deleted_workflows.sql"),
     },
+    Migration {
+        version: 26,
+        name: "described state",
+        sqlite: include_str!("../migrations/sqlite/0026_described_state.sql"),
+        postgres: include_str!("../migrations/postgres/0026_described_state.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -22,6 +22,8 @@ use crate::{
     store::Store,
 };
 
+/// Characters of what is said of a value.
+pub const STATE_DESCRIPTION_CHARS_MAX: usize = 1_000;
 /// The largest value that is kept, as JSON text.
 pub const STATE_VALUE_BYTES_MAX: usize = 1 << 20;
 
@@ -75,6 +77,8 @@ pub enum StateChanger {
         expect: Option<i64>,
         /// What the audit calls the change.
         action: &'static str,
+        /// What people are told of the value from now on, empty for nothing; as before, when left out.
+        description: Option<String>,
     },
 }
 
@@ -87,6 +91,8 @@ pub struct StateEntry {
     pub key: String,
     /// The value.
     pub value: Value,
+    /// What it is for, in somebody's words.
+    pub description: Option<String>,
     /// Counts its changes, from 1.
     pub version: i64,
     /// Since when it is there, where that is known.
@@ -178,15 +184,18 @@ const PUT: &str = "update state_values set value = $5, version = version + 1, up
                    where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const PUT_UNTIL: &str = "update state_values set value = $5, version = version + 1, updated_at = $6, expires_at = $7 \
                          where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
+const DESCRIBE: &str = "update state_values set description = $5 \
+                        where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const REMOVE: &str = "delete from state_values where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const REMOVE_PLACE: &str = "delete from state_values \
                             where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4 and version = 0";
 const RENEW: &str = "update state_values set version = 0, expires_at = null, created_at = $5, accessed_at = null, \
-                     access_count = 0 where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
+                     access_count = 0, description = null where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const APPLIED: &str = "select result from state_applied where tenant_key = $1 and step_key = $2";
 const APPLY: &str = "insert into state_applied (tenant_key, step_key, run_id, result, applied_at) \
                      values ($1, $2, $3, $4, $5)";
-const ENTRY: &str = "namespace, key, value, version, created_at, updated_at, expires_at, accessed_at, access_count";
+const ENTRY: &str = "namespace, key, value, version, created_at, updated_at, expires_at, accessed_at, access_count, \
+                     description";
 const COUNT: &str = "update state_values set access_count = access_count + $5, accessed_at = $6 \
                      where tenant_key = $1 and scope = $2 and namespace = $3 and key = $4";
 const EXPIRE: &str = "delete from state_values where (tenant_key, scope, namespace, key) in \
@@ -349,15 +358,19 @@ async fn apply<E>(
             let whose = vec![change.address.tenant.into(), key.into(), (*run).into()];
             tx.execute(APPLY, [whose, vec![result.into(), now.into()]].concat()).await?;
         }
-        StateChanger::Caller { by, action, .. } if !kept => {
+        StateChanger::Caller { by, action, description, .. } if !kept => {
             let StateAddress { tenant, workflow, namespace, key } = &change.address;
+            let mut changes = json!({ "workflow": workflow, "namespace": namespace, "version": { "from": version } });
+            if let Some(description) = description {
+                changes["description"] = json!({ "to": description });
+            }
             let note = AuditNote {
                 action,
                 record: "state_values",
                 record_id: None,
                 subject: Some(key.clone()),
                 // The value itself may be anything, also what only its workflow is to know.
-                changes: json!({ "workflow": workflow, "namespace": namespace, "version": { "from": version } }),
+                changes,
                 by: by.clone(),
                 at: now,
             };
@@ -386,12 +399,15 @@ async fn write(tx: &mut Tx, change: &StateChange, write: StateWrite, now: Timest
                 let limit = format!("a state value of {} bytes; the limit is {STATE_VALUE_BYTES_MAX}", text.len());
                 return Err(StoreError::Invalid(limit));
             }
-            let put = [address, vec![text.into(), now.into()]].concat();
+            let put = [address.clone(), vec![text.into(), now.into()]].concat();
             match expiry {
                 Expiry::AsBefore => tx.execute(PUT, put).await?,
                 Expiry::Never => tx.execute(PUT_UNTIL, [put, vec![crate::Value::Null]].concat()).await?,
                 Expiry::After(ttl) => tx.execute(PUT_UNTIL, [put, vec![now.after(ttl).into()]].concat()).await?,
-            }
+            };
+            let StateChanger::Caller { description: Some(description), .. } = &change.by else { return Ok(()) };
+            let description = Some(description.as_str()).filter(|text| !text.is_empty());
+            tx.execute(DESCRIBE, [address, vec![description.into()]].concat()).await?
         }
     };
     Ok(())
@@ -408,6 +424,7 @@ fn entry(row: &Row) -> Result<StateEntry, StoreError> {
         expires_at: row.opt(6, Row::time)?,
         accessed_at: row.opt(7, Row::time)?,
         access_count: row.int(8)?,
+        description: row.opt(9, Row::string)?,
     })
 }
 

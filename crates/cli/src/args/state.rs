@@ -27,6 +27,9 @@ pub struct StateWriteArgs {
     /// How long it is kept, such as `1h`
     #[arg(long, value_name = "SPAN")]
     pub ttl: Option<String>,
+    /// What the value is for; an empty text removes that
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
 }
 
 /// `windlass state …`

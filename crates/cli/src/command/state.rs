@@ -66,6 +66,7 @@ fn change<const N: usize>(op: &str, key: &str, write: &StateWriteArgs, given: [(
         ("workflow", write.place.workflow.as_ref().map(|it| json!(it))),
         ("namespace", write.place.namespace.as_ref().map(|it| json!(it))),
         ("ttl", write.ttl.as_ref().map(|it| json!(it))),
+        ("description", write.description.as_ref().map(|it| json!(it))),
     ];
     for (name, value) in place.into_iter().chain(given) {
         if let Some(value) = value {
@@ -88,7 +89,8 @@ async fn send(client: &Client, call: Call, (command, context): (&StateCommand, &
     let value: Value = answer.read()?;
     match command {
         StateCommand::List { .. } => {
-            let mut table = Table::new(&["NAMESPACE", "KEY", "TYPE", "VERSION", "READ", "UPDATED", "VALUE"]);
+            let mut table =
+                Table::new(&["NAMESPACE", "KEY", "TYPE", "VERSION", "READ", "UPDATED", "VALUE", "DESCRIPTION"]);
             for entry in value["items"].as_array().into_iter().flatten() {
                 table.row(vec![
                     cell(entry, "namespace"),
@@ -98,6 +100,7 @@ async fn send(client: &Client, call: Call, (command, context): (&StateCommand, &
                     cell(entry, "access_count"),
                     time_cell(entry, "updated_at"),
                     console::truncate_str(&entry["value"].to_string(), 60, "…").into_owned(),
+                    console::truncate_str(&cell(entry, "description"), 60, "…").into_owned(),
                 ]);
             }
             table.print("no values")?;

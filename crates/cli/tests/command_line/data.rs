@@ -216,12 +216,24 @@ fn folders_are_made_listed_changed_and_deleted() {
     settings(&["unset", "retain_days"]).expect(0);
     settings(&["get", "nope"]).expect(4);
     let state = |args: &[&str]| folder.run(&[&["state"], args, &["--data-dir", "data"]].concat());
-    state(&["set", "greeting", "\"hello\"", "--namespace", "demo", "--ttl", "1h"]).expect(0);
+    state(&[
+        "set",
+        "greeting",
+        "\"hello\"",
+        "--namespace",
+        "demo",
+        "--ttl",
+        "1h",
+        "--description",
+        "what the door says",
+    ])
+    .expect(0);
     assert_eq!(state(&["increment", "visits", "2"]).expect(0).stdout.trim(), "2");
     state(&["update", "settings", "{\"colour\": \"blue\"}", "--workflow", "order"]).expect(0);
     assert!(state(&["compare-and-set", "lock", "null", "\"mine\""]).expect(0).stdout.contains("true"));
     assert_eq!(state(&["get", "visits"]).expect(0).stdout.trim(), "2");
-    assert!(state(&["list", "--namespace", "demo", "--prefix", "gr"]).expect(0).stdout.contains("hello"));
+    let listed = state(&["list", "--namespace", "demo", "--prefix", "gr"]).expect(0).stdout.clone();
+    assert!(listed.contains("hello") && listed.contains("what the door says"), "{listed}");
     state(&["delete", "visits", "--if-match", "3"]).expect(2);
     state(&["delete", "visits", "--if-match", "1"]).expect(0);
     state(&["get", "visits"]).expect(4);

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use windlass_definition::{Timestamp, Value, step_types};
-use windlass_store::{FindState, StateAddress, StateChange, StateChanger, StateEntry, StoreError};
+use windlass_store::{
+    FindState, STATE_DESCRIPTION_CHARS_MAX, StateAddress, StateChange, StateChanger, StateEntry, StoreError,
+};
 
 use crate::{
     app::App,
@@ -38,6 +40,9 @@ pub struct SharedValue {
     value: Value,
     /// `null`, `boolean`, `number`, `string`, `array` or `object`.
     r#type: &'static str,
+    /// What it is for, in the words of whoever wrote it from outside; null where nobody said.
+    #[schema(required)]
+    description: Option<String>,
     /// Counts its changes: what `If-Match` names.
     version: i64,
     /// Since when it is there; null where that was not noted.
@@ -63,6 +68,7 @@ impl From<StateEntry> for SharedValue {
             key: entry.key,
             r#type: type_of(&entry.value),
             value: entry.value,
+            description: entry.description,
             version: entry.version,
             created_at: entry.created_at,
             updated_at: entry.updated_at,
@@ -199,6 +205,9 @@ pub struct StateChangeBody {
     expected: Option<Json>,
     /// How long it is kept, such as `1h`; for good when left out. `update` and `increment` leave that as it is.
     ttl: Option<String>,
+    /// What the value is for; it stays as it is when left out, and an empty text removes it. Not with `delete`.
+    #[schema(max_length = 1_000)]
+    description: Option<String>,
 }
 
 /// What a change came to.
@@ -239,6 +248,14 @@ pub async fn change_state(
             return Err(invalid(name, format!("must have 1 to {KEY_CHARS_MAX} characters")));
         }
     }
+    if let Some(description) = &body.description {
+        if action == "delete" {
+            return Err(invalid("/description", "is of a value that stays: leave it out of a `delete`".to_owned()));
+        }
+        if description.chars().count() > STATE_DESCRIPTION_CHARS_MAX {
+            return Err(invalid("/description", format!("may have at most {STATE_DESCRIPTION_CHARS_MAX} characters")));
+        }
+    }
     let actor = caller.actor(asked);
     let address = StateAddress {
         tenant: actor.tenant,
@@ -263,8 +280,9 @@ pub async fn change_state(
     }
     let refused = |error: windlass_definition::Error| Problem::invalid("invalid_input", error.message.to_string());
     let state: step_types::State = step_types::read_with(&with).map_err(refused)?;
-    let change =
-        StateChange { address, by: StateChanger::Caller { by: actor.by, expect: expected(&headers)?, action } };
+    let expect = expected(&headers)?;
+    let by = StateChanger::Caller { by: actor.by, expect, action, description: body.description };
+    let change = StateChange { address, by };
     let decide = move |current| windlass_steps::state::decide(current, &state, &with);
     let output = app.store().change_state(change, decide).await.map_err(|error| match error {
         StoreError::Conflict(detail) => Problem::new(StatusCode::PRECONDITION_FAILED, "revision_mismatch", detail),

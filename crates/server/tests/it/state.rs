@@ -45,6 +45,34 @@ pub async fn shared_state_is_read_and_changed(api: Api) {
     assert_eq!(keys(&format!("limit=3&after={query}")).await, ["b:x/1"]);
     assert!(page["items"][0]["expires_at"].is_string() && page["items"][0]["created_at"].is_string());
 
+    // What a value is for stays until somebody says otherwise, and goes with it.
+    let described = async |op: Value| -> Value {
+        let merged = Value::Object(
+            json!({ "key": "told" })
+                .as_object()
+                .unwrap()
+                .clone()
+                .into_iter()
+                .chain(op.as_object().unwrap().clone())
+                .collect(),
+        );
+        change(&api, merged).await.expect(200);
+        api.get("/state/value?key=told").await.expect(200)["description"].take()
+    };
+    assert_eq!(described(json!({ "op": "set", "value": 1, "ttl": "1h" })).await, Value::Null);
+    assert_eq!(described(json!({ "op": "increment", "description": "how often" })).await, "how often");
+    assert_eq!(described(json!({ "op": "set", "value": 5 })).await, "how often");
+    assert_eq!(
+        described(json!({ "op": "compare_and_set", "expected": 1, "value": 2, "description": "not swapped" })).await,
+        "how often"
+    );
+    assert_eq!(described(json!({ "op": "increment", "description": "" })).await, Value::Null);
+    assert_eq!(described(json!({ "op": "increment", "description": "again" })).await, "again");
+    change(&api, json!({ "op": "delete", "key": "told" })).await.expect(200);
+    assert_eq!(described(json!({ "op": "set", "value": 1 })).await, Value::Null);
+    change(&api, json!({ "op": "delete", "key": "told", "description": "gone" })).await.problem(422, "invalid_input");
+    change(&api, json!({ "op": "delete", "key": "told" })).await.expect(200);
+
     // Merge, compare and set, versions, delete.
     let merge = json!({ "op": "update", "namespace": "a", "key": "y", "value": { "more": true } });
     assert_eq!(change(&api, merge).await.expect(200)["output"], json!({ "of": "a", "more": true }));
@@ -78,6 +106,7 @@ pub async fn shared_state_is_read_and_changed(api: Api) {
         json!({ "op": "update", "key": "fresh", "value": {} }),
         json!({ "op": "set", "key": "a", "value": 1, "ttl": "soon" }),
         json!({ "op": "set", "key": "a", "value": 1, "scope": "run" }),
+        json!({ "op": "set", "key": "a", "value": 1, "description": "x".repeat(1_001) }),
     ] {
         let refused = change(&api, body.clone()).await;
         assert!(matches!(refused.status.as_u16(), 400 | 422), "{body}: {}", refused.body);
@@ -100,8 +129,11 @@ pub async fn shared_state_is_read_and_changed(api: Api) {
 
     // What callers change is in the audit, without the values.
     let audit = api.get("/audit-entries?record=state_values&sort=id").await.expect(200);
-    let actions: Vec<&str> =
-        audit["items"].as_array().unwrap().iter().map(|it| it["action"].as_str().unwrap()).collect();
+    let entries =
+        |of_told| audit["items"].as_array().unwrap().iter().filter(move |it| (it["subject"] == "told") == of_told);
+    let told: Vec<&Value> = entries(true).filter_map(|it| it["changes"].get("description")).collect();
+    assert_eq!(told, [&json!({ "to": "how often" }), &json!({ "to": "" }), &json!({ "to": "again" })]);
+    let actions: Vec<&str> = entries(false).map(|it| it["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["increment", "set", "set", "set", "set", "update", "compare_and_set", "set", "set", "delete"]);
     assert!(!audit.to_string().contains("mine"));
 }

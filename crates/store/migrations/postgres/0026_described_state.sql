@@ -1,0 +1,3 @@
+-- A shared value says what it is for.
+
+alter table state_values add column description text;
