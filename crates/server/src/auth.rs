@@ -102,11 +102,14 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
 /// Who comes with that token, once its tenant lets it by to the route.
 ///
 /// # Errors
-/// 401 when there is no such caller; 403 when the tenant is suspended, or has not the route's feature.
+/// 401 when there is no such caller; 403 when the tenant is suspended, has not the route's feature, or asks for a second
+/// factor that the caller has not.
 pub(crate) async fn let_by(app: &App, parts: &Parts, token: Option<&str>) -> Result<Identity, Problem> {
     let identity = app.gate().identify(token).await?;
     is_not_suspended(app, identity.tenant)?;
-    features::let_by(app, &identity, parts.extensions.get::<MatchedPath>()).await?;
+    let route = parts.extensions.get::<MatchedPath>();
+    features::let_by(app, &identity, route).await?;
+    second_factor::let_by(app, &identity, route).await?;
     Ok(identity)
 }
 

@@ -19,15 +19,16 @@ use crate::{
     store::Store,
 };
 
-/// Whoever acts in somebody's name has to be let in by a session of its own.
+/// Whoever acts in somebody's name has to be let in by a session of its own, and the second factor is that one's.
 const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id, u.email, \
-                       s.acting_session_id, am.id, au.email, s.reason, s.method from sessions s \
+                       s.acting_session_id, am.id, au.email, s.reason, s.method, f.id is not null from sessions s \
                        join users u on u.id = s.user_id and u.status = 'active' \
                        join members m on m.tenant_key = s.tenant_key and m.user_id = s.user_id and m.status = 'active' \
                        left join sessions a on a.tenant_key = s.tenant_key and a.id = s.acting_session_id \
                        and a.status = 'active' and a.expires_at > $2 \
                        left join users au on au.id = a.user_id and au.status = 'active' \
                        left join members am on am.tenant_key = a.tenant_key and am.user_id = au.id and am.status = 'active' \
+                       left join second_factors f on f.user_id = coalesce(a.user_id, s.user_id) and f.confirmed_at is not null \
                        where s.token_hash = $1 and s.status = 'active' and s.expires_at > $2";
 const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.requests_per_minute, k.member_id, \
                    m.status, u.status from api_keys k \
@@ -85,6 +86,8 @@ pub enum CameWith {
         acting: Option<Acting>,
         /// An identity provider of the tenant opened it: it is about that tenant alone.
         by_provider: bool,
+        /// Whether there is a second factor that is asked for: of the user, or of who acts in its name.
+        second_factor: bool,
     },
     /// An API key.
     Key {
@@ -243,8 +246,8 @@ impl Store {
             acting = Some(Acting { email, reason: row.opt(9, Row::string)?.unwrap_or_default() });
         }
         let (id, user, email) = (row.uuid(1)?, row.uuid(2)?, row.string(5)?);
-        let by_provider = row.text(10)? == "oidc";
-        let with = CameWith::Session { id, user, member, email, acting, by_provider };
+        let (by_provider, second_factor) = (row.text(10)? == "oidc", row.bool(11)?);
+        let with = CameWith::Session { id, user, member, email, acting, by_provider, second_factor };
         let holds = Holds::These(Arc::new(may));
         Ok(Some(Caller { tenant, holds, until: Some(row.time(3)?), with }))
     }

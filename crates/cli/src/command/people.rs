@@ -161,6 +161,9 @@ pub async fn whoami(context: &Context) -> Outcome {
     if let Some(reason) = me["acting"]["reason"].as_str() {
         output::line(format!("  in another's name: {reason}"))?;
     }
+    if me["second_factor_required"] == true && me["second_factor"] == false && word("who").starts_with("person:") {
+        output::line("  the tenant asks for a second factor: windlass second-factor begin")?;
+    }
     for permission in me["permissions"].as_array().into_iter().flatten() {
         output::line(format!("  {}", permission.as_str().unwrap_or_default()))?;
     }

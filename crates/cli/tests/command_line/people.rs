@@ -174,6 +174,23 @@ fn a_second_factor_is_what_the_page_shows() {
     let users = admin.run(&["users", "list", "--where", "email=grace@example.org", "--json"], "").expect(0).json();
     admin.run(&["users", "end-second-factor", users["items"][0]["id"].as_str().unwrap()], "").expect(0);
     grace.run(&login, &format!("{PASSWORD}\n")).expect(0);
+
+    // A tenant asks its members for one, once who switches that on has one.
+    let on = page.lines().find_map(|line| line.strip_prefix("$ windlass settings set second_factor_required")).unwrap();
+    let require = ["settings", "set", "second_factor_required", on.trim()];
+    assert!(admin.run(&require, "").expect(2).stderr.contains("windlass second-factor begin"));
+    let begun = admin.run(&["second-factor", "begin"], "\n");
+    let app = Authenticator::open(&word(&begun.expect(0).stdout, "otpauth://"));
+    admin.run(&["second-factor", "confirm", &app.code(0)], "").expect(0);
+    admin.run(&require, "").expect(0);
+    let refused = grace.run(&["workflows", "list"], "");
+    assert!(refused.expect(5).stderr.contains("windlass second-factor begin"), "{}", refused.stderr);
+    let me = grace.run(&["whoami"], "");
+    assert!(me.expect(0).stdout.contains("the tenant asks for a second factor"), "{}", me.stdout);
+    let begun = grace.run(&["second-factor", "begin"], &format!("{PASSWORD}\n"));
+    let app = Authenticator::open(&word(&begun.expect(0).stdout, "otpauth://"));
+    grace.run(&["second-factor", "confirm", &app.code(0)], "").expect(0);
+    grace.run(&["workflows", "list"], "").expect(0);
     assert_eq!(server.signal("TERM"), 0);
 }
 

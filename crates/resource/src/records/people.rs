@@ -122,6 +122,7 @@ pub static SECOND_FACTORS: Record = Record::of(&USERS_AREA, "second_factors", "s
     .writing(Writing::Program)
     .unique(&[Unique(&["user_id"])])
     .global()
+    .grants_access()
     .examples(&[
         r#"{"user_id": "019aa7d0-0000-7000-8000-000000000001", "secret": "3132333435363738393031323334353637383930"}"#,
     ]);

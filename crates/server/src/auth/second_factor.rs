@@ -1,13 +1,15 @@
-//! Codes of a second factor (RFC 6238: HMAC-SHA-1, six digits, steps of 30 seconds), and recovery codes for whoever lost
-//! what makes them.
+//! Codes of a second factor (RFC 6238: HMAC-SHA-1, six digits, steps of 30 seconds), recovery codes for whoever lost what
+//! makes them, and who is let by without any.
 
+use axum::{extract::MatchedPath, http::StatusCode};
 use ring::hmac;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
-use windlass_store::SecondFactor;
+use windlass_store::{CameWith, SecondFactor};
 use zeroize::Zeroizing;
 
-use crate::{app::App, problem::Problem, token::TokenHash};
+use super::Identity;
+use crate::{app::App, problem::Problem, routes::API, token::TokenHash};
 
 const DIGITS: usize = 6;
 const STEP_SECONDS: i64 = 30;
@@ -17,6 +19,47 @@ const SECRET_BYTES: usize = 20;
 const RECOVERY_CODES: usize = 10;
 const RECOVERY_BYTES: usize = 10;
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// Below the API, what is open to a person who lacks a second factor that the tenant asks for: to see who it is, to set one
+/// up, and to sign out.
+const OPEN: &[&str] = &["/me", "/me/second-factor", "/me/second-factor/confirm", "/sign-out", "/sign-out/everywhere"];
+/// How one is set up.
+const SET_UP: &str = "set one up with `windlass second-factor begin` and `windlass second-factor confirm CODE` (POST \
+                      /api/v1/me/second-factor, then /api/v1/me/second-factor/confirm); whoever has no password and comes \
+                      by an identity provider signs in with a link for that (`windlass users link ID`)";
+
+/// Whether the caller is a person without a second factor. Keys and applications are no persons.
+fn is_lacking(identity: &Identity) -> bool {
+    matches!(identity.with.as_deref(), Some(CameWith::Session { second_factor: false, .. }))
+}
+
+/// Lets a caller by to a route, when it has the second factor that its tenant asks for, or needs the route to get one.
+///
+/// # Errors
+/// 403 `second_factor_needed`; or the database does not answer.
+pub async fn let_by(app: &App, identity: &Identity, route: Option<&MatchedPath>) -> Result<(), Problem> {
+    let path = route.and_then(|route| route.as_str().strip_prefix(API));
+    if !is_lacking(identity) || path.is_some_and(|path| OPEN.contains(&path)) {
+        return Ok(());
+    }
+    if !app.bounds(identity.tenant).await?.people.second_factor_required {
+        return Ok(());
+    }
+    let detail = format!("the tenant asks its members for a second factor, and you have none: {SET_UP}");
+    Err(Problem::new(StatusCode::FORBIDDEN, "second_factor_needed", detail))
+}
+
+/// Nobody asks others for what he has not himself: he would be locked out by it.
+///
+/// # Errors
+/// 409 `second_factor_needed`.
+pub fn may_be_asked_for(identity: &Identity) -> Result<(), Problem> {
+    if !is_lacking(identity) {
+        return Ok(());
+    }
+    let detail = format!("you have no second factor yourself, and would lock yourself out: {SET_UP}");
+    Err(Problem::conflict("second_factor_needed", detail))
+}
 
 /// A new secret.
 ///

@@ -81,7 +81,11 @@ async fn in_front(app: &App, (headers, asking): (&HeaderMap, &Asking)) -> Result
     auth::is_not_suspended(app, asking.application.tenant)?;
     let Some(token) = auth::cookie(headers) else { return Ok(None) };
     match app.gate().identify(Some(token)).await {
-        Ok(identity) if is_itself(&identity) && identity.tenant == asking.application.tenant => Ok(Some(identity)),
+        Ok(identity) if is_itself(&identity) && identity.tenant == asking.application.tenant => {
+            // Whoever would not be let by to answer is not asked, and what he said before does not answer for him.
+            auth::second_factor::let_by(app, &identity, None).await?;
+            Ok(Some(identity))
+        }
         Ok(_) => Ok(None),
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => Ok(None),
         Err(problem) => Err(problem),

@@ -12,12 +12,17 @@ use windlass_store::{Actor, SettingLayer, SettingValue};
 
 use crate::{
     app::App,
-    auth::{Asked, Authorized, Gate, Permission, SettingsRead, SettingsWrite, TenantsRead, TenantsWrite},
+    auth::{
+        Asked, Authorized, Gate, Permission, SettingsRead, SettingsWrite, TenantsRead, TenantsWrite, second_factor,
+    },
     extract::{Body, PathOf, PathParts, Query},
     problem::{FieldError, Problem},
     reply::{self, Reply},
     settings::{Category, InEffect, Kind, SETTINGS, Setting, Source, Unit},
 };
+
+/// The setting that asks members for a second factor.
+const SECOND_FACTOR_REQUIRED: &str = "second_factor_required";
 
 /// A setting in an address.
 pub struct SettingPath(&'static Setting);
@@ -198,6 +203,7 @@ pub async fn put_setting(
         let error = FieldError { pointer: "/value".to_owned(), message: message.clone(), ..FieldError::default() };
         return Err(Problem::invalid("invalid_input", message).with_errors(vec![error]));
     }
+    may_become(&caller, setting, &body.value)?;
     let actor = Actor { tenant, by: caller.signed(&asked) };
     app.store().put_setting(actor, (layer, setting.name), body.value).await?;
     app.settings_chosen();
@@ -218,6 +224,9 @@ pub async fn unset_setting(
     let tenant = whose::<_, TenantsWrite>(&app, &caller, query.tenant.as_deref()).await?;
     see(setting, tenant)?;
     let layer = layer(&app, (&caller, setting), (query.layer.as_deref(), query.tenant.as_deref()))?;
+    let mut left = app.store().setting_values(tenant).await?;
+    left.retain(|it| it.layer != layer || it.name != setting.name);
+    may_become(&caller, setting, &app.settings().chosen(setting, &left).0)?;
     let actor = Actor { tenant, by: caller.signed(&asked) };
     if !app.store().unset_setting(actor, (layer, setting.name)).await? {
         return Err(Problem::not_found("choice"));
@@ -235,6 +244,12 @@ fn is_seen(setting: &Setting, tenant: TenantKey) -> bool {
 
 fn see(setting: &Setting, tenant: TenantKey) -> Result<(), Problem> {
     if is_seen(setting, tenant) { Ok(()) } else { Err(Problem::not_found("setting")) }
+}
+
+/// Whether a setting may become that by this caller.
+fn may_become(caller: &Authorized<SettingsWrite>, setting: &Setting, value: &Json) -> Result<(), Problem> {
+    let asks = setting.name == SECOND_FACTOR_REQUIRED && *value == Json::Bool(true);
+    if asks { second_factor::may_be_asked_for(caller.identity()) } else { Ok(()) }
 }
 
 /// The layer that is meant, once the caller may choose there.

@@ -451,6 +451,8 @@ pub struct Me {
     pub tenant: String,
     /// Whether it shows a second factor when it signs in.
     pub second_factor: bool,
+    /// Whether the tenant asks its members for one.
+    pub second_factor_required: bool,
     /// Who acts in its name, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acting: Option<ActsFor>,
@@ -480,8 +482,10 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let here = app.store().tenant_by_key(caller.tenant()).await?;
     let tenant = here.map(|it| it.slug).unwrap_or_default();
     let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
-    let features = app.bounds(caller.tenant()).await?.features.names();
-    reply::ok(&Me { who: identity.who(), tenant, second_factor, acting, permissions, features, tenants })
+    let bounds = app.bounds(caller.tenant()).await?;
+    let (features, second_factor_required) = (bounds.features.names(), bounds.people.second_factor_required);
+    let who = identity.who();
+    reply::ok(&Me { who, tenant, second_factor, second_factor_required, acting, permissions, features, tenants })
 }
 
 /// Another password.

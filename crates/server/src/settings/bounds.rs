@@ -38,6 +38,8 @@ pub struct People {
     pub password_sign_in: bool,
     /// Characters that a new password has at least.
     pub password_chars_min: usize,
+    /// Whether members need a second factor.
+    pub second_factor_required: bool,
     /// How long an invitation works when nobody says.
     pub invitation: Duration,
     /// How long a link works that signs in whoever lost the password.
@@ -52,6 +54,7 @@ impl Default for People {
             session: HOUR * 12,
             password_sign_in: true,
             password_chars_min: 12,
+            second_factor_required: false,
             invitation: DAY * 7,
             sign_in_link: HOUR,
             impersonation: HOUR * 8,

@@ -120,6 +120,8 @@ settings! {
         "Whether a password signs in; links, invitations and API keys do all the same";
     password_chars_min: Security, AtOnce, number(8, 64, Unit::Characters), people.password_chars_min,
         "Characters that a new password has at least";
+    second_factor_required: Security, Tenant, Kind::Switch, people.second_factor_required,
+        "Whether members need a second factor for whatever they do (docs/identity.md)";
     invitation_days: Security, Tenant, number(1, 30, Unit::Days), people.invitation,
         "Days that an invitation works when nobody says";
     sign_in_link_minutes: Security, AtOnce, number(5, 10_080, Unit::Minutes), people.sign_in_link,

@@ -434,7 +434,7 @@ pub async fn what_is_done_in_anothers_name_bears_both(api: Api) {
 }
 
 /// Begins a second factor and confirms it; gives the app that makes its codes, and the recovery codes.
-async fn second_factor(api: &Api, who: &str) -> (Authenticator, Vec<String>) {
+pub async fn second_factor(api: &Api, who: &str) -> (Authenticator, Vec<String>) {
     let password = Some(json!({ "password": PASSWORD }));
     let begun = with(api, who, (Method::POST, "/me/second-factor"), password).await.expect(201);
     let app = Authenticator::open(begun["url"].as_str().unwrap());

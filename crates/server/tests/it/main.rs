@@ -20,6 +20,7 @@ mod people;
 mod rate_limits;
 mod records;
 mod runs;
+mod second_factor;
 mod settings;
 mod state;
 mod stream;
@@ -57,14 +58,14 @@ on_every_database! {
         how_people_come_in_is_a_setting;
     mcp: a_model_works_with_tools;
     oauth: an_application_acts_in_the_name_of_somebody, a_browser_is_asked_once, a_code_and_a_refresh_token_work_once,
-        what_an_application_holds_ends, an_application_acts_in_its_own_name, who_sets_up_an_application_gains_nothing,
+        what_an_application_holds_ends, who_lacks_a_second_factor_lets_no_application_in, an_application_acts_in_its_own_name, who_sets_up_an_application_gains_nothing,
         a_request_that_is_wrong_goes_nowhere;
     oidc: somebody_comes_by_a_provider, who_is_let_in, what_a_provider_says_has_to_hold,
         what_a_provider_publishes_has_to_hold, what_a_token_does_not_say_is_asked_for,
         a_key_that_is_new_is_asked_for, a_sign_in_ends_where_it_began_and_once,
         identities_are_linked_by_those_whose_they_are, a_program_gets_a_session_for_a_ticket,
         a_provider_does_not_lead_around_a_second_factor,
-        one_let_in_by_a_provider_knows_of_its_tenant_alone, a_provider_is_set_up_by_whoever_may_do_everything, a_real_provider_signs_somebody_in;
+        a_provider_is_no_second_factor, one_let_in_by_a_provider_knows_of_its_tenant_alone, a_provider_is_set_up_by_whoever_may_do_everything, a_real_provider_signs_somebody_in;
     openapi: answers_are_what_the_document_says;
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;
@@ -74,6 +75,8 @@ on_every_database! {
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
+    second_factor: who_has_no_second_factor_may_only_set_one_up, who_asks_for_a_second_factor_has_one,
+        who_acts_in_anothers_name_shows_his_own_second_factor;
     settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;
     state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;

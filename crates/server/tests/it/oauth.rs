@@ -15,6 +15,7 @@ use crate::{
     browser::Browser,
     harness::{Answer, Api, TOKEN, send},
     identity::{PASSWORD, administrator, come, member, member_id, token_of, with},
+    second_factor::{asking, require},
 };
 
 const PAGE: &str = include_str!("../../../../docs/oauth.md");
@@ -479,6 +480,50 @@ pub async fn what_an_application_holds_ends(api: Api) {
     for noun in ["oauth-consents", "oauth-authorizations", "oauth-tokens"] {
         assert_eq!(api.get(&format!("/{noun}")).await.expect(200)["items"], json!([]), "{noun}");
     }
+}
+
+pub async fn who_lacks_a_second_factor_lets_no_application_in(api: Api) {
+    let admin = administrator(&api).await;
+    let ada = member(&api, &admin, ("ada@example.org", "operator")).await;
+    let application = register(&api, json!({ "client_credentials": true })).await;
+    let before = let_in(&api, &application, &ada, &["runs.read"]).await;
+    let waiting = application.ask(&["runs.read"]);
+    let keeper = asking(&api, &admin).await;
+    // What she let in before goes on: it acts for her, and is no person.
+    is_in(&api, &access(&before)).await;
+    let next = application.refreshed(&refresh(&before)).await.unwrap();
+    is_in(&api, &access(&next)).await;
+    let own = [
+        ("grant_type", "client_credentials"),
+        ("client_id", application.id.as_str()),
+        ("client_secret", application.secret.as_deref().unwrap()),
+    ];
+    let own = form(&api, "token", &own).await.expect(200);
+    is_in(&api, own["access_token"].as_str().unwrap()).await;
+    // She lets in nothing new, by whatever way she answers, nor by what she said before.
+    for decision in ["approve", "refuse"] {
+        answer(&api, (&ada, decision), &waiting).await.problem(403, "second_factor_needed");
+    }
+    let authorizations = api.get("/oauth-authorizations").await.expect(200)["items"].as_array().unwrap().len();
+    let cookie = format!("__Host-windlass={ada}");
+    let in_browser = |cookie: &str| {
+        let path = waiting.url.as_str().strip_prefix(&api.base).unwrap();
+        let request = api.bare(Method::GET, path).header("cookie", cookie);
+        request.header("accept", "text/html,*/*")
+    };
+    send(in_browser(&cookie)).await.problem(403, "second_factor_needed");
+    let form = [request_of(&waiting.url), json!({ "decision": "approve" })];
+    let form = form.iter().flat_map(|it| it.as_object().unwrap());
+    let form = Serializer::new(String::new()).extend_pairs(form.map(|(k, v)| (k, v.as_str().unwrap()))).finish();
+    let page = api.bare(Method::POST, "/api/v1/oauth/answer").header("cookie", &cookie).header("origin", &api.base);
+    let page = page.header("content-type", "application/x-www-form-urlencoded").body(form);
+    send(page).await.problem(403, "second_factor_needed");
+    let after = api.get("/oauth-authorizations").await.expect(200)["items"].as_array().unwrap().len();
+    assert_eq!(after, authorizations, "nothing was let in");
+    // Once she has one, she answers.
+    crate::identity::second_factor(&api, &ada).await;
+    answer(&api, (&ada, "approve"), &waiting).await.expect(200);
+    require(&api, &keeper, false).await.expect(200);
 }
 
 pub async fn an_application_acts_in_its_own_name(api: Api) {

@@ -16,6 +16,8 @@ use windlass_testkit::sign_on::{Authenticator, CLIENT, Fake, SECRET, WRONGS, Wro
 use crate::{
     browser::Browser,
     harness::{Answer, Api, send},
+    identity::{administrator, come, token_of},
+    second_factor::asking,
 };
 
 const PAGE: &str = include_str!("../../../../docs/sign-on.md");
@@ -387,6 +389,28 @@ pub async fn a_provider_does_not_lead_around_a_second_factor(api: Api) {
     use_it(&body).await.problem(401, "second_factor_required");
     body["code"] = codes[1].clone();
     assert!(use_it(&body).await.expect(200)["token"].is_string());
+}
+
+pub async fn a_provider_is_no_second_factor(api: Api) {
+    let fake = Fake::start().await;
+    provider(&api, &fake, json!({})).await;
+    fake.is(grace());
+    let mut grace = Browser::new();
+    sign_in(&api, &mut grace).await.expect(303);
+    let workflows = format!("{}/api/v1/workflows", api.base);
+    grace.get(&workflows).await.expect(200);
+    asking(&api, &administrator(&api).await).await;
+    grace.get(&workflows).await.problem(403, "second_factor_needed");
+    // She has no password, and gets none by a provider; a link of an administrator lets her set one up.
+    let begin = format!("{}/api/v1/me/second-factor", api.base);
+    grace.send(Method::POST, &begin, Some("{}".to_owned())).await.problem(409, "no_password");
+    let users = api.get("/users?email=grace@example.org").await.expect(200);
+    let link = format!("/users/{}/link", users["items"][0]["id"].as_str().unwrap());
+    let link = api.post(&link, json!({})).await.expect(201);
+    let by_link = token_of(&come(&api, "/sign-in", json!({ "link": link["link"] })).await.expect(200));
+    crate::identity::second_factor(&api, &by_link).await;
+    // The session that the provider opened is hers, and goes on.
+    grace.get(&workflows).await.expect(200);
 }
 
 pub async fn one_let_in_by_a_provider_knows_of_its_tenant_alone(api: Api) {
