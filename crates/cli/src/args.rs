@@ -292,6 +292,9 @@ pub enum WorkflowsCommand {
         /// With this tag alone
         #[arg(long, value_name = "TAG")]
         tag: Option<String>,
+        /// With all these words in their name, description or draft; `ord*` for how one begins
+        #[arg(long, value_name = "WORDS")]
+        q: Option<String>,
         /// Those that are deleted and can be restored
         #[arg(long)]
         deleted: bool,

@@ -4,6 +4,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
+use windlass_definition::Timestamp;
 
 /// The UUID of one kind of thing. UUIDv7 where it names something that was made: it sorts by time.
 pub struct Id<T> {
@@ -56,6 +57,12 @@ impl<T> Id<T> {
     /// The plain UUID.
     pub const fn uuid(self) -> Uuid {
         self.uuid
+    }
+
+    /// When what it names was made, to the millisecond, as a UUIDv7 says.
+    pub fn made_at(self) -> Timestamp {
+        let ms = i64::try_from(self.uuid.as_u128() >> 80).unwrap_or(i64::MAX);
+        Timestamp::from_micros(ms.saturating_mul(1_000))
     }
 
     /// A UUIDv7 with this time and, instead of random bits, these: the same arguments give the same id.

@@ -41,7 +41,7 @@ impl Runtime {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = if more { rows.last().map(|row| row.id.to_string()) } else { None };
-        Ok(Page { items: rows.into_iter().map(view).collect(), next })
+        Ok(Page::new(rows.into_iter().map(view).collect(), next))
     }
 
     /// An approval.

@@ -26,6 +26,7 @@ use crate::{
     newest::Newest,
     plans::Plans,
     redact::Known,
+    search::ToRead,
     settings::Settings,
     slots::Slots,
     step::Catalogue,
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) foreign: Foreign,
     pub(crate) letters: InHand,
+    pub(crate) to_read: ToRead,
     /// Something wants the recovery loop to look at the database now.
     pub(crate) look: Notify,
     /// An attempt has ended, well or not.
@@ -82,6 +84,7 @@ impl Core {
             backlog: Arc::default(),
             foreign: Foreign::default(),
             letters: InHand::default(),
+            to_read: ToRead::default(),
             look: Notify::new(),
             attempt_ended: Notify::new(),
             aborted: CancellationToken::new(),

@@ -2,7 +2,7 @@
 
 use windlass_definition::diagnostic::Diagnostic;
 use windlass_engine::{Reject, id::RunId};
-use windlass_store::{LaneId, StoreError, WorkflowError};
+use windlass_store::{LaneId, SearchError, StoreError, WorkflowError};
 
 /// Why a request was not carried out. Nothing was written, except where [`RuntimeError::Unavailable`] says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +154,15 @@ impl From<WorkflowError> for RuntimeError {
             WorkflowError::InUse { .. } => "in_use",
         };
         RuntimeError::conflict(code, error.to_string())
+    }
+}
+
+impl From<SearchError> for RuntimeError {
+    fn from(error: SearchError) -> RuntimeError {
+        match error {
+            SearchError::Store(error) => error.into(),
+            SearchError::TooManyWords(_) => RuntimeError::invalid("/q", error.to_string()),
+        }
     }
 }
 

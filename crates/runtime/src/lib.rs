@@ -38,6 +38,7 @@ mod request;
 mod retention;
 mod runs;
 mod runtime;
+mod search;
 pub mod secrets;
 mod settings;
 mod slots;

@@ -155,6 +155,8 @@ pub struct RunFilter {
     pub labels: BTreeMap<String, String>,
     /// Started by this run's steps.
     pub parent: Option<RunId>,
+    /// With all these words in their key, labels, input, error or output; `ord*` for how one begins.
+    pub q: Option<String>,
     /// Rows.
     pub limit: usize,
     /// Where the page before ended.
@@ -174,6 +176,8 @@ pub struct WorkflowFilter {
     pub tag: Option<String>,
     /// Those that are deleted, in place of those that are there.
     pub deleted: bool,
+    /// With all these words in their name, description or draft; `ord*` for how one begins.
+    pub q: Option<String>,
 }
 
 /// Which approvals are wanted.

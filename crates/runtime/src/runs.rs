@@ -22,6 +22,7 @@ use crate::{
     plans::CompiledPlan,
     request::{Document, RunFilter, StartRequest, Started, Target},
     runtime::Runtime,
+    search,
     starts::{self, Draft, NewStart, WhenBusy},
     turner::{Look, Message},
     views::{Page, RunSummary, RunView, StepView},
@@ -259,10 +260,11 @@ impl Runtime {
         Ok(view)
     }
 
-    /// Runs, the newest first.
+    /// Runs, the newest first. Those that are searched by words are on some pages fewer than were asked for, or none,
+    /// though there are more pages.
     ///
     /// # Errors
-    /// The database does not answer, or `after` is not from a page before.
+    /// The database does not answer, `after` is not from a page before, or `q` cannot be looked for.
     pub async fn runs(&self, tenant: TenantKey, filter: RunFilter) -> Result<Page<RunSummary>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
         let after = match &filter.after {
@@ -280,11 +282,19 @@ impl Runtime {
             after,
             ..windlass_store::RunFilter::default()
         };
-        let mut rows = self.core.store.list_runs(tenant, &wanted, limit as i64 + 1).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = if more { rows.last().map(|row| row.id.to_string()) } else { None };
-        Ok(Page { items: rows.into_iter().map(summary).collect(), next })
+        let Some(q) = &filter.q else {
+            let rows = self.core.store.list_runs(tenant, &wanted, limit as i64 + 1).await?;
+            return Ok(page_of(rows, limit, None));
+        };
+        let terms = search::terms(q)?;
+        if !search::searched(&self.core, tenant).await? {
+            let detail = "runs of this tenant are not searched: the setting `search_runs` is off";
+            return Err(RuntimeError::conflict("search_off", detail));
+        }
+        // Asked first: what is read meanwhile is found before it is promised.
+        let searched_until = self.core.store.searched_until(tenant).await?;
+        let found = self.core.store.search_runs(tenant, (&wanted, &terms), limit as i64 + 1).await?;
+        Ok(Page { searched_until, ..page_of(found.runs, limit, found.looked_until) })
     }
 
     /// The steps of a run: those that ended in the order of their ends, then those that run or wait now.
@@ -310,12 +320,12 @@ impl Runtime {
         let mut items: Vec<StepView> = entries.iter().take(limit).filter_map(step_view).collect();
         if more {
             let next = entries.get(limit - 1).map(|entry| entry.seq.to_string());
-            return Ok(Page { items, next });
+            return Ok(Page::new(items, next));
         }
         if !row.status.is_final() {
             items.extend(self.active(tenant, &row).await?);
         }
-        Ok(Page { items, next: None })
+        Ok(Page::new(items, None))
     }
 
     /// The steps that run or wait now: from memory where the run is here, from its journal where it is not.
@@ -345,7 +355,7 @@ impl Runtime {
         }
         let entries = loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))?;
         let next = entries.get(limit - 1).map(|entry| entry.seq.to_string());
-        Ok(Page { items: entries.into_iter().map(LiveEntry::from).collect(), next })
+        Ok(Page::new(entries.into_iter().map(LiveEntry::from).collect(), next))
     }
 
     /// What happens to a run, from after that entry of its journal on, until its end.
@@ -490,6 +500,15 @@ fn step_view(entry: &Entry) -> Option<StepView> {
         }),
         waits_for: None,
     })
+}
+
+/// A page of rows, of which one more than `limit` says that there are more; those that were made before `looked_until`
+/// are on the next one, however few this one has.
+fn page_of(mut rows: Vec<RunRow>, limit: usize, looked_until: Option<RunId>) -> Page<RunSummary> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = if more { rows.last().map(|row| row.id) } else { looked_until };
+    Page::new(rows.into_iter().map(summary).collect(), last.map(|run| run.to_string()))
 }
 
 fn summary(row: RunRow) -> RunSummary {

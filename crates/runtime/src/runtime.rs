@@ -68,6 +68,7 @@ impl Runtime {
         core.spawn(crate::backlog::run(Arc::clone(&core)));
         core.spawn(crate::foreign::run(Arc::clone(&core)));
         core.spawn(crate::retention::run(Arc::clone(&core)));
+        core.spawn(crate::search::run(Arc::clone(&core)));
         core.spawn(crate::audit::run(Arc::clone(&core)));
         Ok(Runtime { _alive: Arc::new(Alive(Arc::clone(&core))), core })
     }

@@ -36,6 +36,10 @@ pub struct Settings {
     pub scan: Duration,
     /// Between two sweeps of history.
     pub sweep: Duration,
+    /// Between two looks at which runs are new, to find them by their words.
+    pub search: Duration,
+    /// Whether runs are found by their words.
+    pub search_runs: bool,
     /// An attempt that runs longer than this becomes visible in the database.
     pub active_after: Duration,
     /// Values from this size on are kept apart from the journal, with a preview in it.
@@ -116,6 +120,8 @@ impl Default for Settings {
             snapshot_entries: 256,
             scan: Duration::from_secs(1),
             sweep: Duration::from_secs(60),
+            search: Duration::from_secs(1),
+            search_runs: true,
             active_after: Duration::from_millis(250),
             blob_bytes_min: 64 << 10,
             page_max: 500,

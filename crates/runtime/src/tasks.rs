@@ -292,7 +292,7 @@ impl Runtime {
         let more = items.len() > limit;
         items.truncate(limit);
         let next = if more { items.last().map(|row| row.id.to_string()) } else { None };
-        Ok(Page { items: items.into_iter().map(task_view).collect(), next })
+        Ok(Page::new(items.into_iter().map(task_view).collect(), next))
     }
 
     /// Keeps a claim alive.

@@ -21,12 +21,21 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Ask with `after` = this for more; `None` at the end.
     pub next: Option<String>,
+    /// Of runs that were searched by words: those that were made later are not found yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched_until: Option<Timestamp>,
 }
 
 impl<T> Page<T> {
+    /// A page of these.
+    pub(crate) fn new(items: Vec<T>, next: Option<String>) -> Page<T> {
+        Page { items, next, searched_until: None }
+    }
+
     /// The same page of something else.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+        let Page { items, next, searched_until } = self;
+        Page { items: items.into_iter().map(f).collect(), next, searched_until }
     }
 }
 

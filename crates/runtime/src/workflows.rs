@@ -10,6 +10,7 @@ use crate::{
     newest, plans,
     request::WorkflowFilter,
     runtime::Runtime,
+    search,
     secrets::{CredentialTest, Verdict},
     views::{Page, VersionView, WorkflowView},
 };
@@ -210,14 +211,15 @@ impl Runtime {
         filter: WorkflowFilter,
     ) -> Result<Page<WorkflowView>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
-        let WorkflowFilter { after, folder, tag, deleted, .. } = filter;
-        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted };
+        let WorkflowFilter { after, folder, tag, deleted, q, .. } = filter;
+        let terms = q.map_or(Ok(Vec::new()), |q| search::terms(&q))?;
+        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted, terms };
         let mut rows = self.core.store.list_workflows(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = if more { rows.last().map(|row| row.name.clone()) } else { None };
         let items = rows.into_iter().map(|row| WorkflowView { source: None, ..view(row) }).collect();
-        Ok(Page { items, next })
+        Ok(Page::new(items, next))
     }
 
     /// The versions of a workflow, the newest first.
@@ -246,7 +248,7 @@ impl Runtime {
         let more = items.len() > limit;
         items.truncate(limit);
         let next = if more { items.last().map(|it| it.version.to_string()) } else { None };
-        Ok(Page { items, next })
+        Ok(Page::new(items, next))
     }
 
     /// A version of a workflow with its document.

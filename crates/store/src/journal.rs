@@ -40,6 +40,15 @@ pub struct StoredEntry {
     pub checksum: i64,
 }
 
+/// What a journal's first and last entries say: the engine's own bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// Of the first one.
+    pub first: Vec<u8>,
+    /// Of the last one.
+    pub last: Vec<u8>,
+}
+
 /// A run's state at a place of its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -191,6 +200,28 @@ impl Store {
         let rows = self.database().of(tenant).query(sql, vec![tenant.into(), run.into()]).await?;
         let [first, last] = rows.as_slice() else { return Ok(None) };
         Ok(Some((entry(first)?, entry(last)?)))
+    }
+
+    /// What the first and the last entries of runs say, as they are stored; nobody checks it against what was written.
+    pub async fn journals_ends(&self, tenant: TenantKey, runs: &[RunId]) -> Result<HashMap<RunId, Ends>, StoreError> {
+        let sql = match self.database().dialect() {
+            Dialect::Sqlite => {
+                "select r.id, f.payload, l.payload from runs r join journal f on f.run_key = r.run_key and f.seq = 1 \
+                 join journal l on l.run_key = r.run_key \
+                 and l.seq = (select max(seq) from journal where run_key = r.run_key) \
+                 where r.tenant_key = $1 and r.id in (select unhex(value) from json_each($2))"
+            }
+            Dialect::Postgres => {
+                "select w.id, f.payload, l.payload from unnest($2::uuid[]) as w(id) \
+                 cross join lateral (select payload from journal j where j.tenant_key = $1 and j.run_id = w.id \
+                 order by j.seq limit 1) f \
+                 cross join lateral (select payload from journal j where j.tenant_key = $1 and j.run_id = w.id \
+                 order by j.seq desc limit 1) l"
+            }
+        };
+        let runs = Value::Uuids(runs.iter().map(|run| run.uuid()).collect());
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), runs]).await?;
+        rows.iter().map(|row| Ok((row.id(0)?, Ends { first: row.bytes(1)?, last: row.bytes(2)? }))).collect()
     }
 
     /// The rows of one kind of a run in order, after `after`: its steps, for instance.

@@ -37,6 +37,7 @@ pub mod retention;
 mod run_lists;
 mod run_row;
 pub mod runs;
+mod search;
 mod second_factor;
 mod secrets;
 mod setting_values;
@@ -74,7 +75,7 @@ pub use files::{
     sniff,
 };
 pub use inbox::Received;
-pub use journal::{Snapshot, StoredEntry};
+pub use journal::{Ends, Snapshot, StoredEntry};
 pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
 pub use oauth::{Application, Hash, Held, Live, OwnConsent};
@@ -88,6 +89,9 @@ pub use records::{
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
+pub use search::{
+    PREFIX_WORDS_MAX, RunWords, RunsFound, RunsToRead, SearchError, TERMS_MAX, Term, TermError, Words, terms,
+};
 pub use second_factor::SecondFactor;
 pub use secrets::{Found, Kept, KeptCredential};
 pub use setting_values::{SettingLayer, SettingValue};

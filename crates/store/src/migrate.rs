@@ -173,6 +173,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0026_described_state.sql"),
         postgres: include_str!("../migrations/postgres/0026_described_state.sql"),
     },
+    Migration {
+        version: 27,
+        name: "search",
+        sqlite: include_str!("../migrations/sqlite/0027_search.sql"),
+        postgres: include_str!("../migrations/postgres/0027_search.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -15,6 +15,7 @@ use crate::{
     database::{Database, Dialect, Row, Tx, Value},
     partitions,
     run_lists::first_id,
+    search,
     store::Store,
 };
 
@@ -100,6 +101,7 @@ async fn delete_run(tx: &mut Tx, tenant: TenantKey, run: RunId) -> Result<bool, 
         let sql = "delete from run_labels where tenant_key = $1 and name = $2 and value = $3 and run_id = $4";
         tx.execute(sql, vec![tenant.into(), name.into(), value.into(), run.into()]).await?;
     }
+    search::forget_run(tx, tenant, run).await?;
     let garbage =
         "insert into journal_garbage (tenant_key, run_id, run_key) values ($1, $2, $3) on conflict do nothing";
     tx.execute(garbage, vec![tenant.into(), run.into(), run_key.into()]).await?;

@@ -1,8 +1,9 @@
 //! Lists of runs: pages by id, newest first, each read off an index however many runs there are.
 //!
 //! A list is a union of branches, each of which one index gives in the order of the page: what has a key or a label by
-//! `run_labels`, what is open by its lane and status, what ended badly by its status, all else by its id. Statuses
-//! stand in the text, not in parameters: only then can a database know that a partial index has them all.
+//! `run_labels`, what has words by `search_words`, what is open by its lane and status, what ended badly by its status,
+//! all else by its id. Statuses stand in the text, not in parameters: only then can a database know that a partial
+//! index has them all.
 //! Invariant: a branch reads no more rows than its page has, apart from those that conditions beside its index leave
 //! out.
 
@@ -17,6 +18,7 @@ use crate::{
     database::Value,
     run_row::{self, NAMES},
     runs::PAGE_RUNS_MAX,
+    search::{self, Sought},
     store::Store,
 };
 
@@ -75,18 +77,41 @@ pub(crate) struct Query {
     pub params: Vec<Value>,
 }
 
+/// Words that runs are to have, the rarest last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WithWords {
+    pub sought: Vec<Sought>,
+    /// Older runs than this one are not looked at.
+    pub until: Option<RunId>,
+}
+
+/// What a label or a word finds runs by: a table or what is selected of one as `l`, its id, and a condition on it.
+struct FoundBy {
+    source: String,
+    id: &'static str,
+    condition: String,
+}
+
 impl Query {
     /// A list in that dialect that gives `columns` of `limit` runs, newest first.
-    pub(crate) fn of(tenant: TenantKey, filter: &RunFilter, dialect: Dialect, (columns, limit): (&str, i64)) -> Query {
+    pub(crate) fn of(
+        tenant: TenantKey,
+        (filter, mut words): (&RunFilter, WithWords),
+        dialect: Dialect,
+        (columns, limit): (&str, i64),
+    ) -> Query {
         let mut query = Query { sql: String::new(), params: vec![tenant.into()] };
         let columns: Vec<String> = columns.split(", ").map(|column| format!("r.{column}")).collect();
         let mut labels: Vec<(String, &str)> =
             filter.labels.iter().map(|(name, value)| (label_name(name), value.as_str())).collect();
         labels.extend(filter.key.as_deref().map(|key| (KEY_NAME.to_owned(), key)));
         // One of them finds the runs, the key if there is one; the others are asked of each.
-        let found_by = labels.pop().map(|(name, value)| (query.given(name), query.given(value)));
-        let id = if found_by.is_some() { "l.run_id" } else { "r.id" };
-        let mut conditions = String::new();
+        let found_by = match labels.pop() {
+            Some((name, value)) => Some(query.by_label(name, value)),
+            None => words.sought.pop().map(|sought| query.by_words(&sought, dialect)),
+        };
+        let id = found_by.as_ref().map_or("r.id", |it| it.id);
+        let mut conditions = search::conditions(("run", id), &words.sought, dialect, &mut query.params);
         for (name, value) in labels {
             let (name, value) = (query.given(name), query.given(value));
             conditions.push_str(&format!(
@@ -94,7 +119,8 @@ impl Query {
                  and o.value = {value} and o.run_id = {id})"
             ));
         }
-        for (condition, value) in plain_conditions(filter, id) {
+        let until = words.until.map(|run| (format!("{id} >="), run.into()));
+        for (condition, value) in plain_conditions(filter, id).into_iter().chain(until) {
             let value = query.given(value);
             conditions.push_str(&format!(" and {condition} {value}"));
         }
@@ -105,12 +131,38 @@ impl Query {
         statuses.sort_unstable_by_key(|status| status.as_str());
         statuses.dedup();
         query.sql = match found_by {
-            Some(label) => page.of_label(&statuses, dialect, label),
+            Some(found_by) => page.found(&statuses, dialect, &found_by),
             // Few runs have one parent.
             None if statuses.is_empty() || filter.parent.is_some() => page.of_any(&statuses),
             None => page.of_statuses(&statuses, dialect),
         };
         query
+    }
+
+    fn by_label(&mut self, name: String, value: &str) -> FoundBy {
+        let (name, value) = (self.given(name), self.given(value));
+        let condition = format!("l.tenant_key = $1 and l.name = {name} and l.value = {value}");
+        FoundBy { source: "run_labels".to_owned(), id: "l.run_id", condition }
+    }
+
+    fn by_words(&mut self, sought: &Sought, dialect: Dialect) -> FoundBy {
+        match sought.words.as_slice() {
+            [word] => {
+                let word = self.given(&**word);
+                let condition = format!("l.tenant_key = $1 and l.kind = 'run' and l.word = {word}");
+                FoundBy { source: "search_words".to_owned(), id: "l.id", condition }
+            }
+            words => {
+                self.params.push(words.to_vec().into());
+                let is_one = dialect.in_texts(self.params.len());
+                // A run may have several of them.
+                let source = format!(
+                    "(select distinct tenant_key, id from search_words \
+                     where tenant_key = $1 and kind = 'run' and word {is_one})"
+                );
+                FoundBy { source, id: "l.id", condition: "l.tenant_key = $1".to_owned() }
+            }
+        }
     }
 
     /// The place of a parameter.
@@ -138,13 +190,12 @@ impl Page {
         self.from("runs r where r.tenant_key = $1", &is_one_of(statuses))
     }
 
-    fn of_label(&self, statuses: &[RunStatus], dialect: Dialect, (name, value): (String, String)) -> String {
+    fn found(&self, statuses: &[RunStatus], dialect: Dialect, found_by: &FoundBy) -> String {
+        let FoundBy { source, id, condition } = found_by;
         // SQLite keeps to the order in which tables of a cross join are named.
         let join = dialect.pick("cross join", "join");
-        let source = format!(
-            "run_labels l {join} runs r on r.tenant_key = l.tenant_key and r.id = l.run_id \
-             where l.tenant_key = $1 and l.name = {name} and l.value = {value}"
-        );
+        let source =
+            format!("{source} l {join} runs r on r.tenant_key = l.tenant_key and r.id = {id} where {condition}");
         self.from(&source, &is_one_of(statuses))
     }
 
@@ -211,13 +262,15 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<RunRow>, StoreError> {
         let page = (NAMES, limit.clamp(1, PAGE_RUNS_MAX));
-        let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), page);
+        let plain = (filter, WithWords::default());
+        let Query { sql, params } = Query::of(tenant, plain, self.database().dialect(), page);
         self.database().of(tenant).query(sql, params).await?.iter().map(run_row::read).collect()
     }
 
     /// How many runs a list has: exact up to [`COUNT_MAX`].
     pub async fn count_runs(&self, tenant: TenantKey, filter: &RunFilter) -> Result<Count, StoreError> {
-        let Query { sql, params } = Query::of(tenant, filter, self.database().dialect(), ("id", COUNT_MAX + 1));
+        let plain = (filter, WithWords::default());
+        let Query { sql, params } = Query::of(tenant, plain, self.database().dialect(), ("id", COUNT_MAX + 1));
         let rows = self.database().of(tenant).query(format!("select count(*) from ({sql}) as few"), params).await?;
         let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
         Ok(if count > COUNT_MAX { Count::MoreThan(COUNT_MAX) } else { Count::Exactly(count) })
@@ -226,6 +279,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{Location, StoreOptions};
 
@@ -243,7 +298,7 @@ mod tests {
         let fill = match store.database().dialect() {
             Dialect::Sqlite => format!(
                 "with recursive m (n) as (select 1 union all select n + 1 from m where n < {RUNS}) \
-                 insert into runs ({COLUMNS_OF_FILL}) select 1, cast(printf('%016d', n) as blob), 1, 'w' || n % 10, \
+                 insert into runs ({COLUMNS_OF_FILL}) select 1, cast(printf('%016d', n) as blob), 1, 'w' || (n % 10), \
                  x'00', {STATUS_OF_FILL}, 'production', 0, \
                  case when n % 100 = 0 then cast(printf('%016d', n / 7) as blob) end, 0, 't', 0 from m"
             ),
@@ -258,11 +313,15 @@ mod tests {
         let labels = "insert into run_labels (tenant_key, name, value, run_id) \
                       select tenant_key, 'key', workflow, id from runs where status <> 'completed'";
         store.database().across_tenants().execute(labels, vec![]).await.expect("labels");
+        let words = "insert into search_words (tenant_key, kind, word, id) \
+                     select tenant_key, 'run', case when workflow < 'w5' then 'odd' else 'even' end, id from runs \
+                     union all select tenant_key, 'run', status, id from runs where status in ('running', 'waiting')";
+        store.database().across_tenants().execute(words, vec![]).await.expect("words");
         if store.is_shared() {
             store
                 .database()
                 .across_tenants()
-                .execute("analyze runs, run_labels, lanes", vec![])
+                .execute("analyze runs, run_labels, search_words, lanes", vec![])
                 .await
                 .expect("statistics");
         }
@@ -275,13 +334,16 @@ mod tests {
             Value::Int(number) => number.to_string(),
             Value::Uuid(id) => format!("'{id}'::uuid"),
             Value::Text(text) => format!("'{text}'"),
+            Value::Texts(texts) => format!("'{{{}}}'", texts.join(",")),
             other => panic!("no list has {other:?}"),
         }
     }
 
-    async fn plan(store: &Store, filter: &RunFilter) -> String {
+    async fn plan(store: &Store, filter: &RunFilter, words: &[Names]) -> String {
         let dialect = store.database().dialect();
-        let Query { mut sql, params } = Query::of(TENANT, filter, dialect, (NAMES, 51));
+        let sought = |words: &Names| Sought { words: words.iter().map(|word| Arc::from(*word)).collect(), few: 1 };
+        let words = WithWords { sought: words.iter().map(sought).collect(), until: None };
+        let Query { mut sql, params } = Query::of(TENANT, (filter, words), dialect, (NAMES, 51));
         let (rows, column) = match dialect {
             Dialect::Sqlite => {
                 (store.database().across_tenants().query(format!("explain query plan {sql}"), params).await, 3)
@@ -297,46 +359,63 @@ mod tests {
         rows.iter().map(|row| row.text(column).unwrap().to_owned()).collect::<Vec<_>>().join("\n")
     }
 
-    /// Filters, and the indexes that their pages are read off.
-    fn cases() -> Vec<(RunFilter, &'static [&'static str])> {
+    /// Names of words or of indexes.
+    type Names = &'static [&'static str];
+
+    /// Filters with words of which one each is sought, and the indexes that their pages are read off.
+    fn cases() -> Vec<(RunFilter, &'static [Names], Names)> {
         let all = RunFilter::default;
         let of = |statuses: &[RunStatus]| RunFilter { statuses: statuses.to_vec(), ..RunFilter::default() };
         let workflow = || Some("w3".to_owned());
         let after = Some(RunId::new(uuid::Uuid::from_u128(7)));
         vec![
-            (all(), &["the id"]),
-            (RunFilter { after, ..all() }, &["the id"]),
-            (of(&[RunStatus::Completed]), &["the id"]),
-            (of(&[RunStatus::Failed]), &["runs_ended_badly"]),
-            (RunFilter { after, ..of(&[RunStatus::Failed]) }, &["runs_ended_badly"]),
-            (of(&[RunStatus::TimedOut]), &["runs_ended_badly"]),
-            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Failed]) }, &["runs_ended_badly_by_workflow"]),
+            (all(), &[], &["the id"]),
+            (RunFilter { after, ..all() }, &[], &["the id"]),
+            (of(&[RunStatus::Completed]), &[], &["the id"]),
+            (of(&[RunStatus::Failed]), &[], &["runs_ended_badly"]),
+            (RunFilter { after, ..of(&[RunStatus::Failed]) }, &[], &["runs_ended_badly"]),
+            (of(&[RunStatus::TimedOut]), &[], &["runs_ended_badly"]),
+            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Failed]) }, &[], &["runs_ended_badly_by_workflow"]),
             (
                 RunFilter { workflow: workflow(), after, ..of(&[RunStatus::Queued, RunStatus::TimedOut]) },
+                &[],
                 &["runs_open", "runs_ended_badly_by_workflow"],
             ),
-            (of(&[RunStatus::Running]), &["runs_open"]),
-            (RunFilter { after, ..of(&[RunStatus::Waiting]) }, &["runs_open"]),
-            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Running]) }, &["runs_open"]),
-            (of(&[RunStatus::Queued, RunStatus::Failed]), &["runs_open", "runs_ended_badly"]),
-            (RunFilter { workflow: workflow(), ..all() }, &["runs_by_workflow"]),
-            (RunFilter { workflow: workflow(), after, ..all() }, &["runs_by_workflow"]),
-            (RunFilter { parent: after, ..all() }, &["runs_by_parent"]),
-            (RunFilter { key: workflow(), ..all() }, &["the labels"]),
-            (RunFilter { key: workflow(), labels: vec![("a".to_owned(), "b".to_owned())], ..all() }, &["the labels"]),
-            (RunFilter { key: workflow(), after, ..of(&[RunStatus::Failed]) }, &["the labels"]),
+            (of(&[RunStatus::Running]), &[], &["runs_open"]),
+            (RunFilter { after, ..of(&[RunStatus::Waiting]) }, &[], &["runs_open"]),
+            (RunFilter { workflow: workflow(), ..of(&[RunStatus::Running]) }, &[], &["runs_open"]),
+            (of(&[RunStatus::Queued, RunStatus::Failed]), &[], &["runs_open", "runs_ended_badly"]),
+            (RunFilter { workflow: workflow(), ..all() }, &[], &["runs_by_workflow"]),
+            (RunFilter { workflow: workflow(), after, ..all() }, &[], &["runs_by_workflow"]),
+            (RunFilter { parent: after, ..all() }, &[], &["runs_by_parent"]),
+            (RunFilter { key: workflow(), ..all() }, &[], &["the labels"]),
+            (
+                RunFilter { key: workflow(), labels: vec![("a".to_owned(), "b".to_owned())], ..all() },
+                &[],
+                &["the labels"],
+            ),
+            (RunFilter { key: workflow(), after, ..of(&[RunStatus::Failed]) }, &[], &["the labels"]),
+            (all(), &[&["odd"]], &["the words"]),
+            (all(), &[&["even"], &["odd"]], &["the words"]),
+            (RunFilter { after, ..of(&[RunStatus::Failed]) }, &[&["odd"]], &["the words"]),
+            (RunFilter { workflow: workflow(), ..all() }, &[&["odd"]], &["the words"]),
+            (RunFilter { key: workflow(), ..all() }, &[&["odd"]], &["the labels"]),
+            (all(), &[&["running", "waiting"]], &["the words"]),
         ]
     }
 
     async fn check(store: &Store) {
         let dialect = store.database().dialect();
         let mut wrong = Vec::new();
-        for (filter, indexes) in cases() {
-            let plan = plan(store, &filter).await;
+        for (filter, words, indexes) in cases() {
+            let plan = plan(store, &filter, words).await;
             let reads_by = |index: &&str| {
                 let name = match *index {
                     "the id" => dialect.pick("sqlite_autoindex_runs_1", "runs_pkey"),
                     "the labels" => dialect.pick("SEARCH l USING PRIMARY KEY", "run_labels_pkey"),
+                    "the words" => {
+                        dialect.pick("USING PRIMARY KEY (tenant_key=? AND kind=? AND word=?", "search_words_pkey")
+                    }
                     name => name,
                 };
                 plan.contains(name)
@@ -348,22 +427,45 @@ mod tests {
             let sorts = filter.statuses.len() < 2 && ["TEMP B-TREE", "Sort"].iter().any(|sort| plan.contains(sort));
             // The lanes' pages are merged, and PostgreSQL sorts the few runs of a key.
             let merges = plan.contains("lanes") || (filter.key.is_some() && store.is_shared());
+            // Whatever has one of several words is in no order.
+            let merges = merges || words.last().is_some_and(|words| words.len() > 1);
             if !all || reads_everything || (sorts && !merges) {
-                wrong.push(format!("{filter:?} is not read off {indexes:?} alone:\n{plan}"));
+                wrong.push(format!("{filter:?} with {words:?} is not read off {indexes:?} alone:\n{plan}"));
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     }
 
+    /// Each page looks at a bounded number of runs, and says where the next one goes on.
+    async fn check_what_no_run_has(store: &Store) {
+        let terms = search::terms("odd even").expect("words");
+        let mut filter = RunFilter::default();
+        let mut pages = 0;
+        loop {
+            let found = store.search_runs(TENANT, (&filter, &terms), 51).await.expect("a page");
+            assert!(found.runs.is_empty());
+            pages += 1;
+            match found.looked_until {
+                Some(until) => filter.after = Some(until),
+                None => break,
+            }
+        }
+        assert_eq!(pages, 2);
+    }
+
     #[tokio::test]
     async fn lists_are_read_off_an_index_on_sqlite() {
         let dir = tempfile::tempdir().expect("a directory");
-        check(&filled(Location::Sqlite { data_dir: dir.path().join("data") }).await).await;
+        let store = filled(Location::Sqlite { data_dir: dir.path().join("data") }).await;
+        check(&store).await;
+        check_what_no_run_has(&store).await;
     }
 
     #[tokio::test]
     async fn lists_are_read_off_an_index_on_postgres() {
         let server = windlass_testkit::postgres().await;
-        check(&filled(Location::Postgres { url: server.url.clone() }).await).await;
+        let store = filled(Location::Postgres { url: server.url.clone() }).await;
+        check(&store).await;
+        check_what_no_run_has(&store).await;
     }
 }

@@ -13,8 +13,9 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::{Id, TenantKey, WorkflowId};
 
 use crate::{
-    Actor, AuditNote, By, StoreError, blobs,
+    Actor, AuditNote, By, SearchError, StoreError, Term, blobs,
     database::{Dialect, Row, Tx, Value},
+    search,
     store::Store,
 };
 
@@ -171,6 +172,8 @@ pub struct FindWorkflows {
     pub tag: Option<String>,
     /// Those that are deleted, in place of those that are there.
     pub deleted: bool,
+    /// Words that all stand in their names, descriptions or drafts.
+    pub terms: Vec<Term>,
 }
 
 /// Where a workflow lies.
@@ -301,7 +304,7 @@ impl Store {
                            on conflict (tenant_key, name) do update set description = excluded.description, \
                            tags = excluded.tags, draft = excluded.draft, draft_hash = excluded.draft_hash, \
                            revision = workflows.revision + 1, updated_at = excluded.updated_at, \
-                           updated_by = excluded.updated_by where workflows.deleted_at is null returning revision";
+                           updated_by = excluded.updated_by where workflows.deleted_at is null returning revision, id";
                 let params = vec![
                     tenant.into(),
                     id.into(),
@@ -317,7 +320,9 @@ impl Store {
                 let rows = tx.query(sql, params).await?;
                 // Made and deleted since it was looked for.
                 let Some(put) = rows.first() else { return Err(WorkflowError::Deleted(draft.name)) };
-                let put = put.int(0)?;
+                let (put, id): (i64, WorkflowId) = (put.int(0)?, put.id(1)?);
+                let texts = [draft.name.as_str(), &draft.description, &draft.source];
+                search::put_workflow(tx, tenant, (id.uuid(), &texts)).await?;
                 let changes = json!({
                     "revision": { "from": revision, "to": put },
                     "document": { "from": before.map(hex::encode), "to": hex::encode(draft.hash) },
@@ -425,14 +430,19 @@ impl Store {
     }
 
     /// Workflows by name, without their drafts.
+    ///
+    /// # Errors
+    /// Too many words begin as a term says, or the database does not answer.
     pub async fn list_workflows(
         &self,
         tenant: TenantKey,
         find: &FindWorkflows,
         limit: i64,
-    ) -> Result<Vec<WorkflowRow>, StoreError> {
+    ) -> Result<Vec<WorkflowRow>, SearchError> {
+        let Some(sought) = self.sought_workflows(tenant, &find.terms).await? else { return Ok(Vec::new()) };
         let mut params: Vec<Value> = vec![tenant.into(), find.after.as_str().into(), limit.clamp(1, 1_000).into()];
-        let mut more = String::new();
+        let dialect = self.database().dialect();
+        let mut more = search::conditions(("workflow", "workflows.id"), &sought, dialect, &mut params);
         match find.folder {
             InFolder::Any => {}
             InFolder::Top => more.push_str(&format!(" and not exists ({IN_FOLDER})")),
@@ -444,7 +454,7 @@ impl Store {
         if let Some(tag) = &find.tag {
             params.push(tag.as_str().into());
             let n = params.len();
-            let in_document = match self.database().dialect() {
+            let in_document = match dialect {
                 Dialect::Sqlite => format!("exists (select 1 from json_each(tags) t where t.value = ${n})"),
                 Dialect::Postgres => format!("jsonb_exists(tags, ${n})"),
             };
@@ -455,7 +465,8 @@ impl Store {
             "select {COLUMNS} from workflows where tenant_key = $1 and name > $2 and deleted_at {which}{more} \
              order by name limit $3"
         );
-        self.database().of(tenant).query(sql, params).await?.iter().map(workflow).collect()
+        let rows = self.database().of(tenant).query(sql, params).await?;
+        Ok(rows.iter().map(workflow).collect::<Result<_, _>>()?)
     }
 
     /// A published version; the newest one without a number.

@@ -18,6 +18,12 @@ pub enum RunsCommand {
         /// With this key alone
         #[arg(long)]
         key: Option<String>,
+        /// With this label alone: `name:value`
+        #[arg(long, value_name = "LABEL")]
+        label: Option<String>,
+        /// With all these words in their key, labels, input, error or output; `ord*` for how one begins
+        #[arg(long, value_name = "WORDS")]
+        q: Option<String>,
         /// Which page
         #[command(flatten)]
         page: PageArgs,

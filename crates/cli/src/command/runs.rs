@@ -26,11 +26,13 @@ pub async fn run(command: RunsCommand, context: &Context) -> Outcome {
 async fn carry_out(command: RunsCommand, context: &Context, client: &Client) -> Outcome {
     let run_path = |run: &str, rest: &str| format!("/runs/{}{rest}", escape(run));
     let call = match command {
-        RunsCommand::List { status, workflow, key, page } => {
+        RunsCommand::List { status, workflow, key, label, q, page } => {
             let path = query(&[
                 ("status", status),
                 ("workflow", workflow),
                 ("key", key),
+                ("label", label),
+                ("q", q),
                 ("limit", page.limit.map(|it| it.to_string())),
                 ("after", page.after),
             ]);
@@ -119,6 +121,9 @@ async fn list(client: &Client, path: &str, context: &Context) -> Outcome {
         ]);
     }
     table.print("no runs")?;
+    if let Some(until) = page["searched_until"].as_str() {
+        output::note(format!("searched: runs that were made until {until}"));
+    }
     more(&page);
     Ok(Exit::Done)
 }

@@ -25,8 +25,9 @@ pub async fn run(command: WorkflowsCommand, context: &Context) -> Outcome {
 
 async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client) -> Outcome {
     match command {
-        WorkflowsCommand::List { folder, tag, deleted, page } => {
-            let find = [("folder", folder), ("tag", tag), ("deleted", deleted.then(|| "true".to_owned()))];
+        WorkflowsCommand::List { folder, tag, q, deleted, page } => {
+            let deleted = deleted.then(|| "true".to_owned());
+            let find = [("folder", folder), ("tag", tag), ("q", q), ("deleted", deleted)];
             list(client, (find, page), context).await
         }
         WorkflowsCommand::Versions { name, page } => versions(client, &name, page, context).await,
@@ -78,14 +79,15 @@ fn seen(call: Call, args: &WorkflowArgs) -> Call {
     }
 }
 
-type Find = [(&'static str, Option<String>); 3];
+type Find = [(&'static str, Option<String>); 4];
 
-async fn list(client: &Client, ([folder, tag, deleted], page): (Find, PageArgs), context: &Context) -> Outcome {
+async fn list(client: &Client, ([folder, tag, q, deleted], page): (Find, PageArgs), context: &Context) -> Outcome {
     let (word, at, by) = match deleted.1 {
         Some(_) => ("DELETED", "deleted_at", "deleted_by"),
         None => ("CHANGED", "updated_at", "updated_by"),
     };
-    let query = query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag, deleted]);
+    let query =
+        query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag, q, deleted]);
     let answer = client.send(Call::get(format!("/workflows{query}"))).await?;
     if context.json() {
         output::line(answer.text())?;

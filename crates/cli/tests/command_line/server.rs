@@ -85,6 +85,42 @@ fn a_workflow_is_deleted_and_restored() {
     assert_eq!(started.expect(0).json()["output"], "Hello, Ada");
 }
 
+/// The example of docs/api.md.
+#[test]
+fn workflows_and_runs_are_searched() {
+    let folder = Folder::new();
+    let order =
+        "name: order\nsteps:\n  - id: charge_card\n    type: transform\n    with: { value: '${{ input.id }}' }\n";
+    let file = folder.write("order.yaml", order);
+    let (_server, url) = serve(&folder, &["--bootstrap-token", TOKEN]);
+    let on = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--url", &url, "--token", TOKEN]);
+        folder.run(&arguments)
+    };
+    on(&["deploy", file.to_str().unwrap()]).expect(0);
+    assert!(on(&["workflows", "list", "--q", "charge card"]).expect(0).stdout.contains("order"));
+    assert!(on(&["workflows", "list", "--q", "refund"]).expect(0).stderr.contains("no workflows"));
+    let input = "{\"id\": \"ORD-4711\", \"of\": \"grace@example.org\"}";
+    let run = on(&["start", "order", "--input", input, "--wait", "30s", "--json"]).expect(0).json();
+    let id = run["id"].as_str().unwrap();
+    let search = ["runs", "list", "--q", "ord-4711", "--url", &url, "--token", TOKEN];
+    let found = folder.until(&search, |ended| ended.stdout.contains(id));
+    assert!(found.stderr.contains("searched: runs that were made until"), "{}", found.stderr);
+    assert!(on(&["runs", "list", "--q", "grace@example.org 47*"]).expect(0).stdout.contains(id));
+    let failed = on(&["runs", "list", "--q", "grace@example.org 47*", "--status", "failed"]);
+    assert!(failed.expect(0).stderr.contains("no runs"), "{}", failed.stdout);
+    let refused = on(&["runs", "list", "--q", "4*"]);
+    assert!(
+        refused.expect(2).stderr.contains("must have at least 2 letters or digits before `*`"),
+        "{}",
+        refused.stderr
+    );
+    on(&["settings", "set", "search_runs", "off"]).expect(0);
+    let off = on(&["runs", "list", "--q", "ord-4711"]);
+    assert!(off.expect(2).stderr.contains("the setting `search_runs` is off"), "{}", off.stderr);
+}
+
 #[test]
 fn a_killed_server_goes_on_with_its_runs() {
     let folder = Folder::new();

@@ -57,6 +57,9 @@ impl Turner {
         if let Some(status) = status {
             self.core.metrics.run_ended(status);
         }
+        if let (true, Some(live)) = (born || status.is_some_and(RunStatus::is_final), self.runs.get(&run)) {
+            self.core.to_read.hear((live.tenant(), run), self.core.now());
+        }
         let mut inline = Vec::new();
         for effect in effects {
             match effect {

@@ -7,6 +7,12 @@ update timers set due_at = {later} where run_id = {waiting};
 insert into run_labels select tenant_key, 'label:x', 'y', {nobody} from runs where id = {plain};
 -- label_of_run nobody
 
+insert into search_documents select tenant_key, 'run', {nobody}, 'a b', false from runs where id = {plain};
+-- words_of_run nobody
+
+insert into search_words select tenant_key, 'run', 'c', {plain} from runs where id = {plain};
+-- word_of_document plain
+
 update runs set key = 'lost' where id = {asking};
 -- run_is_found_by_its_key asking
 

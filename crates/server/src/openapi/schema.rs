@@ -32,8 +32,6 @@ pages! {
     WorkflowPage of Workflow;
     /// A page of versions.
     VersionPage of Version;
-    /// A page of runs.
-    RunPage of RunSummary;
     /// A page of steps.
     StepPage of Step;
     /// A page of a journal.
@@ -42,6 +40,19 @@ pages! {
     ApprovalPage of Approval;
     /// A page of tasks.
     TaskPage of Task;
+}
+
+/// A page of runs.
+#[derive(Serialize, ToSchema)]
+pub struct RunPage {
+    /// In order. Those that are searched by words are on some pages fewer than were asked for, though there are more pages.
+    pub items: Vec<RunSummary>,
+    /// Ask with `after` = this for more; null at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// Of runs that are searched by words: those that were made later are not found yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched_until: Option<DateTime<Utc>>,
 }
 
 /// A workflow: its draft and its newest published version.

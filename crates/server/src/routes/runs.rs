@@ -61,6 +61,8 @@ pub struct RunsQuery {
     label: Option<String>,
     /// Started by this run's steps.
     parent: Option<String>,
+    /// Words that all stand in its key, labels, input, error or output; `ord*` for how one begins.
+    q: Option<String>,
     /// Rows of a page, 1 to 1,000.
     limit: Option<usize>,
     /// The `next` of the page before.
@@ -86,6 +88,7 @@ impl RunsQuery {
             key: self.key,
             labels: self.label.map(label).transpose()?.into_iter().collect(),
             parent: self.parent.map(parent).transpose()?,
+            q: self.q,
             limit: page.limit,
             after: page.after,
         })

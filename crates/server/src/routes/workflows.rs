@@ -55,6 +55,8 @@ pub struct WorkflowsQuery {
     folder: Option<String>,
     /// Only those with this tag: of the tenant's tags, or of their document.
     tag: Option<String>,
+    /// Words that all stand in its name, description or draft; `ord*` for how one begins.
+    q: Option<String>,
     /// Those that are deleted and can be restored, in place of those that are there.
     #[serde(default)]
     #[param(required = false)]
@@ -82,8 +84,8 @@ pub async fn list_workflows(
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let folder = folder(query.folder)?;
-    let WorkflowsQuery { tag, deleted, .. } = query;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted };
+    let WorkflowsQuery { tag, deleted, q, .. } = query;
+    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted, q };
     reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
 }
 

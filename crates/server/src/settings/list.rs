@@ -103,6 +103,8 @@ settings! {
         "Bytes that one file may have (docs/files.md)";
     audit_archive: Storage, AtStart, PLACE, runtime.audit_archive,
         "The directory to which the audit leaves the database; without one it stays";
+    search_runs: Storage, Tenant, Kind::Switch, runtime.search_runs,
+        "Whether runs are found by words of their input, output and error; of what is made while it is off, nothing is";
     audit_days: Storage, Tenant, DAYS_OR_NONE, runtime.audit_days,
         "Days after which the audit leaves the database for files (docs/audit.md); 0 keeps it";
     events_days: Storage, Tenant, DAYS_OR_NONE, runtime.events_days,

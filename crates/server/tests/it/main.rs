@@ -20,6 +20,7 @@ mod people;
 mod rate_limits;
 mod records;
 mod runs;
+mod search;
 mod second_factor;
 mod settings;
 mod state;
@@ -75,6 +76,7 @@ on_every_database! {
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
+    search: workflows_and_runs_are_found_by_words;
     second_factor: who_has_no_second_factor_may_only_set_one_up, who_asks_for_a_second_factor_has_one,
         who_acts_in_anothers_name_shows_his_own_second_factor;
     settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;

@@ -140,6 +140,19 @@ pub static RULES: &[Rule] = &[
         "select x.run_id, x.name from run_labels x {run} where r.id is null",
     ),
     always(
+        "words_of_run",
+        "the words that runs are found by are of runs that are there",
+        "select x.run_id, x.words from (select tenant_key, id as run_id, words from search_documents where kind = 'run') x {run} \
+         where r.id is null",
+    ),
+    always(
+        "word_of_document",
+        "a word that something is found by is one of its words",
+        "select x.id, x.word from search_words x left join search_documents d \
+         on d.tenant_key = x.tenant_key and d.kind = x.kind and d.id = x.id \
+         where d.id is null or ' ' || d.words || ' ' not like '% ' || x.word || ' %'",
+    ),
+    always(
         "run_is_found_by_its_key",
         "a run with a key is found by it",
         "select r.id, r.key from runs r where r.key is not null and not exists (select 1 from run_labels l \

@@ -13,6 +13,7 @@ mod owning;
 mod reading;
 mod records;
 mod row_security;
+mod search;
 mod sqlite;
 mod state_values;
 mod tasks;
