@@ -101,7 +101,8 @@ impl Inhabited {
         Ok(filled)
     }
 
-    fn add(&mut self, noun: &str, key: &str) {
+    /// What stands behind a noun, besides.
+    pub fn add(&mut self, noun: &str, key: &str) {
         self.keys.entry(noun.to_owned()).or_default().push(key.to_owned());
     }
 }
@@ -132,7 +133,9 @@ pub async fn people(client: &Client, mark: &str) -> Result<Vec<String>> {
     by_provider(client, mark).await?;
     let held = application(client, (&session, mark)).await?;
     wait_for(client, "/api-key-usage", 1).await?;
-    let shown_once = [&link, &joined["token"], &factor["secret"], &key["key"]];
+    let delegation = json!({ "role": "viewer", "reason": mark });
+    let delegation = client.must(&Request::post("/delegations", &delegation)).await?;
+    let shown_once = [&link, &joined["token"], &factor["secret"], &key["key"], &delegation["link"]];
     let shown_once = shown_once.into_iter().map(|it| it.as_str().map(str::to_owned).context("nothing was shown"));
     let typed = PASSWORDS.into_iter().chain([SECRET]).map(|it| Ok(it.to_owned())).chain(held.into_iter().map(Ok));
     shown_once.chain(typed).collect()

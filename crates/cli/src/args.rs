@@ -26,7 +26,9 @@ pub use audit::AuditCommand;
 pub use db::{DbCommand, DbPlace};
 pub use files::FilesCommand;
 pub use oauth::{AnswerArgs, OauthCommand, SecretArgs};
-pub use people::{ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand, UsersCommand};
+pub use people::{
+    DelegationsCommand, ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand, UsersCommand,
+};
 pub use records::{RecordCall, augment, call_of};
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::ServeArgs;
@@ -163,6 +165,9 @@ pub enum Command {
     Invite(InviteArgs),
     /// Act in the name of a member: print a session's token, this once, to be put into `WINDLASS_TOKEN`
     Impersonate(ImpersonateArgs),
+    /// Let people of another tenant act in this one, and act in others
+    #[command(subcommand)]
+    Delegations(DelegationsCommand),
     /// Accept an invitation, and sign in
     Join(JoinArgs),
     /// The people of the whole installation. For who looks after it

@@ -47,6 +47,11 @@ impl Call {
         Call { method: Method::POST, ..Call::get(path) }
     }
 
+    /// Ends something.
+    pub fn delete(path: impl Into<String>) -> Call {
+        Call { method: Method::DELETE, ..Call::get(path) }
+    }
+
     /// The same call with a JSON body.
     #[must_use]
     pub fn json(self, body: &impl serde::Serialize) -> Call {

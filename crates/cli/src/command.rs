@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod check;
 mod db;
+mod delegations;
 mod demo_run;
 mod deploy;
 mod files;
@@ -142,6 +143,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::SecondFactor(command) => people::second_factor(command, &context).await,
         Command::Invite(args) => people::invite(args, &context).await,
         Command::Impersonate(args) => people::impersonate(args, &context).await,
+        Command::Delegations(command) => delegations::run(command, &context).await,
         Command::Join(args) => people::join(args, &context).await,
         Command::Users(UsersCommand::Link { id }) => people::make_link(id, &context).await,
         Command::Users(UsersCommand::EndSecondFactor { id }) => people::end_second_factor(id, &context).await,

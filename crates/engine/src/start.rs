@@ -102,6 +102,13 @@ pub enum Principal {
         /// In whose name.
         of: Arc<str>,
     },
+    /// A person of another tenant, which this one lets act here.
+    Delegate {
+        /// The person.
+        who: Arc<str>,
+        /// The other tenant.
+        of: Arc<str>,
+    },
     /// A program of somebody else's, by OAuth 2.
     Application {
         /// The application.
@@ -117,7 +124,7 @@ impl Principal {
     /// The people behind it: one, or who acts and in whose name.
     pub fn people(&self) -> impl Iterator<Item = &str> {
         let (one, other) = match self {
-            Principal::Person(name) => (Some(name), None),
+            Principal::Person(name) | Principal::Delegate { who: name, .. } => (Some(name), None),
             Principal::Acting { who, of } => (Some(who), Some(of)),
             Principal::Application { of, .. } => (of.as_ref(), None),
             Principal::Token(_) | Principal::Run(_) | Principal::System => (None, None),

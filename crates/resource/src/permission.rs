@@ -75,6 +75,8 @@ permissions! {
     PeopleWrite = "people.write";
     /// Act in the name of a member who may do no more than oneself.
     PeopleImpersonate = "people.impersonate";
+    /// Act in other tenants that delegate to this one.
+    PeopleDelegate = "people.delegate";
     /// See API keys and how they are used.
     KeysRead = "keys.read";
     /// Make and revoke API keys.
@@ -159,6 +161,7 @@ const PERSONAL: &[&str] = &[
     "approvals.decide",
     "approvals.decide_for",
     "keys.write",
+    "people.delegate",
     "people.impersonate",
     "people.write",
     "users.write",
@@ -168,6 +171,12 @@ const PERSONAL: &[&str] = &[
 /// Whether a person does it in its own name alone.
 pub fn is_personal(name: &str) -> bool {
     PERSONAL.contains(&name)
+}
+
+/// Whether people of another tenant may do it, who come by a delegation: what is personal stays with members, but for
+/// deciding, which they do in their own names; and nobody is let in to what is about the whole installation.
+pub fn is_delegated(name: &str) -> bool {
+    name == ApprovalsDecide::NAME || !(is_personal(name) || is_system(name))
 }
 
 /// The word for every permission.

@@ -27,6 +27,7 @@ pub static ALL: &[&Record] = &[
     &people::INVITATIONS,
     &providers::IDENTITY_PROVIDERS,
     &providers::MEMBER_IDENTITIES,
+    &people::DELEGATIONS,
     &people::SESSIONS,
     &people::API_KEYS,
     &people::API_KEY_USAGE,

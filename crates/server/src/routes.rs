@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod delegations;
 mod events;
 mod export;
 mod files;
@@ -231,6 +232,11 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, people::make_link);
     route!(router, people::impersonate);
     route!(router, people::make_key);
+    route!(router, delegations::delegate);
+    route!(router, delegations::accept_delegation);
+    route!(router, delegations::list_received);
+    route!(router, delegations::enter_delegation);
+    route!(router, delegations::return_delegation);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
     router

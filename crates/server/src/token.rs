@@ -45,6 +45,8 @@ pub enum SecretKind {
     Link,
     /// A link of an invitation.
     Invitation,
+    /// A link of a delegation.
+    Delegation,
     /// What an application keeps.
     ApplicationSecret,
     /// An access token of an application.
@@ -56,11 +58,12 @@ pub enum SecretKind {
 }
 
 impl SecretKind {
-    const ALL: [SecretKind; 8] = [
+    const ALL: [SecretKind; 9] = [
         SecretKind::Key,
         SecretKind::Session,
         SecretKind::Link,
         SecretKind::Invitation,
+        SecretKind::Delegation,
         SecretKind::ApplicationSecret,
         SecretKind::Access,
         SecretKind::Code,
@@ -73,6 +76,7 @@ impl SecretKind {
             SecretKind::Session => "wls_",
             SecretKind::Link => "wll_",
             SecretKind::Invitation => "wli_",
+            SecretKind::Delegation => "wld_",
             SecretKind::ApplicationSecret => "wla_",
             SecretKind::Access => "wlt_",
             SecretKind::Code => "wlc_",

@@ -29,7 +29,7 @@ const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id,
                        left join users au on au.id = a.user_id and au.status = 'active' \
                        left join members am on am.tenant_key = a.tenant_key and am.user_id = au.id and am.status = 'active' \
                        left join second_factors f on f.user_id = coalesce(a.user_id, s.user_id) and f.confirmed_at is not null \
-                       where s.token_hash = $1 and s.status = 'active' and s.expires_at > $2";
+                       where s.token_hash = $1 and s.delegation_id is null and s.status = 'active' and s.expires_at > $2";
 const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.requests_per_minute, k.member_id, \
                    m.status, u.status from api_keys k \
                    left join members m on m.tenant_key = k.tenant_key and m.id = k.member_id \
@@ -87,6 +87,17 @@ pub enum CameWith {
         /// An identity provider of the tenant opened it: it is about that tenant alone.
         by_provider: bool,
         /// Whether there is a second factor that is asked for: of the user, or of who acts in its name.
+        second_factor: bool,
+    },
+    /// A session of somebody of another tenant, by a delegation.
+    Delegate {
+        /// Its id.
+        id: Uuid,
+        /// What people know it by.
+        email: String,
+        /// Its tenant, by its name in commands.
+        from: String,
+        /// Whether there is a second factor that is asked for.
         second_factor: bool,
     },
     /// An API key.
@@ -228,7 +239,7 @@ impl Store {
         let Some(row) =
             self.database().across_tenants().query_opt(SESSION, vec![hash.into(), self.now().into()]).await?
         else {
-            return Ok(None);
+            return self.caller_by_delegation(hash).await;
         };
         let (tenant, member) = (row.tenant(0)?, row.uuid(4)?);
         let mut may = self.permissions_of(tenant, member).await?;

@@ -83,8 +83,8 @@ pub use providers::Provider;
 pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
 pub use records::{
-    Actor, Arrival, Arrived, By, Exchange, Exchanged, Holds, Joined, Joining, Link, NewAuthorization, NewToken,
-    NoTokens, NotIn, RecordError, RecordPage, RecordView, ShownWith, Target,
+    Actor, Arrival, Arrived, By, Exchange, Exchanged, Holds, Joined, Joining, Link, NewAuthorization, NewDelegation,
+    NewToken, NoTokens, NotIn, ReceivedDelegation, RecordError, RecordPage, RecordView, ShownWith, Target,
 };
 pub use retention::{Retain, Swept};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};

@@ -179,6 +179,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0027_search.sql"),
         postgres: include_str!("../migrations/postgres/0027_search.sql"),
     },
+    Migration {
+        version: 28,
+        name: "delegations",
+        sqlite: include_str!("../migrations/sqlite/0028_delegations.sql"),
+        postgres: include_str!("../migrations/postgres/0028_delegations.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

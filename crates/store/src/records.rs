@@ -7,6 +7,7 @@
 
 mod audit;
 mod behaviour;
+mod delegations;
 mod files;
 mod folders;
 mod joining;
@@ -32,6 +33,7 @@ use windlass_resource::{
     validate,
 };
 
+pub use delegations::{NewDelegation, Received as ReceivedDelegation};
 pub(crate) use files::{Keeping, Kept};
 pub use joining::{Joined, Joining};
 pub use oauth::{Exchange, Exchanged, Link, NewAuthorization, NewToken, NoTokens, ShownWith};

@@ -18,7 +18,7 @@ use windlass_testkit::look_at;
 use crate::{
     Check, Counts, Plan,
     api::{Api, NO_ID, Operation},
-    client::Client,
+    client::{Client, Request},
     inhabited::{Inhabited, noun},
     options::Database,
     report::Outcome,
@@ -97,6 +97,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
     first.ids.retain(|id| other_tenant != **id);
     let others = Client::new(&[address], &other);
     let second = Inhabited::fill(&others, OTHER_MARK).await?;
+    first.add("received-delegations", &delegated(&others, &world.client).await?);
     let operations = Api::new(world.client.get("/openapi.json").await?).operations()?;
     let before = things(&world.client, &first).await?;
     if let Locks::RowsBut(table) = locks {
@@ -192,6 +193,14 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
         _ => world.end(&outcome),
     }
     Ok(outcome)
+}
+
+/// A delegation of one tenant that another accepted: its id.
+async fn delegated(from: &Client, to: &Client) -> Result<String> {
+    let offer = json!({ "role": "viewer", "reason": OTHER_MARK });
+    let link = from.must(&Request::post("/delegations", &offer)).await?["link"].clone();
+    let accepted = to.must(&Request::post("/received-delegations", &json!({ "link": link }))).await?;
+    Ok(accepted["id"].as_str().context("nothing was accepted")?.to_owned())
 }
 
 /// Whether it is about records that belong to the installation.

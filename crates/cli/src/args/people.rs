@@ -1,6 +1,7 @@
 //! `windlass login …` and its likes: people at the command line.
 
 use clap::{Args, Subcommand};
+use uuid::Uuid;
 
 /// What `windlass login` takes. The password is asked for, or is a line of standard input.
 #[derive(Debug, Args)]
@@ -72,6 +73,43 @@ pub enum SecondFactorCommand {
     End {
         /// The six digits that the app shows, or a recovery code
         code: String,
+    },
+}
+
+/// `windlass delegations …`
+#[derive(Debug, Subcommand)]
+pub enum DelegationsCommand {
+    /// Let people of another tenant act in this one with a role, and print the link for an administrator there, this once
+    Offer {
+        /// The name of the role
+        #[arg(long)]
+        role: String,
+        /// Why: both tenants see it
+        #[arg(long)]
+        reason: String,
+        /// Days after which it ends
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+    },
+    /// Accept a delegation for your tenant by its link
+    Accept {
+        /// What the other tenant handed over
+        link: String,
+    },
+    /// List the delegations to your tenant that hold. Those that it gave: `windlass people delegations list`
+    Received,
+    /// Act in the tenant of a delegation: print a session's token, this once, to be put into `WINDLASS_TOKEN`
+    Enter {
+        /// The delegation's id
+        delegation: Uuid,
+        /// Minutes after which it ends; it ends with your own session too
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=480))]
+        minutes: u32,
+    },
+    /// Give a delegation back: nobody of your tenant comes by it any more
+    Return {
+        /// The delegation's id
+        delegation: Uuid,
     },
 }
 

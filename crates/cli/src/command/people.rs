@@ -206,7 +206,7 @@ pub async fn make_link(user: uuid::Uuid, context: &Context) -> Outcome {
 }
 
 /// Has a link made, and prints it.
-async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
+pub(super) async fn hand_over(call: Call, who: &str, context: &Context) -> Outcome {
     let answer = context.ask(call).await?;
     if context.json() {
         output::line(answer.text())?;

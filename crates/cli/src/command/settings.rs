@@ -50,7 +50,7 @@ async fn send(client: &Client, command: SettingsCommand, context: &Context) -> O
         }
         SettingsCommand::Unset { name, installation, of } => {
             let layer = ("layer", Some(layer(*installation).to_owned()));
-            Call { method: Method::DELETE, ..Call::get(path(name) + &query(&[layer, tenant(of)])) }
+            Call::delete(path(name) + &query(&[layer, tenant(of)]))
         }
     };
     let answer = client.send(call).await?;

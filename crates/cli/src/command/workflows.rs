@@ -1,6 +1,5 @@
 //! `windlass workflows …`: workflows and their versions.
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::{Context, runs};
@@ -49,7 +48,7 @@ async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client
             Ok(Exit::Done)
         }
         WorkflowsCommand::Delete(args) => {
-            let call = Call { method: Method::DELETE, ..Call::get(format!("/workflows/{}", escape(&args.name))) };
+            let call = Call::delete(format!("/workflows/{}", escape(&args.name)));
             client.send(seen(call, &args)).await?;
             if context.json() {
                 output::json(&json!({ "deleted": args.name }))?;

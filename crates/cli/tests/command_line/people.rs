@@ -123,6 +123,53 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     assert!(!server.printed().contains("wll_"), "somebody has come in: {}", server.printed());
 }
 
+/// The story of two tenants.
+#[test]
+fn people_of_another_tenant_act_by_a_delegation() {
+    let folder = Folder::new();
+    let file = folder.write("greet.yaml", GREET);
+    let (server, url) = serve(&folder, &[]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let of = |name| Person { folder: &folder, url: &url, name };
+    let (admin, grace) = (of("admin"), of("grace"));
+    admin.run(&["login", &link], "").expect(0);
+    admin.run(&["deploy", file.to_str().unwrap()], "").expect(0);
+    admin.run(&["tenants", "create", "--slug", "helpers", "--name", "Helpers"], "").expect(0);
+    let at_the_data = ["--data-dir", "data", "--tenant", "helpers"];
+    let key = folder.run(&[&["api-keys", "create", "first", "--scope", "*"], &at_the_data[..]].concat());
+    let key = word(&key.expect(0).stdout, "wl_");
+    let invited =
+        folder.run(&["invite", "grace@helpers.example", "--role", "tenant_admin", "--url", &url, "--token", &key]);
+    let invitation = word(&invited.expect(0).stdout, "wli_");
+    grace.run(&["join", &invitation, "--name", "Grace"], &format!("{PASSWORD}\n")).expect(0);
+
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    assert!(page.contains("delegations offer --role operator --reason \"ticket 7: look after our runs\" --days 30"));
+    let offer =
+        ["delegations", "offer", "--role", "operator", "--reason", "ticket 7: look after our runs", "--days", "30"];
+    let offered = word(&admin.run(&offer, "").expect(0).stdout, "wld_");
+    assert!(grace.run(&["delegations", "received"], "").expect(0).stderr.contains("no delegations to this tenant"));
+    let accepted = grace.run(&["delegations", "accept", &offered], "");
+    assert!(accepted.expect(0).stdout.contains(": in default as operator until "), "{}", accepted.stdout);
+    let id = accepted.stdout.split(':').next().unwrap().to_owned();
+    assert!(grace.run(&["delegations", "received"], "").expect(0).stdout.contains("ticket 7"));
+    let token = word(&grace.run(&["delegations", "enter", &id, "--minutes", "5"], "").expect(0).stdout, "wls_");
+    let there = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.args(["--url", &url]).env("WINDLASS_TOKEN", &token);
+        Ended::of(command.output().unwrap())
+    };
+    let me = there(&["whoami"]);
+    let who = "person:grace@helpers.example of helpers in tenant default";
+    assert!(me.expect(0).stdout.contains(who), "{}", me.stdout);
+    there(&["start", "greet", "--input", "{\"name\": \"Ada\"}", "--wait", "30s"]).expect(0);
+    let given = admin.run(&["people", "delegations", "list"], "");
+    assert!(given.expect(0).stdout.contains("helpers"), "{}", given.stdout);
+    assert!(grace.run(&["delegations", "return", &id], "").expect(0).stdout.contains("returned"));
+    there(&["whoami"]).expect(5);
+    grace.run(&["delegations", "enter", &id], "").expect(4);
+}
+
 #[test]
 fn a_second_factor_is_what_the_page_shows() {
     let folder = Folder::new();

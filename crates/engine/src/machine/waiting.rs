@@ -213,6 +213,7 @@ pub(super) fn principal(principal: &Principal) -> Value {
         Principal::Acting { who, of } | Principal::Application { name: who, of: Some(of) } => {
             Value::from(format!("{who} for {of}"))
         }
+        Principal::Delegate { who, of } => Value::from(format!("{who} of {of}")),
         Principal::Application { name, of: None } => Value::String(name.clone()),
         Principal::System => Value::from("system"),
     }

@@ -197,6 +197,37 @@ pub static INVITATIONS: Record = Record::of(&PEOPLE, "invitations", "invitation"
         r#"{"email": "grace@example.org", "role_id": "019aa7d0-0000-7000-8000-000000000001", "token_hash": "AAAA", "expires_at": "2030-01-01T00:00:00Z"}"#,
     ]);
 
+/// That people of another tenant may act in this one.
+pub static DELEGATIONS: Record = Record::of(&PEOPLE, "delegations", "delegation")
+    .doc("That people of another tenant may act in this one with a role, until a time. An administrator there accepts it by its link, which works once.")
+    .columns(&[
+        reference("role_id", "roles").required().read_only().doc("With which role."),
+        text("reason").chars(1, 500).required().read_only().searchable().doc("Why."),
+        hash(),
+        timestamp("expires_at").required().read_only().doc("Until when: it ends then by itself."),
+        state("status", &["offered", "accepted", "revoked"]).doc("What became of it."),
+        text("to_tenant").chars(1, 100).read_only().searchable().doc("The tenant whose people may act here, by its name in commands; null until one accepts it."),
+        integer("to_key").range(1, i64::MAX).read_only().internal().doc("The key of that tenant."),
+        timestamp("accepted_at").read_only().doc("Since when they may."),
+        timestamp("revoked_at").read_only().doc("Since when they may not."),
+    ])
+    .writing(Writing::Program)
+    .retention(Retention::Days(730))
+    .transitions(&[
+        transition("revoke", &["offered", "accepted"], "revoked")
+            .doc("Ends it, and all sessions that came by it, at once.")
+            .effects(&[Effect::Stamp("revoked_at")]),
+        transition("accept", &["offered"], "accepted")
+            .doc("Notes that its link was used: for the program alone.")
+            .effects(&[Effect::Stamp("accepted_at")])
+            .by_program(),
+    ])
+    .grants_access()
+    .found_by("token_hash")
+    .examples(&[
+        r#"{"role_id": "019aa7d0-0000-7000-8000-000000000001", "reason": "Support", "token_hash": "AAAA", "expires_at": "2030-01-01T00:00:00Z"}"#,
+    ]);
+
 /// That somebody is signed in.
 pub static SESSIONS: Record = Record::of(&PEOPLE, "sessions", "session")
     .doc("That a user is signed in to the tenant.")
@@ -211,6 +242,8 @@ pub static SESSIONS: Record = Record::of(&PEOPLE, "sessions", "session")
         timestamp("revoked_at").read_only().doc("Since when it does not."),
         id("acting_session_id").read_only().doc("The session of whoever acts in this user's name, with which this one ends; null when it is the user."),
         text("reason").chars(1, 500).read_only().doc("Why somebody acts in this user's name."),
+        id("delegation_id").read_only().doc("The delegation by which a user of another tenant came in; null for members."),
+        id("home_session_id").read_only().doc("The session in that other tenant, with which this one ends."),
     ])
     .writing(Writing::Program)
     .retention(Retention::Days(90))

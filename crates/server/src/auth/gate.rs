@@ -59,6 +59,9 @@ impl Identity {
             CameWith::Session { email, acting: Some(acting), .. } => {
                 Principal::Acting { who: acting.email.as_str().into(), of: email.as_str().into() }
             }
+            CameWith::Delegate { email, from, .. } => {
+                Principal::Delegate { who: email.as_str().into(), of: from.as_str().into() }
+            }
             CameWith::Key { name, .. } => Principal::Token(name.as_str().into()),
             CameWith::Application { name, of, .. } => Principal::Application {
                 name: name.as_str().into(),
@@ -85,7 +88,7 @@ impl Identity {
     pub fn acting(&self) -> Option<&Acting> {
         match self.with.as_deref()? {
             CameWith::Session { acting, .. } => acting.as_ref(),
-            CameWith::Key { .. } | CameWith::Application { .. } => None,
+            CameWith::Delegate { .. } | CameWith::Key { .. } | CameWith::Application { .. } => None,
         }
     }
 
@@ -93,6 +96,7 @@ impl Identity {
     pub fn member(&self) -> Option<Uuid> {
         match self.with.as_deref()? {
             CameWith::Session { member, .. } => Some(*member),
+            CameWith::Delegate { .. } => None,
             CameWith::Key { member, .. } => *member,
             CameWith::Application { of, .. } => of.as_ref().map(|(member, _)| *member),
         }
@@ -253,7 +257,7 @@ impl Shared {
         let caller = found.ok_or_else(unknown)?;
         let meter = match &caller.with {
             CameWith::Key { id, per_minute, .. } => Some(self.meter((caller.tenant, *id), *per_minute)),
-            CameWith::Session { .. } | CameWith::Application { .. } => None,
+            CameWith::Session { .. } | CameWith::Delegate { .. } | CameWith::Application { .. } => None,
         };
         let until = caller.until;
         let known = Known { identity: Identity::of(caller), meter, epoch, until };

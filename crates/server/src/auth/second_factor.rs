@@ -30,7 +30,10 @@ const SET_UP: &str = "set one up with `windlass second-factor begin` and `windla
 
 /// Whether the caller is a person without a second factor. Keys and applications are no persons.
 fn is_lacking(identity: &Identity) -> bool {
-    matches!(identity.with.as_deref(), Some(CameWith::Session { second_factor: false, .. }))
+    matches!(
+        identity.with.as_deref(),
+        Some(CameWith::Session { second_factor: false, .. } | CameWith::Delegate { second_factor: false, .. })
+    )
 }
 
 /// Lets a caller by to a route, when it has the second factor that its tenant asks for, or needs the route to get one.

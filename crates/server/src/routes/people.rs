@@ -386,7 +386,7 @@ fn days(count: u32, most: u32) -> Result<Duration, Problem> {
     }
 }
 
-fn field(pointer: &str, message: String) -> Problem {
+pub(super) fn field(pointer: &str, message: String) -> Problem {
     let error = FieldError { pointer: pointer.to_owned(), message, ..FieldError::default() };
     Problem::invalid("invalid_input", "the body is refused").with_errors(vec![error])
 }

@@ -275,7 +275,10 @@ pub(super) async fn place(app: &App, user: Uuid, tenant: Option<&str>) -> Result
 /// Sign out: the session ends at once.
 #[utoipa::path(post, path = "/sign-out", tag = "people", responses((status = 204, description = "Signed out")))]
 pub async fn sign_out(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
-    let (id, _) = session(&caller)?;
+    let id = match caller.identity().with.as_deref() {
+        Some(CameWith::Delegate { id, .. }) => *id,
+        _ => session(&caller)?.0,
+    };
     app.store().end_session(caller.tenant(), id, caller.signed(&asked)).await?;
     Ok(signed_out())
 }

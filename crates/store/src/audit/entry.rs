@@ -50,6 +50,7 @@ pub fn by_principal(principal: &Principal) -> String {
         Principal::Token(name) => format!("token:{name}"),
         Principal::Run(run) => format!("run:{run}"),
         Principal::Acting { who, of } => format!("person:{who} for {of}"),
+        Principal::Delegate { who, of } => format!("person:{who} of {of}"),
         Principal::Application { name, of: None } => format!("application:{name}"),
         Principal::Application { name, of: Some(of) } => format!("application:{name} for {of}"),
         Principal::System => "system".to_owned(),
