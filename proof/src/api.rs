@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
+/// What an operation says for which rights on a folder or a workflow are enough.
+const WITHIN: &str = "x-within";
 /// How deep schemas may refer to each other.
 const DEPTH_MAX: u32 = 16;
 /// What a path of the document begins with and a client adds by itself.
@@ -30,6 +32,8 @@ pub struct Operation {
     pub is_guarded: bool,
     /// Whether everybody may do it who comes in at all.
     pub is_for_all: bool,
+    /// Whether rights on a folder or a workflow are enough.
+    pub is_within: bool,
     /// A body that it takes; null when it takes none.
     pub body: Value,
 }
@@ -106,6 +110,7 @@ impl Api {
                     path: path.strip_prefix(ROOT).unwrap_or(path).to_owned(),
                     id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
                     is_for_all: operation["security"].to_string().contains("\"me.read\""),
+                    is_within: operation[WITHIN] == true,
                     is_guarded: operation["security"].as_array().is_some_and(|it| !it.is_empty()),
                     body,
                 });

@@ -9,6 +9,7 @@ mod files;
 mod oauth;
 mod people;
 mod records;
+mod roles;
 mod runs;
 mod serve;
 mod settings;
@@ -30,6 +31,7 @@ pub use people::{
     DelegationsCommand, ImpersonateArgs, InviteArgs, JoinArgs, LoginArgs, SecondFactorCommand, UsersCommand,
 };
 pub use records::{RecordCall, augment, call_of};
+pub use roles::RoleArgs;
 pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::ServeArgs;
 pub use settings::{OfTenant, SettingsCommand};
@@ -117,6 +119,9 @@ pub enum Command {
         /// Leave them as drafts
         #[arg(long)]
         no_publish: bool,
+        /// Put new ones into this folder, in which those that are there have to lie: its name, or its id
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<String>,
     },
     /// Make what documents say so: rows of records, and workflows (docs/apply.md)
     Apply {
@@ -163,6 +168,10 @@ pub enum Command {
     SecondFactor(SecondFactorCommand),
     /// Invite somebody to the tenant, and print the link, this once
     Invite(InviteArgs),
+    /// Give a member a role: in the tenant, or on a folder or a workflow alone
+    Grant(RoleArgs),
+    /// Take a role from a member
+    Revoke(RoleArgs),
     /// Act in the name of a member: print a session's token, this once, to be put into `WINDLASS_TOKEN`
     Impersonate(ImpersonateArgs),
     /// Let people of another tenant act in this one, and act in others

@@ -15,6 +15,7 @@ mod oauth;
 mod people;
 mod records;
 mod reference;
+mod roles;
 mod run;
 mod runs;
 mod serve;
@@ -117,9 +118,9 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
         Command::Check { files } => check::run(&files, &context),
-        Command::Deploy { files, no_publish } => {
+        Command::Deploy { files, no_publish, folder } => {
             let publish = if no_publish { deploy::Publish::No } else { deploy::Publish::Yes };
-            deploy::run(&files, publish, &context).await
+            deploy::run(&files, (publish, folder), &context).await
         }
         Command::Apply { files, dry_run } => {
             let mode = if dry_run { apply::Mode::DryRun } else { apply::Mode::Write };
@@ -142,6 +143,8 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Password => people::choose_password(&context).await,
         Command::SecondFactor(command) => people::second_factor(command, &context).await,
         Command::Invite(args) => people::invite(args, &context).await,
+        Command::Grant(args) => roles::grant(args, &context).await,
+        Command::Revoke(args) => roles::revoke(args, &context).await,
         Command::Impersonate(args) => people::impersonate(args, &context).await,
         Command::Delegations(command) => delegations::run(command, &context).await,
         Command::Join(args) => people::join(args, &context).await,

@@ -147,7 +147,10 @@ async fn decide(scene: &Scene, verdict: Verdict, form: Value) {
     let approval = loop {
         let page = scene
             .runtime
-            .approvals(TENANT, ApprovalFilter { status: Some("pending".into()), limit: 10, after: None })
+            .approvals(
+                TENANT,
+                ApprovalFilter { status: Some("pending".into()), limit: 10, ..ApprovalFilter::default() },
+            )
             .await
             .unwrap();
         match page.items.first() {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     Access, Column, Datum, Deletion, Effect, Guard, Index, Kind, OnDelete, Operation, Ownership, Record, Unique,
-    Writing, ddl::CORE_TABLES, validate,
+    Writing,
+    ddl::{CORE_TABLES, NAME_BYTES_MAX, unique_name},
+    validate,
 };
 
 /// Characters of the longest name of a table or column: names of constraints have two of them and stay under
@@ -238,13 +240,15 @@ fn check_words(place: &str, words: &[&str], found: &mut Findings) {
 }
 
 fn check_keys(record: &Record, found: &mut Findings) {
-    let keys = record.unique.iter().map(|Unique(columns)| ("unique", *columns));
-    for (what, columns) in keys.chain(record.indexes.iter().map(|Index(columns)| ("index", *columns))) {
+    let keys = record.unique.iter().map(|Unique(columns)| ("unique", *columns, unique_name(record, columns)));
+    let by = |columns: &[&str]| format!("{}_by_{}", record.name, columns.join("_"));
+    let indexes = record.indexes.iter().map(|Index(columns)| ("index", *columns, by(columns)));
+    for (what, columns, name) in keys.chain(indexes) {
         let place = format!("{} {what} ({})", record.name, columns.join(", "));
         if columns.is_empty() {
             found.say(&place, "it names no column");
         }
-        if place.len() > 62 {
+        if name.len() > NAME_BYTES_MAX {
             found.say(&place, "its name would be too long for PostgreSQL");
         }
         for name in columns {

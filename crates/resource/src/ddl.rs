@@ -16,6 +16,9 @@ pub const CORE_TABLES: &[&str] = &["workflows", "runs", "approvals", "tasks"];
 /// Those of them whose rows are hidden when they are deleted.
 pub(crate) const CORE_TABLES_SOFT: &[&str] = &["workflows"];
 
+/// Bytes of a name in PostgreSQL.
+pub(crate) const NAME_BYTES_MAX: usize = 63;
+
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -224,7 +227,7 @@ fn indexes(record: &Record, dialect: Dialect) -> Vec<(String, (&'static str, Str
             if at == last { (*name).to_owned() } else { unique_part(record, name, dialect) }
         };
         let parts: Vec<String> = columns.iter().enumerate().map(part).collect();
-        let name = format!("{}_{}_key", record.name, columns.join("_"));
+        let name = unique_name(record, columns);
         all.push((name, ("unique index ", format!("({}){live}", keyed(record, &parts.join(", "))))));
     }
     if record.deletion == Deletion::Soft {
@@ -237,6 +240,17 @@ fn indexes(record: &Record, dialect: Dialect) -> Vec<(String, (&'static str, Str
         all.push((name, ("index ", format!("({})", keyed(record, &columns.join(", "))))));
     }
     all
+}
+
+/// The name of a unique index. One that would be too long for PostgreSQL leaves out what the names of references end with.
+pub(crate) fn unique_name(record: &Record, columns: &[&str]) -> String {
+    let name = |columns: &[&str]| format!("{}_{}_key", record.name, columns.join("_"));
+    let whole = name(columns);
+    if whole.len() <= NAME_BYTES_MAX {
+        return whole;
+    }
+    let short: Vec<&str> = columns.iter().map(|column| column.strip_suffix("_id").unwrap_or(column)).collect();
+    name(&short)
 }
 
 /// The columns of the indexes that are not unique: those that are declared, and a reference's that no other serves.

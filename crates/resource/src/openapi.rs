@@ -8,6 +8,9 @@ use crate::{
     schema,
 };
 
+/// What an operation says for which rights on a folder or a workflow are enough.
+pub const WITHIN: &str = "x-within";
+
 /// The addresses of a record below the API's beginning, each with its path item.
 pub fn paths(record: &Record) -> Vec<(String, Json)> {
     let mut paths: Vec<(String, Map<String, Json>)> = Vec::new();
@@ -104,6 +107,9 @@ fn describe(record: &Record, operation: Operation) -> Json {
         "responses": {status: answer},
         "security": [{"token": [record.permission(operation)]}],
     });
+    if !record.lies_by.is_empty() {
+        described[WITHIN] = json!(true);
+    }
     if let Some(content) = body {
         // A transition that demands nothing may be asked for without a body.
         let demanded = content.pointer("/application~1json/schema/required").and_then(Json::as_array);

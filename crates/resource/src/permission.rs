@@ -123,12 +123,17 @@ pub struct Named {
     pub description: String,
     /// Whether it is about the whole installation: it holds in the first tenant alone.
     pub system: bool,
+    /// Whether it can be held on a folder or a workflow alone.
+    pub narrow: bool,
 }
 
 /// Every permission: those that are types, and those of records.
 pub fn all() -> &'static [Named] {
     static ALL: LazyLock<Vec<Named>> = LazyLock::new(|| {
-        let named = |name, description| Named { name, description, system: SYSTEM.contains(&name) };
+        let named = |name, description| {
+            let (system, narrow) = (SYSTEM.contains(&name), NARROW.contains(&name));
+            Named { name, description, system, narrow }
+        };
         let typed = TYPED.iter().map(|(name, doc)| named(name, doc.join(" ").trim().to_owned()));
         let mut all: Vec<Named> = typed.collect();
         for record in records::ALL {
@@ -152,6 +157,30 @@ const SYSTEM: &[&str] = &["tenants.read", "tenants.write", "users.read", "users.
 /// Whether the permission is about the whole installation.
 pub fn is_system(name: &str) -> bool {
     SYSTEM.contains(&name)
+}
+
+/// What can be held on a folder or a workflow alone: it is about one workflow and its runs. Of a role that is given there
+/// nothing else counts.
+const NARROW: &[&str] = &[
+    "workflows.read",
+    "workflows.write",
+    "workflows.publish",
+    "runs.read",
+    "runs.start",
+    "runs.control",
+    "runs.signal",
+    "approvals.read",
+    "approvals.decide",
+    "state.read",
+    "state.write",
+    "files.read",
+    "files.write",
+    "schema.read",
+];
+
+/// Whether it can be held on a folder or a workflow alone.
+pub fn is_narrow(name: &str) -> bool {
+    NARROW.contains(&name)
 }
 
 /// What nobody does in another's name, nor any application: it outlasts that, or is about what people answer for
@@ -221,6 +250,12 @@ const BUILDS: &[&str] = &["workflows.write", "workflows.publish", "vault.read", 
 /// The built-in roles.
 pub static BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
+        name: "guest",
+        description: "Comes in, and may do what roles on folders and workflows allow, and nothing else.",
+        holds: |_| false,
+        first_tenant_only: false,
+    },
+    BuiltIn {
         name: "viewer",
         description: "Watches: sees workflows, runs, approvals, tasks, shared state and settings.",
         holds: |it| VIEWS.contains(&it.name),
@@ -266,7 +301,7 @@ mod tests {
     #[test]
     fn roles_name_permissions_that_there_are() {
         let known: Vec<&str> = all().iter().map(|it| it.name).collect();
-        for name in [VIEWS, OPERATES, BUILDS, SYSTEM, PERSONAL].concat() {
+        for name in [VIEWS, OPERATES, BUILDS, SYSTEM, PERSONAL, NARROW].concat() {
             assert!(known.contains(&name), "{name}");
         }
         let of = |name: &str| BUILT_IN.iter().find(|it| it.name == name).map(BuiltIn::permissions).unwrap_or_default();

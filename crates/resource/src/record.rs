@@ -37,6 +37,8 @@ pub struct Record {
     pub unique: &'static [Unique],
     /// The hash by which the program finds a row in whichever tenant: no two rows of all have it alike.
     pub found_by: Option<&'static str>,
+    /// The columns by which a row lies on a workflow: rights there are enough for it. None: rights in the tenant are needed.
+    pub lies_by: &'static [&'static str],
     /// By what it is looked for often. References and unique columns have their indexes anyway.
     pub indexes: &'static [Index],
     /// The primary key of its table among what one owner has: `id`, unless the core counts its rows by another column.
@@ -156,6 +158,7 @@ impl Record {
             columns: &[],
             unique: &[],
             found_by: None,
+            lies_by: &[],
             indexes: &[],
             key: "id",
             ownership: Ownership::Tenant,
@@ -207,6 +210,13 @@ impl Record {
     #[must_use]
     pub const fn found_by(mut self, column: &'static str) -> Record {
         self.found_by = Some(column);
+        self
+    }
+
+    /// By which columns a row lies on a workflow: whoever has rights there alone asks for a list by one of them.
+    #[must_use]
+    pub const fn lies_by(mut self, columns: &'static [&'static str]) -> Record {
+        self.lies_by = columns;
         self
     }
 

@@ -17,6 +17,10 @@ use crate::Record;
 /// Every record, each after those that it refers to.
 pub static ALL: &[&Record] = &[
     &tenants::TENANTS,
+    &workflows::FOLDERS,
+    &workflows::WORKFLOW_PLACES,
+    &workflows::TAGS,
+    &workflows::WORKFLOW_TAGS,
     &people::USERS,
     &people::PASSWORDS,
     &people::LINKS,
@@ -35,10 +39,6 @@ pub static ALL: &[&Record] = &[
     &oauth::CONSENTS,
     &oauth::AUTHORIZATIONS,
     &oauth::TOKENS,
-    &workflows::FOLDERS,
-    &workflows::WORKFLOW_PLACES,
-    &workflows::TAGS,
-    &workflows::WORKFLOW_TAGS,
     &vault::SECRETS,
     &vault::CREDENTIALS,
     &audit::AUDIT_ENTRIES,

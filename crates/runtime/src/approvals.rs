@@ -7,7 +7,7 @@ use windlass_engine::{
     id::{ApprovalId, TenantKey},
     start::Principal,
 };
-use windlass_store::{ApprovalRow, ApprovalStatus};
+use windlass_store::{ApprovalRow, ApprovalStatus, FindApprovals};
 
 use crate::{
     error::RuntimeError,
@@ -37,7 +37,8 @@ impl Runtime {
             Some(text) => Some(text.parse().map_err(|_| RuntimeError::invalid("/after", "is no cursor of a page"))?),
             None => None,
         };
-        let mut rows = self.core.store.list_approvals(tenant, status, after, limit as i64 + 1).await?;
+        let find = FindApprovals { status, after, within: filter.within };
+        let mut rows = self.core.store.list_approvals(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = if more { rows.last().map(|row| row.id.to_string()) } else { None };

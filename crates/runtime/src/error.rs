@@ -149,7 +149,9 @@ impl From<WorkflowError> for RuntimeError {
             WorkflowError::Stale { expected, found } => return RuntimeError::Revision { expected, found },
             WorkflowError::NotNoted => return RuntimeError::unavailable(error.to_string()),
             WorkflowError::Store(error) => return error.into(),
+            WorkflowError::NoFolder => return RuntimeError::invalid("/folder", error.to_string()),
             WorkflowError::NoDraft(_) => "no_draft",
+            WorkflowError::LiesElsewhere(_) => "lies_elsewhere",
             WorkflowError::Deleted(_) | WorkflowError::StartsDeleted { .. } => "workflow_deleted",
             WorkflowError::InUse { .. } => "in_use",
         };

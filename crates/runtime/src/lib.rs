@@ -9,6 +9,7 @@
 //! that must happen after a commit is a row of that commit, or follows from the run's state.
 
 mod approvals;
+mod asks;
 mod audit;
 mod backlog;
 mod children;
@@ -52,6 +53,7 @@ mod views;
 mod wheel;
 mod workflows;
 
+pub use asks::Ask;
 pub use error::{FieldError, RuntimeError};
 pub use live::{LiveEntry, LiveEvent};
 pub use metrics::MetricsSnapshot;
@@ -67,5 +69,5 @@ pub use tasks::HeartbeatAnswer;
 pub use views::{
     ApprovalView, ClaimedTask, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView, WorkflowView,
 };
-pub use windlass_store::InFolder;
-pub use workflows::Revision;
+pub use windlass_store::{InFolder, Reached};
+pub use workflows::{Expected, Revision};

@@ -61,7 +61,7 @@ fn signal_schema(with: &Template) -> Option<(Arc<str>, Value)> {
 }
 
 /// What a field says that is no expression.
-fn literal(with: &Template, name: &str) -> Option<Value> {
+pub(crate) fn literal(with: &Template, name: &str) -> Option<Value> {
     match with {
         Template::Literal(value) => value.get(name).cloned(),
         Template::Map(entries) => entries.iter().find(|(key, _)| &**key == name).and_then(|(_, it)| match it {

@@ -9,7 +9,7 @@ use windlass_engine::{
     start::{Mode, Principal},
     status::{RunStatus, TaskStatus},
 };
-use windlass_store::InFolder;
+use windlass_store::{InFolder, Reached};
 
 /// Which workflow is to be run.
 #[derive(Debug, Clone)]
@@ -157,6 +157,8 @@ pub struct RunFilter {
     pub parent: Option<RunId>,
     /// With all these words in their key, labels, input, error or output; `ord*` for how one begins.
     pub q: Option<String>,
+    /// Of these workflows alone.
+    pub within: Option<Reached>,
     /// Rows.
     pub limit: usize,
     /// Where the page before ended.
@@ -178,6 +180,8 @@ pub struct WorkflowFilter {
     pub deleted: bool,
     /// With all these words in their name, description or draft; `ord*` for how one begins.
     pub q: Option<String>,
+    /// Among these alone.
+    pub within: Option<Reached>,
 }
 
 /// Which approvals are wanted.
@@ -185,6 +189,8 @@ pub struct WorkflowFilter {
 pub struct ApprovalFilter {
     /// `pending`, `approved`, `rejected`, `expired` or `cancelled`.
     pub status: Option<String>,
+    /// Of runs of these workflows alone.
+    pub within: Option<Reached>,
     /// Rows.
     pub limit: usize,
     /// Where the page before ended.

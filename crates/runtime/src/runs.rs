@@ -280,6 +280,7 @@ impl Runtime {
             labels: filter.labels.into_iter().collect(),
             parent: filter.parent,
             after,
+            within: filter.within,
             ..windlass_store::RunFilter::default()
         };
         let Some(q) = &filter.q else {

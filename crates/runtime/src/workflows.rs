@@ -21,9 +21,23 @@ const VERSIONS_MAX: i64 = 1_000;
 /// What `If-Match` carries: the revision that the caller has seen.
 pub type Revision = i64;
 
+/// What a draft is expected to find.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// That revision; 0 means that there is no workflow yet, and `None` that any will do.
+    pub revision: Option<Revision>,
+    /// The folder in which the workflow lies, and a new one will.
+    pub folder: Option<uuid::Uuid>,
+}
+
+impl From<Option<Revision>> for Expected {
+    fn from(revision: Option<Revision>) -> Expected {
+        Expected { revision, folder: None }
+    }
+}
+
 impl Runtime {
-    /// Makes or changes the draft of a workflow. With `expected`, only if the draft has that revision; 0 means that
-    /// there is none yet.
+    /// Makes or changes the draft of a workflow, if what is there is what is expected.
     ///
     /// # Errors
     /// What is wrong with the document, that somebody was faster, or that a deleted workflow has the name.
@@ -33,9 +47,9 @@ impl Runtime {
         name: &str,
         source: &str,
         format: Format,
-        expected: Option<Revision>,
+        expected: impl Into<Expected>,
     ) -> Result<WorkflowView, RuntimeError> {
-        let actor = actor.into();
+        let (actor, expected) = (actor.into(), expected.into());
         let tenant = actor.tenant;
         let compiled = self.check(source, format)?;
         if *compiled.plan.name != *name {
@@ -51,17 +65,13 @@ impl Runtime {
             tags: document.tags.iter().map(|tag| tag.value.to_string()).collect(),
             source: source.to_owned(),
             hash: compiled.plan.hash.0,
+            folder: expected.folder,
         };
-        let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
+        let expect = expected.revision.map_or(IfMatch::Any, IfMatch::Revision);
         self.core.store.put_draft(actor, draft, expect).await?;
         let mut view = self.workflow(tenant, name).await?;
         view.warnings = compiled.warnings;
         Ok(view)
-    }
-
-    /// Whether a document refers to secrets; one that does not compile refers to none.
-    pub fn uses_secrets(&self, source: &str, format: Format) -> bool {
-        source.contains("secrets") && self.check(source, format).is_ok_and(|compiled| compiled.uses_secrets())
     }
 
     /// Goes as far with a rotation of the vault's keys as it can go now; rows are sealed anew in the background.
@@ -99,7 +109,12 @@ impl Runtime {
         Ok(test)
     }
 
-    fn check(&self, source: &str, format: Format) -> Result<Compiled, RuntimeError> {
+    /// Whether a document refers to secrets; one that does not compile refers to none.
+    pub fn uses_secrets(&self, source: &str, format: Format) -> bool {
+        source.contains("secrets") && self.check(source, format).is_ok_and(|compiled| compiled.uses_secrets())
+    }
+
+    pub(crate) fn check(&self, source: &str, format: Format) -> Result<Compiled, RuntimeError> {
         windlass_definition::compile(source, format, &self.core.step_types)
             .map_err(|diagnostics| RuntimeError::Document { diagnostics })
     }
@@ -211,9 +226,9 @@ impl Runtime {
         filter: WorkflowFilter,
     ) -> Result<Page<WorkflowView>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
-        let WorkflowFilter { after, folder, tag, deleted, q, .. } = filter;
+        let WorkflowFilter { after, folder, tag, deleted, q, within, .. } = filter;
         let terms = q.map_or(Ok(Vec::new()), |q| search::terms(&q))?;
-        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted, terms };
+        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted, terms, within };
         let mut rows = self.core.store.list_workflows(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);

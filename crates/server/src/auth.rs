@@ -1,13 +1,15 @@
 //! Who may do what: deny by type.
 //!
 //! Invariant: a handler of the API names the permission that it needs in its first argument, [`Authorized`], and has
-//! its tenant from nowhere else. [`Guarded`] is what the router asks of a handler, so one that names none does not
+//! its tenant from nowhere else. What is held on folders and workflows alone is enough only where that argument is
+//! [`Within`]. [`Guarded`] is what the router asks of a handler, so one that names none does not
 //! compile. Whoever is authorized has its place among the requests that are worked on ([`crate::admission`]), until the
 //! handler ends or gives it back.
 
 mod gate;
 mod passwords;
 pub mod second_factor;
+mod within;
 
 use std::{convert::Infallible, marker::PhantomData, net::IpAddr, time::Duration};
 
@@ -16,12 +18,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use windlass_engine::{id::TenantKey, start::Principal};
-use windlass_resource::{Operation, Record};
-use windlass_store::{Actor, By, Holds};
+use windlass_resource::{Operation, Record, openapi::WITHIN};
+use windlass_store::{Actor, By, Holds, Reach};
 
 pub use gate::{First, Gate, Identity, Tokens};
 pub use passwords::{PASSWORD_CHARS_MAX, Passwords};
 pub use windlass_resource::permission::*;
+pub use within::Within;
 
 use crate::{
     admission::{Class, Pass, Refused},
@@ -81,7 +84,12 @@ impl<P: Permission> Authorized<P> {
         Err(Problem::new(StatusCode::FORBIDDEN, "impersonated", detail))
     }
 
-    /// Whether the caller may do `Q` too.
+    /// How far the caller may do `Q`.
+    pub fn reach<Q: Permission>(&self) -> Reach {
+        self.identity.reach(Q::NAME)
+    }
+
+    /// Whether the caller may do `Q` too, everywhere.
     ///
     /// # Errors
     /// 403 when not.
@@ -94,8 +102,34 @@ impl<P: Permission> FromRequestParts<App> for Authorized<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Authorized<P>, Problem> {
-        let (identity, pass) = let_in(parts, app, P::NAME).await?;
+        let (identity, pass) = let_in(parts, app, (P::NAME, Far::Everywhere)).await?;
         Ok(Authorized { identity, pass, permission: PhantomData })
+    }
+}
+
+impl<P: Permission> FromRequestParts<App> for Within<P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Within<P>, Problem> {
+        let (identity, pass) = let_in(parts, app, (P::NAME, Far::Somewhere)).await?;
+        let reach = identity.reach(P::NAME);
+        Ok(Within { caller: Authorized { identity, pass, permission: PhantomData }, reach })
+    }
+}
+
+/// How far a permission has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Far {
+    /// It holds in the whole tenant.
+    Everywhere,
+    /// A folder or a workflow is enough: what the request is about is looked at behind the door.
+    Somewhere,
+}
+
+impl Far {
+    /// How far it has to go for an operation of the document.
+    pub fn of(operation: &serde_json::Value) -> Far {
+        if operation[WITHIN] == true { Far::Somewhere } else { Far::Everywhere }
     }
 }
 
@@ -114,9 +148,9 @@ pub(crate) async fn let_by(app: &App, parts: &Parts, token: Option<&str>) -> Res
 }
 
 /// Lets the caller in, once it has the permission and there is room.
-async fn let_in(parts: &Parts, app: &App, permission: &str) -> Result<(Identity, Pass), Problem> {
+async fn let_in(parts: &Parts, app: &App, (permission, far): (&str, Far)) -> Result<(Identity, Pass), Problem> {
     let identity = let_by(app, parts, presented(parts)?).await?;
-    if !identity.may(permission) {
+    if !identity.goes(permission, far) {
         return Err(forbidden(permission));
     }
     if matches!(app.gate(), Gate::Tokens(_)) {
@@ -246,7 +280,10 @@ impl FromRequestParts<App> for Permitted {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Permitted, Problem> {
         let route = parts.extensions.get::<RecordRoute>().copied().ok_or_else(|| Problem::not_found("record"))?;
-        let (identity, pass) = let_in(parts, app, route.record.permission(route.operation)).await?;
+        let permission = route.record.permission(route.operation);
+        let far = if route.record.lies_by.is_empty() { Far::Everywhere } else { Far::Somewhere };
+        let (identity, pass) = let_in(parts, app, (permission, far)).await?;
+        within::look_at_row(parts, app, (&identity, route)).await?;
         Ok(Permitted { identity, route, asked: Asked::of(parts), _pass: pass })
     }
 }
@@ -318,6 +355,8 @@ fn forbidden(permission: &str) -> Problem {
 pub trait Guarded {
     /// The permission that the handler's first argument names.
     const PERMISSION: &'static str;
+    /// How far it has to go.
+    const FAR: Far;
 }
 
 /// A handler of records: its first argument is [`Permitted`]. `T` is as in [`Guarded`].
@@ -329,6 +368,12 @@ macro_rules! guarded {
 
         impl<M, P: Permission, $($rest),*> Guarded for (M, Authorized<P>, $($rest,)*) {
             const PERMISSION: &'static str = P::NAME;
+            const FAR: Far = Far::Everywhere;
+        }
+
+        impl<M, P: Permission, $($rest),*> Guarded for (M, Within<P>, $($rest,)*) {
+            const PERMISSION: &'static str = P::NAME;
+            const FAR: Far = Far::Somewhere;
         }
     };
 }

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 pub use self::door::router;
 use self::tools::Tools;
-use crate::features::Feature;
+use crate::{auth::Far, features::Feature};
 
 /// What a client is told before it uses any tool.
 const INSTRUCTIONS: &str = "Windlass runs durable workflows. Find workflows with `list_workflows`, start one with \
@@ -69,8 +69,8 @@ pub trait Api: Send + Sync + 'static {
         context: &RequestContext<RoleServer>,
     ) -> BoxFuture<'static, Result<ToolAnswer, String>>;
 
-    /// Whether the caller has a permission, as far as that is known here.
-    fn may(&self, permission: &str, context: &RequestContext<RoleServer>) -> bool;
+    /// Whether the caller has a permission that goes as far, as far as that is known here.
+    fn may(&self, needs: (&str, Far), context: &RequestContext<RoleServer>) -> bool;
 
     /// Whether the caller's tenant has a feature.
     fn has(&self, feature: Feature, context: &RequestContext<RoleServer>) -> bool;
@@ -102,8 +102,8 @@ impl ServerHandler for Mcp {
         _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let listed = |permission: &str, feature: Option<Feature>| {
-            self.api.may(permission, &context) && feature.is_none_or(|feature| self.api.has(feature, &context))
+        let listed = |needs: (&str, Far), feature: Option<Feature>| {
+            self.api.may(needs, &context) && feature.is_none_or(|feature| self.api.has(feature, &context))
         };
         let tools = TOOLS.list(listed);
         Ok(ListToolsResult::with_all_items(tools))

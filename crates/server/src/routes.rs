@@ -2,6 +2,7 @@
 
 mod approvals;
 mod audit;
+mod authors;
 mod delegations;
 mod events;
 mod export;
@@ -27,10 +28,19 @@ mod workflows;
 use std::sync::LazyLock;
 
 use axum::{Router, body::Bytes, extract::Request, http::StatusCode, response::Response};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder, path::Operation, security::SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi, Ref, ResponseBuilder, extensions::ExtensionsBuilder, path::Operation,
+    security::SecurityRequirement,
+};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+use windlass_resource::openapi::WITHIN;
 
-use crate::{app::App, auth::Guarded, edge, mcp, openapi, problem::PROBLEM_JSON};
+use crate::{
+    app::App,
+    auth::{Far, Guarded},
+    edge, mcp, openapi,
+    problem::PROBLEM_JSON,
+};
 
 /// Where the API begins.
 pub const API: &str = "/api/v1";
@@ -78,20 +88,22 @@ static SERVED: LazyLock<Bytes> = LazyLock::new(|| {
 /// One route of the API that needs a permission. A handler that names none does not compile.
 macro_rules! route {
     ($router:ident, $handler:path) => {
-        let $router = $router.routes(of_api(guard(utoipa_axum::routes!($handler), permission_of(&$handler))));
+        let $router = $router.routes(of_api(guard(utoipa_axum::routes!($handler), needs(&$handler))));
     };
 }
 
-/// The permission that a handler's type names.
-fn permission_of<H: axum::handler::Handler<T, App>, T: Guarded>(_: &H) -> &'static str {
-    T::PERMISSION
+/// The permission that a handler's type names, and how far it has to go.
+fn needs<H: axum::handler::Handler<T, App>, T: Guarded>(_: &H) -> (&'static str, Far) {
+    (T::PERMISSION, T::FAR)
 }
 
 /// Writes into the document what holds for every guarded route: its permission, and the form of its problems.
-fn guard(route: UtoipaMethodRouter<App>, permission: &str) -> UtoipaMethodRouter<App> {
+fn guard(route: UtoipaMethodRouter<App>, (permission, far): (&str, Far)) -> UtoipaMethodRouter<App> {
     let security = vec![SecurityRequirement::new("token", [permission])];
+    let within = (far == Far::Somewhere).then(|| ExtensionsBuilder::new().add(WITHIN, true).build());
     each_operation(route, |operation| {
         operation.security = Some(security.clone());
+        operation.extensions = within.clone();
         with_problem(operation);
     })
 }
@@ -130,7 +142,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(utoipa_axum::routes!(health::readyz))
         .routes(utoipa_axum::routes!(schema::openapi))
         .routes(each_operation(utoipa_axum::routes!(oauth_tokens::metadata), with_problem))
-        .routes(guard(utoipa_axum::routes!(health::metrics), permission_of(&health::metrics)))
+        .routes(guard(utoipa_axum::routes!(health::metrics), needs(&health::metrics)))
         .merge(comers())
 }
 

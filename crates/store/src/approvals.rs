@@ -4,7 +4,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::{ApprovalId, RunId, TenantKey};
 
 use crate::{
-    ApprovalStatus, LaneId, StoreError,
+    ApprovalStatus, LaneId, Reached, StoreError,
     database::{Row, Value},
     runs::word,
     store::Store,
@@ -35,6 +35,17 @@ pub struct ApprovalRow {
     pub expires_at: Option<Timestamp>,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
+}
+
+/// Which approvals are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct FindApprovals {
+    /// In this status.
+    pub status: Option<ApprovalStatus>,
+    /// Older than this one: the last of the page before.
+    pub after: Option<ApprovalId>,
+    /// Of runs of these workflows alone.
+    pub within: Option<Reached>,
 }
 
 const COLUMNS: &str = "id, lane_id, run_id, path, title, detail, status, responses, created_at, expires_at, decided_at";
@@ -68,25 +79,32 @@ impl Store {
             .transpose()
     }
 
-    /// Approvals in one status (all without one), newest first, after the last one of the page before.
+    /// Approvals, newest first.
     pub async fn list_approvals(
         &self,
         tenant: TenantKey,
-        status: Option<ApprovalStatus>,
-        after: Option<ApprovalId>,
+        find: &FindApprovals,
         limit: i64,
     ) -> Result<Vec<ApprovalRow>, StoreError> {
-        let after = after.map_or(uuid::Uuid::max(), |id| id.uuid());
+        let after = find.after.map_or(uuid::Uuid::max(), |id| id.uuid());
         let mut params = vec![Value::from(tenant), after.into(), limit.clamp(1, 1_000).into()];
-        let condition = match status {
-            None => "",
+        let mut condition = match find.status {
+            None => String::new(),
             // Written out, so that the index of what is pending can be used.
-            Some(ApprovalStatus::Pending) => "and status = 'pending'",
+            Some(ApprovalStatus::Pending) => "and status = 'pending'".to_owned(),
             Some(status) => {
                 params.push(status.as_str().into());
-                "and status = $4"
+                "and status = $4".to_owned()
             }
         };
+        if let Some(reached) = &find.within {
+            params.push(reached.workflows.clone().into());
+            condition.push_str(&format!(
+                " and exists (select 1 from runs r where r.tenant_key = approvals.tenant_key and r.id = approvals.run_id \
+                 and r.workflow {})",
+                self.database().dialect().in_texts(params.len())
+            ));
+        }
         let sql = format!(
             "select {COLUMNS} from approvals where tenant_key = $1 and id < $2 {condition} order by id desc limit $3"
         );

@@ -13,7 +13,7 @@ use windlass_resource::{
 };
 
 use crate::{
-    By, Holds, RecordError, StoreError, Target,
+    By, Holds, RecordError, Rights, StoreError, Target,
     database::{Row, Statement},
     records::texts,
     store::Store,
@@ -35,9 +35,6 @@ const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.
                    left join members m on m.tenant_key = k.tenant_key and m.id = k.member_id \
                    left join users u on u.id = m.user_id \
                    where k.token_hash = $1 and k.status = 'active' and (k.expires_at is null or k.expires_at > $2)";
-const PERMISSIONS: &str = "select r.permissions from role_assignments a \
-                           join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
-                           where a.tenant_key = $1 and a.member_id = $2";
 const ACTIVE_MEMBER: &str = "select m.user_id from members m join users u on u.id = m.user_id and u.status = 'active' \
                              where m.tenant_key = $1 and m.id = $2 and m.status = 'active'";
 const ACCOUNT: &str = "select id, email, name, status, password_hash from users where ";
@@ -242,18 +239,19 @@ impl Store {
             return self.caller_by_delegation(hash).await;
         };
         let (tenant, member) = (row.tenant(0)?, row.uuid(4)?);
-        let mut may = self.permissions_of(tenant, member).await?;
+        let mut may = self.rights_of(tenant, member).await?;
         let mut acting = None;
         if row.opt(6, Row::uuid)?.is_some() {
             let (Some(who), Some(email)) = (row.opt(7, Row::uuid)?, row.opt(8, Row::string)?) else {
                 return Ok(None);
             };
-            let own = self.permissions_of(tenant, who).await?;
-            if !own.contains(PeopleImpersonate::NAME) {
+            let own = self.rights_of(tenant, who).await?;
+            if !own.may(PeopleImpersonate::NAME) {
                 return Ok(None);
             }
             // Never more than either may do now, whatever the roles of both have become.
-            may.retain(|name| own.contains(name) && !permission::is_personal(name));
+            may = may.and(&own);
+            may.retain(|name| !permission::is_personal(name));
             acting = Some(Acting { email, reason: row.opt(9, Row::string)?.unwrap_or_default() });
         }
         let (id, user, email) = (row.uuid(1)?, row.uuid(2)?, row.string(5)?);
@@ -273,38 +271,25 @@ impl Store {
         let scopes = texts(row.text(3)?);
         let mut holds = match scopes.iter().any(|scope| scope == permission::EVERYTHING) {
             true => Holds::Everything,
-            false => Holds::These(Arc::new(scopes.into_iter().collect())),
+            false => Holds::These(Arc::new(scopes.into_iter().collect::<BTreeSet<_>>().into())),
         };
         if let Some(member) = member {
             let gone = [7, 8].iter().any(|at| row.text(*at).is_ok_and(|status| status != "active"));
             if gone {
                 return Ok(None);
             }
-            holds = holds.and(Holds::These(Arc::new(self.permissions_of(tenant, member).await?)));
+            holds = holds.and(Holds::These(Arc::new(self.rights_of(tenant, member).await?)));
         }
         let per_minute = row.opt(5, Row::int)?.and_then(|rate| u32::try_from(rate).ok());
         let with = CameWith::Key { id: row.uuid(1)?, name: row.string(2)?, member, per_minute };
         Ok(Some(Caller { tenant, holds, until: row.opt(4, Row::time)?, with }))
     }
 
-    pub(crate) async fn permissions_of(&self, tenant: TenantKey, member: Uuid) -> Result<BTreeSet<String>, StoreError> {
-        let rows = self.database().of(tenant).query(PERMISSIONS, vec![tenant.into(), member.into()]).await?;
-        let mut all = BTreeSet::new();
-        for row in &rows {
-            all.extend(texts(row.text(0)?));
-        }
-        Ok(all)
-    }
-
     /// The user who is that member, when both are active, and what it may do.
-    pub async fn active_member(
-        &self,
-        tenant: TenantKey,
-        member: Uuid,
-    ) -> Result<Option<(Uuid, BTreeSet<String>)>, StoreError> {
+    pub async fn active_member(&self, tenant: TenantKey, member: Uuid) -> Result<Option<(Uuid, Rights)>, StoreError> {
         let found = self.database().of(tenant).query_opt(ACTIVE_MEMBER, vec![tenant.into(), member.into()]).await?;
         let Some(row) = found else { return Ok(None) };
-        Ok(Some((row.uuid(0)?, self.permissions_of(tenant, member).await?)))
+        Ok(Some((row.uuid(0)?, self.rights_of(tenant, member).await?)))
     }
 
     /// The user of that address.

@@ -34,6 +34,7 @@ mod rate_limits;
 mod rates;
 mod records;
 pub mod retention;
+mod rights;
 mod run_lists;
 mod run_row;
 pub mod runs;
@@ -51,7 +52,7 @@ pub mod vault;
 pub mod workflows;
 
 pub use api_keys::{KeyUse, NewApiKey};
-pub use approvals::ApprovalRow;
+pub use approvals::{ApprovalRow, FindApprovals};
 pub use audit::{
     ArchivePolicy, AuditArchive, AuditEntry, AuditExport, AuditFinding, AuditHead, AuditKey, AuditNote, AuditReport,
     Block, PublicKey, Sealed, Trust, by_principal, verify_file,
@@ -87,6 +88,7 @@ pub use records::{
     NewToken, NoTokens, NotIn, ReceivedDelegation, RecordError, RecordPage, RecordView, ShownWith, Target,
 };
 pub use retention::{Retain, Swept};
+pub use rights::{NamedPlace, Reach, Reached, Rights, Thing};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
 pub use search::{

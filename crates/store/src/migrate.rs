@@ -185,6 +185,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0028_delegations.sql"),
         postgres: include_str!("../migrations/postgres/0028_delegations.sql"),
     },
+    Migration {
+        version: 29,
+        name: "roles in places",
+        sqlite: include_str!("../migrations/sqlite/0029_roles_in_places.sql"),
+        postgres: include_str!("../migrations/postgres/0029_roles_in_places.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -12,7 +12,7 @@ use windlass_resource::{
 };
 
 use crate::{
-    By, Caller, CameWith, Holds, RecordError, StoreError, Target, database::Row, records::texts, store::Store,
+    By, Caller, CameWith, Holds, RecordError, Rights, StoreError, Target, database::Row, records::texts, store::Store,
 };
 
 /// A SHA-256.
@@ -173,8 +173,8 @@ impl Store {
         let tenant = row.tenant(0)?;
         let allowed: BTreeSet<String> = texts(row.text(7)?).into_iter().collect();
         let scopes = texts(row.text(2)?).into_iter();
-        let mut may: BTreeSet<String> =
-            scopes.filter(|it| allowed.contains(it) && !permission::is_personal(it)).collect();
+        let scopes = scopes.filter(|it| allowed.contains(it) && !permission::is_personal(it));
+        let mut may = Rights::from(scopes.collect::<BTreeSet<String>>());
         let mut of = None;
         if row.opt(9, Row::uuid)?.is_some() {
             for at in 10..14 {
@@ -183,8 +183,7 @@ impl Store {
                 }
             }
             let member = row.uuid(14)?;
-            let own = self.permissions_of(tenant, member).await?;
-            may.retain(|name| own.contains(name));
+            may = may.and(&self.rights_of(tenant, member).await?);
             of = Some((member, row.string(15)?));
         } else if !row.bool(8)? {
             return Ok(None);
@@ -284,7 +283,7 @@ impl Store {
                 let Some((caller, issued_at)) = self.token(hash).await? else { return Ok(None) };
                 let CameWith::Application { application: holder, of, .. } = caller.with else { return Ok(None) };
                 let (Holds::These(may), Some(expires_at)) = (caller.holds, caller.until) else { return Ok(None) };
-                let live = Live { scopes: may.iter().cloned().collect(), expires_at, issued_at, of };
+                let live = Live { scopes: may.names(), expires_at, issued_at, of };
                 return Ok(Some(live).filter(|_| holder == application.id));
             }
             Held::Refresh(link) => link,

@@ -21,7 +21,7 @@ mod tenants;
 mod vault;
 mod write;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -35,13 +35,14 @@ use windlass_resource::{
 
 pub use delegations::{NewDelegation, Received as ReceivedDelegation};
 pub(crate) use files::{Keeping, Kept};
+pub(crate) use folders::place_workflow;
 pub use joining::{Joined, Joining};
 pub use oauth::{Exchange, Exchanged, Link, NewAuthorization, NewToken, NoTokens, ShownWith};
 pub(crate) use people::texts;
 pub use providers::{Arrival, Arrived, NotIn};
 pub use row::show;
 
-use crate::{StoreError, store::Store};
+use crate::{Reach, Rights, StoreError, store::Store};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -169,16 +170,24 @@ pub enum Holds {
     Program,
     /// Everything that callers may.
     Everything,
-    /// These permissions.
-    These(Arc<BTreeSet<String>>),
+    /// These permissions, everywhere or in places.
+    These(Arc<Rights>),
 }
 
 impl Holds {
-    /// Whether it has that permission.
+    /// Whether it has that permission, everywhere in the tenant.
     pub fn may(&self, permission: &str) -> bool {
         match self {
             Holds::Program | Holds::Everything => true,
-            Holds::These(these) => these.contains(permission),
+            Holds::These(these) => these.may(permission),
+        }
+    }
+
+    /// How far that permission goes.
+    pub fn reach(&self, permission: &str) -> Reach {
+        match self {
+            Holds::Program | Holds::Everything => Reach::Everywhere,
+            Holds::These(these) => these.reach(permission),
         }
     }
 
@@ -186,7 +195,7 @@ impl Holds {
     #[must_use]
     pub fn and(self, other: Holds) -> Holds {
         match (self, other) {
-            (Holds::These(one), Holds::These(two)) => Holds::These(Arc::new(one.intersection(&two).cloned().collect())),
+            (Holds::These(one), Holds::These(two)) => Holds::These(Arc::new(one.and(&two))),
             (Holds::These(these), _) | (_, Holds::These(these)) => Holds::These(these),
             (one, _) => one,
         }

@@ -3,9 +3,11 @@
 //! A list is a union of branches, each of which one index gives in the order of the page: what has a key or a label by
 //! `run_labels`, what has words by `search_words`, what is open by its lane and status, what ended badly by its status,
 //! all else by its id. Statuses stand in the text, not in parameters: only then can a database know that a partial
-//! index has them all.
+//! index has them all. Whoever reaches some workflows alone gets the list of each of them, and of these the newest.
 //! Invariant: a branch reads no more rows than its page has, apart from those that conditions beside its index leave
 //! out.
+
+use std::sync::Arc;
 
 use windlass_definition::time::Timestamp;
 use windlass_engine::{
@@ -14,7 +16,7 @@ use windlass_engine::{
 };
 
 use crate::{
-    Dialect, RunMode, RunRow, StoreError,
+    Dialect, Reached, RunMode, RunRow, StoreError,
     database::Value,
     run_row::{self, NAMES},
     runs::PAGE_RUNS_MAX,
@@ -54,6 +56,8 @@ pub struct RunFilter {
     pub until: Option<Timestamp>,
     /// Only runs that are older than this one: the last of the page before.
     pub after: Option<RunId>,
+    /// Of these workflows alone.
+    pub within: Option<Reached>,
 }
 
 /// A total that is exact as long as it is small.
@@ -124,9 +128,24 @@ impl Query {
             let value = query.given(value);
             conditions.push_str(&format!(" and {condition} {value}"));
         }
-        let end = format!("order by {id} desc limit {}", query.given(limit));
-        let of_workflow = filter.workflow.is_some();
-        let page = Page { columns: columns.join(", "), conditions, end, of_workflow };
+        let (columns, limit) = (columns.join(", "), query.given(limit));
+        let end = format!("order by {id} desc limit {limit}");
+        let reached = filter.within.as_ref().map(|reached| query.given(among(filter, reached)));
+        // What a label or a word finds is few, and lies together.
+        let each = reached.filter(|names| {
+            let is_among = match dialect {
+                _ if found_by.is_none() => "= w.value".to_owned(),
+                Dialect::Sqlite => format!("in (select value from json_each({names}))"),
+                Dialect::Postgres => format!("= any({names}::text[])"),
+            };
+            conditions.push_str(&format!(" and r.workflow {is_among}"));
+            found_by.is_none()
+        });
+        let of_workflow = filter.workflow.is_some() || each.is_some();
+        // SQLite has no lateral joins: it finds the ids first.
+        let ids_alone = each.is_some() && dialect == Dialect::Sqlite;
+        let found = if ids_alone { "r.id".to_owned() } else { columns.clone() };
+        let page = Page { columns: found, conditions, end, of_workflow };
         let mut statuses = filter.statuses.clone();
         statuses.sort_unstable_by_key(|status| status.as_str());
         statuses.dedup();
@@ -136,6 +155,16 @@ impl Query {
             None if statuses.is_empty() || filter.parent.is_some() => page.of_any(&statuses),
             None => page.of_statuses(&statuses, dialect),
         };
+        if let Some(names) = each {
+            let of_each = match dialect {
+                Dialect::Sqlite => format!(
+                    "json_each({names}) w cross join runs r where r.tenant_key = $1 and r.id in (select id from ({}) q)",
+                    query.sql
+                ),
+                Dialect::Postgres => format!("unnest({names}::text[]) w(value) cross join lateral ({}) r", query.sql),
+            };
+            query.sql = format!("select {columns} from {of_each} order by r.id desc limit {limit}");
+        }
         query
     }
 
@@ -170,6 +199,12 @@ impl Query {
         self.params.push(value.into());
         format!("${}", self.params.len())
     }
+}
+
+/// The workflows whose runs are listed, of those that are reached.
+fn among(filter: &RunFilter, reached: &Reached) -> Value {
+    let wanted = |name: &&Arc<str>| filter.workflow.as_deref().is_none_or(|wanted| wanted == &***name);
+    Value::Texts(reached.workflows.iter().filter(wanted).cloned().collect())
 }
 
 /// What the branches of a list have in common.
@@ -367,6 +402,7 @@ mod tests {
         let all = RunFilter::default;
         let of = |statuses: &[RunStatus]| RunFilter { statuses: statuses.to_vec(), ..RunFilter::default() };
         let workflow = || Some("w3".to_owned());
+        let reached = || Some(Reached { workflows: vec!["w3".into(), "w5".into()] });
         let after = Some(RunId::new(uuid::Uuid::from_u128(7)));
         vec![
             (all(), &[], &["the id"]),
@@ -395,6 +431,11 @@ mod tests {
                 &["the labels"],
             ),
             (RunFilter { key: workflow(), after, ..of(&[RunStatus::Failed]) }, &[], &["the labels"]),
+            (RunFilter { within: reached(), ..all() }, &[], &["runs_by_workflow"]),
+            (RunFilter { within: reached(), after, ..all() }, &[], &["runs_by_workflow"]),
+            (RunFilter { within: reached(), ..of(&[RunStatus::Failed]) }, &[], &["runs_ended_badly_by_workflow"]),
+            (RunFilter { within: reached(), ..of(&[RunStatus::Running]) }, &[], &["runs_open"]),
+            (RunFilter { within: reached(), ..all() }, &[&["odd"]], &["the words"]),
             (all(), &[&["odd"]], &["the words"]),
             (all(), &[&["even"], &["odd"]], &["the words"]),
             (RunFilter { after, ..of(&[RunStatus::Failed]) }, &[&["odd"]], &["the words"]),
@@ -425,8 +466,9 @@ mod tests {
                 && !plan.contains("SCAN r USING INDEX");
             // Several branches are merged; one comes in its order.
             let sorts = filter.statuses.len() < 2 && ["TEMP B-TREE", "Sort"].iter().any(|sort| plan.contains(sort));
-            // The lanes' pages are merged, and PostgreSQL sorts the few runs of a key.
-            let merges = plan.contains("lanes") || (filter.key.is_some() && store.is_shared());
+            // Pages of lanes and of workflows are merged, and PostgreSQL sorts the few runs of a key.
+            let merges =
+                plan.contains("lanes") || filter.within.is_some() || (filter.key.is_some() && store.is_shared());
             // Whatever has one of several words is in no order.
             let merges = merges || words.last().is_some_and(|words| words.len() > 1);
             if !all || reads_everything || (sorts && !merges) {

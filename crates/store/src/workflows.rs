@@ -13,8 +13,9 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::{Id, TenantKey, WorkflowId};
 
 use crate::{
-    Actor, AuditNote, By, SearchError, StoreError, Term, blobs,
+    Actor, AuditNote, By, Reached, SearchError, StoreError, Term, blobs,
     database::{Dialect, Row, Tx, Value},
+    records::place_workflow,
     search,
     store::Store,
 };
@@ -82,6 +83,8 @@ pub struct Draft {
     pub source: String,
     /// The document that it compiles to; it has to be stored before ([`Store::put_definition`]).
     pub hash: [u8; 32],
+    /// The folder in which a new one lies, and one that is there has to.
+    pub folder: Option<uuid::Uuid>,
 }
 
 /// What a change expects to find.
@@ -119,6 +122,14 @@ pub enum WorkflowError {
         /// The one that it has.
         found: i64,
     },
+    /// It is to lie in a folder that is not there.
+    #[error("there is no such folder")]
+    NoFolder,
+    /// It lies somewhere else than where it is expected.
+    #[error(
+        "workflow `{0}` is there already, and does not lie in that folder: leave the folder out, or take another name"
+    )]
+    LiesElsewhere(String),
     /// A deleted workflow has the name.
     #[error("workflow `{0}` is deleted: bring it back with `windlass workflows restore {0}`, or take another name")]
     Deleted(String),
@@ -174,6 +185,8 @@ pub struct FindWorkflows {
     pub deleted: bool,
     /// Words that all stand in their names, descriptions or drafts.
     pub terms: Vec<Term>,
+    /// Among these alone.
+    pub within: Option<Reached>,
 }
 
 /// Where a workflow lies.
@@ -225,6 +238,23 @@ fn version(row: &Row) -> Result<WorkflowVersion, StoreError> {
     })
 }
 
+/// Refuses a folder in which a new workflow cannot lie, or one that is there does not.
+async fn check_folder(
+    tx: &mut Tx,
+    (tenant, id, folder): (TenantKey, WorkflowId, uuid::Uuid),
+    (is_new, name): (bool, &str),
+) -> Result<(), WorkflowError> {
+    if is_new {
+        let lock = tx.dialect().pick("", " for key share");
+        let sql = format!("select 1 from folders where tenant_key = $1 and id = $2 and deleted_at is null{lock}");
+        let found = tx.query(sql, vec![tenant.into(), folder.into()]).await?;
+        return if found.is_empty() { Err(WorkflowError::NoFolder) } else { Ok(()) };
+    }
+    let sql = "select 1 from workflow_places where tenant_key = $1 and workflow_id = $2 and folder_id = $3";
+    let found = tx.query(sql, vec![tenant.into(), id.into(), folder.into()]).await?;
+    if found.is_empty() { Err(WorkflowError::LiesElsewhere(name.to_owned())) } else { Ok(()) }
+}
+
 /// What the audit keeps of a change.
 fn note(
     (action, at, by): (&'static str, Timestamp, By),
@@ -274,7 +304,7 @@ impl Store {
     /// Makes or changes the draft of a workflow; gives the new revision.
     ///
     /// # Errors
-    /// Somebody else changed it since the revision that is expected, or it is deleted.
+    /// Somebody else changed it since the revision that is expected, it is deleted, or lies elsewhere.
     pub async fn put_draft(
         &self,
         actor: impl Into<Actor>,
@@ -283,6 +313,7 @@ impl Store {
     ) -> Result<i64, WorkflowError> {
         let Actor { tenant, by } = actor.into();
         let now = self.now();
+        let store = self.clone();
         let put = self.change_workflow(tenant, move |tx| {
             Box::pin(async move {
                 let lock = tx.dialect().pick("", " for update");
@@ -298,6 +329,10 @@ impl Store {
                 expect.check(revision)?;
                 let id: WorkflowId = found.map_or_else(|| Ok(Id::new(uuid::Uuid::now_v7())), |row| row.id(1))?;
                 let before = found.map_or(Ok(None), |row| row.opt(2, Row::hash))?;
+                let is_new = found.is_none();
+                if let Some(folder) = draft.folder {
+                    check_folder(tx, (tenant, id, folder), (is_new, &draft.name)).await?;
+                }
                 let sql = "insert into workflows (tenant_key, id, name, description, tags, draft, draft_hash, revision, \
                            created_at, created_by, updated_at, updated_by) \
                            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $10) \
@@ -327,7 +362,10 @@ impl Store {
                     "revision": { "from": revision, "to": put },
                     "document": { "from": before.map(hex::encode), "to": hex::encode(draft.hash) },
                 });
-                note(("draft", now, by), (id, draft.name), changes).write(tx, tenant).await?;
+                note(("draft", now, by.clone()), (id, draft.name), changes).write(tx, tenant).await?;
+                if let Some(folder) = draft.folder.filter(|_| is_new) {
+                    place_workflow(&store, tx, (tenant, id.uuid(), folder), by).await?;
+                }
                 Ok(put)
             })
         });
@@ -459,6 +497,10 @@ impl Store {
                 Dialect::Postgres => format!("jsonb_exists(tags, ${n})"),
             };
             more.push_str(&format!(" and ({in_document} or exists ({WITH_TAG} and t.name = ${n}))"));
+        }
+        if let Some(reached) = &find.within {
+            params.push(reached.workflows.clone().into());
+            more.push_str(&format!(" and name {}", self.database().dialect().in_texts(params.len())));
         }
         let which = if find.deleted { "is not null" } else { "is null" };
         let sql = format!(

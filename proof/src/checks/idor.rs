@@ -1,6 +1,7 @@
-//! `idor`: every operation of the OpenAPI document, for every thing of one tenant, asked by another tenant, by a token
-//! without permissions and by nobody. The other tenant is told what it would be told if the thing did not exist; no
-//! answer holds anything of the first tenant; and nothing of it changes.
+//! `idor`: every operation of the OpenAPI document, for every thing of one tenant, asked by another tenant, by a member of
+//! the first one whose rights are on another workflow alone, by a token without permissions and by nobody. The other
+//! tenant, and the member, are told what they would be told if the thing did not exist; no answer holds anything of the
+//! first tenant; and nothing of it changes.
 //!
 //! On PostgreSQL all of it is asked again of servers that are blind: every condition on the tenant in their statements is
 //! made true on its way to the database (`WINDLASS_BLIND`), so that row-level security alone keeps tenants apart. And once
@@ -57,8 +58,44 @@ enum Locks {
 struct Principal {
     name: &'static str,
     target: Target,
-    /// What it has to be told about things that are not its own.
-    status: u16,
+    who: Who,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// May do everything in another tenant.
+    Other,
+    /// May do everything in the first tenant, on another workflow alone.
+    Narrow,
+    /// May do hardly anything in the first tenant.
+    Weak,
+    Nobody,
+}
+
+impl Principal {
+    /// What it has to be told about a thing that is not its own.
+    fn expected(&self, operation: &Operation) -> u16 {
+        match self.who {
+            // What is the installation's is looked after by the first tenant alone.
+            Who::Other if is_global(operation) => 403,
+            Who::Other => 404,
+            // Whoever comes in may ask about what is its own.
+            Who::Narrow | Who::Weak if operation.is_for_all => 404,
+            Who::Narrow if operation.is_within => 404,
+            Who::Narrow | Who::Weak => 403,
+            Who::Nobody => 401,
+        }
+    }
+
+    /// What it has to be told where nothing is named; whoever sees something there is asked for what that holds.
+    fn expected_of_list(&self, operation: &Operation) -> Option<u16> {
+        match self.who {
+            Who::Other => None,
+            Who::Narrow if operation.is_within => None,
+            Who::Narrow | Who::Weak => Some(403),
+            Who::Nobody => Some(401),
+        }
+    }
 }
 
 /// An answer, as it is.
@@ -95,6 +132,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
     let mut first = Inhabited::fill(&world.client, MARK).await?;
     // The first tenant sees all tenants, but whoever sees the id of its own learns nothing.
     first.ids.retain(|id| other_tenant != **id);
+    let narrow = narrow_member(&world.client).await?;
     let others = Client::new(&[address], &other);
     let second = Inhabited::fill(&others, OTHER_MARK).await?;
     first.add("received-delegations", &delegated(&others, &world.client).await?);
@@ -105,9 +143,10 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
         database.batch_execute(&format!("alter table {table} disable row level security")).await?;
     }
     let principals = [
-        Principal { name: "another tenant", target: target(&other), status: 404 },
-        Principal { name: "a token without permissions", target: target(&weak), status: 403 },
-        Principal { name: "a token that is none", target: target("wdl_none"), status: 401 },
+        Principal { name: "another tenant", target: target(&other), who: Who::Other },
+        Principal { name: "somebody with rights on another workflow", target: target(&narrow), who: Who::Narrow },
+        Principal { name: "a token without permissions", target: target(&weak), who: Who::Weak },
+        Principal { name: "a token that is none", target: target("wdl_none"), who: Who::Nobody },
     ];
     let (mut asked, mut tools, mut covered) = (0_u64, 0_u64, BTreeSet::new());
     let mut guarded: Vec<&Operation> = operations.iter().filter(|it| it.is_api && it.is_guarded).collect();
@@ -125,27 +164,29 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
                 let told = ask(&principal.target, operation, &operation.with_key(key)).await?;
                 asked += 1;
                 // Names of workflows are a tenant's own: both have one of that name, and the other one gets its own.
-                let own = second.keys.get(operation.noun()).is_some_and(|it| it.contains(key));
-                // What is the installation's is looked after by the first tenant alone.
-                let expected = match principal.status {
-                    404 if is_global(operation) => 403,
-                    // Whoever comes in may ask about what is its own.
-                    403 if operation.is_for_all => 404,
-                    status => status,
-                };
-                if told.status != expected && !(own && principal.status == 404) {
+                let is_there = second.keys.get(operation.noun()).is_some_and(|it| it.contains(key));
+                let own = is_there && principal.who == Who::Other;
+                let expected = principal.expected(operation);
+                if told.status != expected && !own {
                     outcome.violation(format!(
                         "{route} of {key}: {} is told {} {}",
                         principal.name, told.status, told.text
                     ));
                 }
                 leaks(&mut outcome, (&route, principal.name), &told.text, &first);
+                if principal.who == Who::Narrow && operation.is_within {
+                    let nothing = if operation.noun() == "workflows" { "no-such-workflow" } else { NO_ID };
+                    let of_nothing = ask(&principal.target, operation, &operation.with_key(nothing)).await?;
+                    asked += 1;
+                    if said(&told, key) != said(&of_nothing, nothing) {
+                        outcome.violation(format!("{route} of {key}: {} is told that it is there", principal.name));
+                    }
+                }
                 // The same by its tool. A stream has none, and no tool is served to nobody.
                 let told = call(&principal.target, operation, key).await?;
                 asked += 1;
                 tools += u64::from(told.status != NO_TOOL);
-                let expected = if principal.status == 401 { 401 } else { expected };
-                if told.status != expected && told.status != NO_TOOL && !(own && principal.status == 404) {
+                if told.status != expected && told.status != NO_TOOL && !own {
                     outcome.violation(format!(
                         "tool {}: {} is told {} {}",
                         operation.id, principal.name, told.status, told.text
@@ -158,14 +199,13 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
             covered.insert(route.clone());
             for principal in &principals {
                 // Whoever comes in sees itself.
-                if operation.is_for_all && principal.status != 401 {
+                if operation.is_for_all && principal.who != Who::Nobody {
                     continue;
                 }
                 for path in lists(operation, &first) {
                     let told = ask(&principal.target, operation, &path).await?;
                     asked += 1;
-                    let refused = told.status == principal.status;
-                    if principal.status != 404 && !refused {
+                    if principal.expected_of_list(operation).is_some_and(|status| told.status != status) {
                         outcome.violation(format!("{route}: {} is told {} {}", principal.name, told.status, told.text));
                     }
                     leaks(&mut outcome, (&route, principal.name), &told.text, &first);
@@ -179,6 +219,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
             outcome.violation(format!("{route}: nothing is there to try it with"));
         }
     }
+    let own_runs = Client::new(&[address], &narrow).list("/runs").await?.len();
     if things(&world.client, &first).await? != before {
         outcome.violation("something of the first tenant has changed");
     }
@@ -187,6 +228,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
     outcome.at_least("asked", asked, 300);
     outcome.at_least("asked_by_tools", tools, 100);
     outcome.at_least("things", first.ids.len() as u64, 30);
+    outcome.at_least("own_runs_of_the_narrow", own_runs as u64, 1);
     match locks {
         // What is found there is what is looked for.
         Locks::RowsBut(_) => world.end(&Outcome::default()),
@@ -201,6 +243,32 @@ async fn delegated(from: &Client, to: &Client) -> Result<String> {
     let link = from.must(&Request::post("/delegations", &offer)).await?["link"].clone();
     let accepted = to.must(&Request::post("/received-delegations", &json!({ "link": link }))).await?;
     Ok(accepted["id"].as_str().context("nothing was accepted")?.to_owned())
+}
+
+/// Somebody in the client's tenant who may do everything on a workflow that nothing else has to do with; a session.
+async fn narrow_member(client: &Client) -> Result<String> {
+    let document = "name: elsewhere\nsteps:\n  - { id: w, type: wait, with: { signal: go } }\n";
+    let workflow = client.must(&Request::put_yaml("/workflows/elsewhere".to_owned(), document)).await?;
+    client.must(&Request::post("/workflows/elsewhere/publish", &json!({}))).await?;
+    client.must(&Request::post("/workflows/elsewhere/runs", &json!({}))).await?;
+    let body = json!({ "email": "narrow@example.org", "role": "guest" });
+    let link = client.must(&Request::post("/invitations", &body)).await?["link"].clone();
+    let body = json!({ "link": link, "name": "Narrow", "password": "correct horse battery" });
+    let joined = client.must(&Request::post("/invitations/accept", &body)).await?;
+    let member = client.get("/members?email=narrow@example.org").await?["items"][0]["id"].clone();
+    let role = client.get("/roles?name=tenant_admin").await?["items"][0]["id"].clone();
+    let body = json!({ "member_id": member, "role_id": role, "workflow_id": workflow["id"] });
+    client.must(&Request::post("/role-assignments", &body)).await?;
+    Ok(joined["token"].as_str().context("no session")?.to_owned())
+}
+
+/// What an answer says, whatever it is about and whoever asks.
+fn said(told: &Told, key: &str) -> (u16, String) {
+    let mut problem: Value = serde_json::from_str(&told.text).unwrap_or_default();
+    if let Some(fields) = problem.as_object_mut() {
+        fields.remove("request_id");
+    }
+    (told.status, problem.to_string().replace(key, "it"))
 }
 
 /// Whether it is about records that belong to the installation.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use windlass_definition::{diagnostic, source};
 
-use super::Context;
+use super::{Context, roles};
 use crate::{
-    client::{Call, Client, escape},
+    client::{self, Call, Client, escape},
     exit::{Exit, Failure, Outcome},
     input::WorkflowFile,
     output,
@@ -22,34 +22,56 @@ pub enum Publish {
     No,
 }
 
+/// How a file is sent.
+#[derive(Debug, Clone)]
+pub struct Deploying {
+    /// Whether it is published.
+    pub publish: Publish,
+    /// The id of the folder in which it lies.
+    pub folder: Option<Value>,
+}
+
+impl From<Publish> for Deploying {
+    fn from(publish: Publish) -> Deploying {
+        Deploying { publish, folder: None }
+    }
+}
+
 /// Sends the files; stops at the first that is refused.
 ///
 /// # Errors
 /// A file is refused, or the server is not there.
-pub async fn run(files: &[PathBuf], publish: Publish, context: &Context) -> Outcome {
+pub async fn run(files: &[PathBuf], (publish, folder): (Publish, Option<String>), context: &Context) -> Outcome {
     let read: Vec<WorkflowFile> = files.iter().map(|path| WorkflowFile::read(path)).collect::<Result<_, _>>()?;
     let client = context.client().await?;
-    let mut deployed = Vec::new();
-    let mut ended = Ok(Exit::Done);
-    for file in &read {
-        match deploy(&client, file, publish).await {
-            Ok(workflow) => {
-                if !context.json() {
-                    output::line(sentence(file, &workflow, publish))?;
-                }
-                deployed.push(workflow);
-            }
-            Err(failure) => {
-                ended = Err(failure);
-                break;
-            }
-        }
-    }
+    let ended = each(&client, &read, (publish, folder.as_deref()), context).await;
     client.close().await;
-    if context.json() && ended.is_ok() {
+    let deployed = ended?;
+    if context.json() {
         output::json(&json!({ "workflows": deployed }))?;
     }
-    ended
+    Ok(Exit::Done)
+}
+
+async fn each(
+    client: &Client,
+    files: &[WorkflowFile],
+    (publish, folder): (Publish, Option<&str>),
+    context: &Context,
+) -> Result<Vec<Value>, Failure> {
+    let folder = match folder {
+        Some(folder) => Some(roles::own_folder(client, folder).await?),
+        None => None,
+    };
+    let mut deployed = Vec::new();
+    for file in files {
+        let workflow = deploy(client, file, Deploying { publish, folder: folder.clone() }).await?;
+        if !context.json() {
+            output::line(sentence(file, &workflow, publish))?;
+        }
+        deployed.push(workflow);
+    }
+    Ok(deployed)
 }
 
 fn sentence(file: &WorkflowFile, workflow: &Value, publish: Publish) -> String {
@@ -64,11 +86,13 @@ fn sentence(file: &WorkflowFile, workflow: &Value, publish: Publish) -> String {
 ///
 /// # Errors
 /// It is refused; the message shows every error with its source line.
-pub async fn deploy(client: &Client, file: &WorkflowFile, publish: Publish) -> Result<Value, Failure> {
+pub async fn deploy(client: &Client, file: &WorkflowFile, how: impl Into<Deploying>) -> Result<Value, Failure> {
+    let Deploying { publish, folder } = how.into();
     let name = name_of(file).ok_or_else(|| no_name(file))?;
     let path = format!("/workflows/{}", escape(&name));
     let body = Some((file.media_type(), file.text.clone().into_bytes()));
-    let put = Call { method: http::Method::PUT, body, ..Call::get(&path) };
+    let query = client::query(&[("folder", folder.as_ref().and_then(Value::as_str).map(str::to_owned))]);
+    let put = Call { method: http::Method::PUT, body, ..Call::get(format!("{path}{query}")) };
     let answer = client.try_send(put).await?;
     let diagnostics = answer.diagnostics();
     if !answer.status.is_success() && !diagnostics.is_empty() {

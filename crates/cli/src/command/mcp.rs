@@ -9,6 +9,7 @@ use rmcp::{
 };
 use serde_json::Value;
 use windlass_server::{
+    auth::Far,
     features::Feature,
     mcp::{Api, Mcp, ToolAnswer, ToolRequest},
 };
@@ -92,7 +93,7 @@ impl Api for Through {
     }
 
     /// Only the server knows what a token may do.
-    fn may(&self, _: &str, _: &RequestContext<RoleServer>) -> bool {
+    fn may(&self, _: (&str, Far), _: &RequestContext<RoleServer>) -> bool {
         true
     }
 

@@ -167,6 +167,13 @@ pub async fn whoami(context: &Context) -> Outcome {
     for permission in me["permissions"].as_array().into_iter().flatten() {
         output::line(format!("  {}", permission.as_str().unwrap_or_default()))?;
     }
+    for place in me["places"].as_array().into_iter().flatten() {
+        let word = |name: &str| place[name].as_str().unwrap_or_default();
+        output::line(format!("  {} {}:", word("kind"), word("name")))?;
+        for permission in place["permissions"].as_array().into_iter().flatten() {
+            output::line(format!("    {}", permission.as_str().unwrap_or_default()))?;
+        }
+    }
     Ok(Exit::Done)
 }
 

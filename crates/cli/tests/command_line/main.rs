@@ -7,6 +7,7 @@ mod files;
 mod mcp;
 mod people;
 mod reference;
+mod roles;
 mod server;
 mod settings;
 mod support;

@@ -49,6 +49,7 @@ pub static FILES: Record = Record::of(&AREA, "files", "file")
         json("metadata", Shape::Object).default(Json("{}")).doc("Whatever else is to be known of it: its size as a picture, its length."),
     ])
     .indexes(&[Index(&["run_id"])])
+    .lies_by(&["workflow_id", "run_id"])
     .writing(Writing::Upload)
     .soft_delete()
     .examples(&[
@@ -71,6 +72,7 @@ pub static FILE_VERSIONS: Record = Record::of(&AREA, "file_versions", "file vers
     ])
     .unique(&[Unique(&["file_id", "number"])])
     .indexes(&[Index(&["object_id"])])
+    .lies_by(&["file_id"])
     .writing(Writing::Log)
     .examples(&[
         r#"{"file_id": "019aa7d0-0000-7000-8000-000000000001", "number": 1, "size_bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "media_type": "text/plain", "object_id": "019aa7d0-0000-7000-8000-000000000002"}"#,

@@ -158,15 +158,17 @@ pub static ROLES: Record = Record::of(&PEOPLE, "roles", "role")
     .grants_access()
     .examples(&[r#"{"name": "auditor", "description": "Reads what was done.", "permissions": ["audit.read"]}"#]);
 
-/// That a member has a role.
+/// That a member has a role. Its behaviour: it holds in one place at most.
 pub static ROLE_ASSIGNMENTS: Record = Record::of(&PEOPLE, "role_assignments", "role assignment")
-    .doc("That a member has a role in the tenant. Nobody gives, or takes, a role that allows more than he may do himself.")
+    .doc("That a member has a role: in the tenant, or on a folder or a workflow alone. Nobody gives, or takes, a role that allows more than he may do himself.")
     .columns(&[
         reference("member_id", "members").required().on_delete(OnDelete::Cascade).doc("Who."),
         reference("role_id", "roles").required().doc("Which role."),
+        reference("folder_id", "folders").doc("It holds for the workflows in this folder and in those below it; null when for all."),
+        reference("workflow_id", "workflows").on_delete(OnDelete::Cascade).doc("It holds for this workflow; null when for all."),
     ])
     .writing(Writing::Link)
-    .unique(&[Unique(&["member_id", "role_id"])])
+    .unique(&[Unique(&["member_id", "folder_id", "workflow_id", "role_id"])])
     .grants_access()
     .examples(&[
         r#"{"member_id": "019aa7d0-0000-7000-8000-000000000001", "role_id": "019aa7d0-0000-7000-8000-000000000002"}"#,

@@ -180,7 +180,7 @@ pub async fn of_many_decisions_one_counts(harness: Harness) {
     let name = harness.publish("name: ask\nsteps: [{ id: ok, type: approval, with: { title: 'May I?' } }]").await;
     let run = harness.start(&name, "{}").await;
     harness.until(run, |view| view.status == RunStatus::Waiting).await;
-    let filter = ApprovalFilter { status: Some("pending".to_owned()), after: None, limit: 10 };
+    let filter = ApprovalFilter { status: Some("pending".to_owned()), limit: 10, ..ApprovalFilter::default() };
     let approval = harness.runtime.approvals(TENANT, filter).await.unwrap().items[0].id;
     let decide = |who: usize| {
         harness.runtime.decide(DecideRequest {
@@ -212,7 +212,7 @@ output: '${{ steps.after.output }}'
     let run = harness.start(&name, "{}").await;
     harness.until(run, |view| view.status == RunStatus::Waiting).await;
     harness.crash().await;
-    let filter = || ApprovalFilter { status: Some("pending".to_owned()), limit: 10, after: None };
+    let filter = || ApprovalFilter { status: Some("pending".to_owned()), limit: 10, ..ApprovalFilter::default() };
     let pending = harness.runtime.approvals(TENANT, filter()).await.unwrap().items;
     assert_eq!((pending.len(), pending[0].run_id), (1, run));
     let decide = |who: &str, verdict: Verdict| {

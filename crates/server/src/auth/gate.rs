@@ -15,9 +15,9 @@ use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
-use windlass_store::{Acting, By, Caller, CameWith, Holds, KeyUse, NewApiKey, Store, by_principal};
+use windlass_store::{Acting, By, Caller, CameWith, Holds, KeyUse, NewApiKey, Reach, Rights, Store, by_principal};
 
-use super::unauthorized;
+use super::{Far, unauthorized};
 use crate::{
     problem::Problem,
     token::{self, CHOSEN_TOKEN_CHARS_MIN, SecretKind, TOKEN_CHARS_MAX, TokenHash},
@@ -71,12 +71,31 @@ impl Identity {
         Identity { tenant: caller.tenant, by, holds: caller.holds, with: Some(Arc::new(caller.with)) }
     }
 
-    /// Whether it has that permission. What is about the whole installation is only for its first tenant.
+    /// Whether it has that permission, everywhere. What is about the whole installation is only for its first tenant.
     pub fn may(&self, permission: &str) -> bool {
-        if self.tenant != TenantKey::DEFAULT && is_system(permission) {
-            return false;
+        self.reach(permission) == Reach::Everywhere
+    }
+
+    /// How far that permission goes.
+    pub fn reach(&self, permission: &str) -> Reach {
+        match permission {
+            Myself::NAME => Reach::Everywhere,
+            _ if self.tenant != TenantKey::DEFAULT && is_system(permission) => Reach::Places(Arc::default()),
+            _ => self.holds.reach(permission),
         }
-        permission == Myself::NAME || self.holds.may(permission)
+    }
+
+    /// Whether that permission goes as far.
+    pub fn goes(&self, permission: &str, far: Far) -> bool {
+        match (far, self.reach(permission)) {
+            (_, Reach::Everywhere) => true,
+            (far, reach) => far == Far::Somewhere && !reach.is_nowhere(),
+        }
+    }
+
+    /// The first permission of these that it has not as far.
+    pub fn lacks<'a>(&self, rights: &'a Rights) -> Option<&'a str> {
+        rights.each().find(|(place, name)| !self.reach(name).covers(place)).map(|(_, name)| name)
     }
 
     /// Who it is, in rows and in the audit.

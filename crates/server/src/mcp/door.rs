@@ -22,7 +22,7 @@ use rmcp::{
 use super::{Api, Mcp, ToolAnswer, ToolRequest};
 use crate::{
     app::App,
-    auth::{Identity, bearer, let_by},
+    auth::{Far, Identity, bearer, let_by},
     features::{Feature, Features},
     problem::Problem,
     routes::{API, Service},
@@ -91,9 +91,9 @@ impl Api for Inside {
         .boxed()
     }
 
-    fn may(&self, permission: &str, context: &RequestContext<RoleServer>) -> bool {
+    fn may(&self, (permission, far): (&str, Far), context: &RequestContext<RoleServer>) -> bool {
         let identity = context.extensions.get::<Parts>().and_then(|it| it.extensions.get::<Identity>());
-        identity.is_some_and(|identity| identity.may(permission))
+        identity.is_some_and(|identity| identity.goes(permission, far))
     }
 
     fn has(&self, feature: Feature, context: &RequestContext<RoleServer>) -> bool {

@@ -7,7 +7,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use super::ToolRequest;
-use crate::{features::Feature, routes::API};
+use crate::{auth::Far, features::Feature, routes::API};
 
 /// Where the document keeps its schemas, and where an input keeps its own.
 const COMPONENTS: &str = "#/components/schemas/";
@@ -26,6 +26,7 @@ pub struct Tools(Vec<Known>);
 struct Known {
     tool: Tool,
     permission: String,
+    far: Far,
     feature: Option<Feature>,
     method: Method,
     path: String,
@@ -53,8 +54,9 @@ impl Tools {
     }
 
     /// Those that the caller may use, by their permission and the feature that they belong to.
-    pub fn list(&self, listed: impl Fn(&str, Option<Feature>) -> bool) -> Vec<Tool> {
-        self.0.iter().filter(|known| listed(&known.permission, known.feature)).map(|known| known.tool.clone()).collect()
+    pub fn list(&self, listed: impl Fn((&str, Far), Option<Feature>) -> bool) -> Vec<Tool> {
+        let listed = |known: &&Known| listed((&known.permission, known.far), known.feature);
+        self.0.iter().filter(listed).map(|known| known.tool.clone()).collect()
     }
 
     /// The one of that name.
@@ -130,7 +132,8 @@ impl Known {
         let tool = Tool::new(name, description, Arc::new(schema)).with_annotations(hints(&method, path));
         let takes_body = !body.is_null();
         let feature = Feature::of_route(path);
-        Some(Known { tool, permission, feature, method, path: path.to_owned(), query, headers, takes_body })
+        let far = Far::of(operation);
+        Some(Known { tool, permission, far, feature, method, path: path.to_owned(), query, headers, takes_body })
     }
 
     fn request(&self, arguments: &JsonObject) -> Result<ToolRequest, String> {
@@ -306,7 +309,7 @@ mod tests {
             assert_eq!(known.tool.annotations.as_ref().unwrap().read_only_hint, Some(known.method == Method::GET));
         }
         assert!(tools.0.windows(2).all(|two| two[0].tool.name < two[1].tool.name), "two tools of one name");
-        assert!(tools.list(|permission, _| permission == "runs.read").iter().all(|it| it.name != "start_run"));
+        assert!(tools.list(|(permission, _), _| permission == "runs.read").iter().all(|it| it.name != "start_run"));
         assert!(tools.list(|_, feature| feature == Some(Feature::Files)).iter().any(|it| it.name == "list_files"));
     }
 

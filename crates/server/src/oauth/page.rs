@@ -8,7 +8,10 @@ use axum::response::Response;
 use windlass_resource::permission;
 
 use super::request::{Asking, AuthorizationRequest};
-use crate::{auth::Identity, reply};
+use crate::{
+    auth::{Far, Identity},
+    reply,
+};
 
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -22,7 +25,7 @@ pub fn consent(asking: &Asking, request: &AuthorizationRequest, identity: &Ident
     for scope in &asking.scopes {
         let named = permission::all().iter().find(|it| it.name == scope);
         let description = escaped(named.map_or(scope, |it| &it.description));
-        let lacking = if identity.may(scope) { "" } else { " (you may not, so it could not either)" };
+        let lacking = if identity.goes(scope, Far::Somewhere) { "" } else { " (you may not, so it could not either)" };
         let _ = writeln!(text, "<li>{description} <code>{}</code>{lacking}</li>", escaped(scope));
     }
     text.push_str("</ul>\n<form method=\"post\" action=\"/api/v1/oauth/answer\">\n");

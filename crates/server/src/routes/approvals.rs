@@ -8,7 +8,7 @@ use windlass_runtime::{ApprovalFilter, DecideRequest};
 
 use crate::{
     app::App,
-    auth::{ApprovalsDecide, ApprovalsDecideFor, ApprovalsRead, Authorized},
+    auth::{ApprovalsDecide, ApprovalsDecideFor, ApprovalsRead, Authorized, Within},
     extract::{self, BodyOrDefault, PathOf, PathParts, Query},
     json::Json,
     openapi::schema,
@@ -47,7 +47,7 @@ pub struct ApprovalsQuery {
 #[utoipa::path(get, path = "/approvals", tag = "approvals", params(ApprovalsQuery),
     responses((status = 200, body = schema::ApprovalPage)))]
 pub async fn list_approvals(
-    caller: Authorized<ApprovalsRead>,
+    caller: Within<ApprovalsRead>,
     State(app): State<App>,
     Query(query): Query<ApprovalsQuery>,
 ) -> Reply {
@@ -55,7 +55,8 @@ pub async fn list_approvals(
         return Err(Problem::bad_request("invalid_query", format!("`status` must be of {}", STATUSES.join(", "))));
     }
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
-    let filter = ApprovalFilter { status: query.status, limit: page.limit, after: page.after };
+    let (caller, within) = caller.all(&app).await?;
+    let filter = ApprovalFilter { status: query.status, within, limit: page.limit, after: page.after };
     reply::ok(&app.runtime().approvals(caller.tenant(), filter).await?)
 }
 
@@ -77,11 +78,12 @@ pub struct DecideBody {
 #[utoipa::path(post, path = "/approvals/{id}/approve", tag = "approvals", params(("id" = String, Path)),
     request_body = Option<DecideBody>, responses((status = 200, body = schema::Approval)))]
 pub async fn approve(
-    caller: Authorized<ApprovalsDecide>,
+    caller: Within<ApprovalsDecide>,
     State(app): State<App>,
     PathOf(path): PathOf<ApprovalPath>,
     BodyOrDefault(body): BodyOrDefault<DecideBody>,
 ) -> Reply {
+    let caller = caller.approval(&app, path.0).await?;
     decide(&app, body.into_request(&caller, path, Verdict::Approve)?).await
 }
 
@@ -89,11 +91,12 @@ pub async fn approve(
 #[utoipa::path(post, path = "/approvals/{id}/reject", tag = "approvals", params(("id" = String, Path)),
     request_body = Option<DecideBody>, responses((status = 200, body = schema::Approval)))]
 pub async fn reject(
-    caller: Authorized<ApprovalsDecide>,
+    caller: Within<ApprovalsDecide>,
     State(app): State<App>,
     PathOf(path): PathOf<ApprovalPath>,
     BodyOrDefault(body): BodyOrDefault<DecideBody>,
 ) -> Reply {
+    let caller = caller.approval(&app, path.0).await?;
     decide(&app, body.into_request(&caller, path, Verdict::Reject)?).await
 }
 

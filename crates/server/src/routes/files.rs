@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use windlass_store::{FileBody, FileContent, RecordView, Target, Upload, UploadTo, is_active};
+use windlass_engine::id::RunId;
+use windlass_store::{FileBody, FileContent, RecordView, Target, Thing, Upload, UploadTo, is_active};
 
 use super::records::{if_match, shown};
 use crate::{
     app::App,
-    auth::{Asked, Authorized, FilesRead, FilesWrite},
+    auth::{Asked, Authorized, FilesRead, FilesWrite, Within},
     extract::{self, NoBody, PathOf, PathParts, Query},
     features,
     problem::Problem,
@@ -111,17 +112,27 @@ pub struct UploadQuery {
     run_id: Option<String>,
 }
 
+impl UploadQuery {
+    /// What the file is to belong to; what is no id belongs to nothing, and is refused later.
+    fn belongs_to(&self) -> Vec<Thing<'static>> {
+        let id = |text: &Option<String>| text.as_ref().map(|text| text.parse().unwrap_or(Uuid::nil()));
+        let workflow = id(&self.workflow_id).map(Thing::WorkflowId);
+        workflow.into_iter().chain(id(&self.run_id).map(|run| Thing::Run(RunId::new(run)))).collect()
+    }
+}
+
 /// Upload a file: the body is the file, of whatever type.
 #[utoipa::path(post, path = "/files", tag = "files", params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file."),
     responses((status = 201, description = "Its row.", body = schema_of::File)))]
 pub async fn upload_file(
-    caller: Authorized<FilesWrite>,
+    caller: Within<FilesWrite>,
     State(app): State<App>,
     Query(query): Query<UploadQuery>,
     asked: Asked,
     sent: Sent,
 ) -> Reply {
+    let caller = caller.file_of(&app, &query.belongs_to()).await?;
     let UploadQuery { name, description, workflow_id, run_id } = query;
     let mut body = Map::from_iter([("name".to_owned(), json!(name))]);
     let given = [("description", description), ("workflow_id", workflow_id), ("run_id", run_id)];
@@ -139,12 +150,13 @@ pub async fn upload_file(
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file."),
     responses((status = 200, description = "The row of the file.", body = schema_of::File)))]
 pub async fn upload_version(
-    caller: Authorized<FilesWrite>,
+    caller: Within<FilesWrite>,
     State(app): State<App>,
     PathOf(FilePath(id)): PathOf<FilePath>,
     asked: Asked,
     request: Request,
 ) -> Reply {
+    let caller = caller.file(&app, id).await?;
     let expect = if_match(request.headers());
     let sent = Sent::from_request(request, &app).await?;
     caller.leave();
@@ -175,13 +187,14 @@ pub struct ContentQuery {
         (status = 206, description = "The range of it that was asked for.", body = Value, content_type = "*/*"),
         (status = 304, description = "It is what the caller has.")))]
 pub async fn get_content(
-    caller: Authorized<FilesRead>,
+    caller: Within<FilesRead>,
     State(app): State<App>,
     PathOf(FilePath(id)): PathOf<FilePath>,
     Query(query): Query<ContentQuery>,
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
+    let caller = caller.file(&app, id).await?;
     let content = app.store().file_content(caller.tenant(), id, query.version).await?;
     caller.leave();
     let wanted = asked_for(&headers, &content)?;

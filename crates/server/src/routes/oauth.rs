@@ -18,7 +18,7 @@ use windlass_store::{CameWith, NewAuthorization, OwnConsent};
 use super::sign_in;
 use crate::{
     app::App,
-    auth::{self, Asked, Authorized, Identity},
+    auth::{self, Asked, Authorized, Far, Identity},
     extract::{self, Body, BodyOrDefault, PathOf, PathParts, Query},
     oauth::{
         self, Form, Refused, page,
@@ -240,8 +240,10 @@ pub async fn get_request(
         Some(member) => app.store().consented(&asking.application, member).await?.unwrap_or_default(),
         None => Vec::new(),
     };
-    let scope =
-        |name: &String| AskedScope { name: name.clone(), description: described(name), allowed: identity.may(name) };
+    let scope = |name: &String| {
+        let allowed = identity.goes(name, Far::Somewhere);
+        AskedScope { name: name.clone(), description: described(name), allowed }
+    };
     reply::ok(&AskedFor {
         application_id: asking.application.id,
         scopes: asking.scopes.iter().map(scope).collect(),

@@ -267,7 +267,7 @@ pub async fn impersonate(
     if caller.identity().member() == Some(member) {
         return Err(Problem::conflict("oneself", "that is you"));
     }
-    if let Some(lacking) = allowed.iter().find(|name| !caller.identity().may(name)) {
+    if let Some(lacking) = caller.identity().lacks(&allowed) {
         let detail = format!("the member may do `{lacking}`, which you may not do yourself");
         return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     }
@@ -343,7 +343,7 @@ pub async fn make_key(
     let all = owned || matches!(identity.holds, Holds::Everything);
     for (at, scope) in body.scopes.iter().enumerate() {
         let known = permission::all().iter().any(|it| it.name == scope) || scope == EVERYTHING;
-        let may = if scope == EVERYTHING { all } else { identity.may(scope) };
+        let may = if scope == EVERYTHING { all } else { !identity.reach(scope).is_nowhere() };
         if !known || !may {
             let why = if known { "is more than you may do yourself" } else { "is no permission" };
             return Err(field(&format!("/scopes/{at}"), format!("`{scope}` {why}")));

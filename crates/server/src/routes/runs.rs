@@ -17,7 +17,7 @@ use windlass_runtime::{CancelOptions, RunFilter, RunRequest, SettleRequest, Sign
 use super::start::{REPLAYED, location_of};
 use crate::{
     app::App,
-    auth::{Authorized, Permission, RunsControl, RunsRead, RunsSignal, RunsStart},
+    auth::{Authorized, Permission, RunsControl, RunsRead, RunsSignal, RunsStart, Within},
     extract::{self, Body, BodyOrDefault, Name, NoBody, PathOf, PathParts, Query},
     json::Json,
     openapi::schema,
@@ -89,6 +89,7 @@ impl RunsQuery {
             labels: self.label.map(label).transpose()?.into_iter().collect(),
             parent: self.parent.map(parent).transpose()?,
             q: self.q,
+            within: None,
             limit: page.limit,
             after: page.after,
         })
@@ -102,18 +103,17 @@ fn status_words() -> String {
 /// List runs, the newest first.
 #[utoipa::path(get, path = "/runs", tag = "runs", params(RunsQuery),
     responses((status = 200, body = schema::RunPage)))]
-pub async fn list_runs(caller: Authorized<RunsRead>, State(app): State<App>, Query(query): Query<RunsQuery>) -> Reply {
-    reply::ok(&app.runtime().runs(caller.tenant(), query.into_filter()?).await?)
+pub async fn list_runs(caller: Within<RunsRead>, State(app): State<App>, Query(query): Query<RunsQuery>) -> Reply {
+    let filter = query.into_filter()?;
+    let (caller, within) = caller.all(&app).await?;
+    reply::ok(&app.runtime().runs(caller.tenant(), RunFilter { within, ..filter }).await?)
 }
 
 /// A run.
 #[utoipa::path(get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, body = schema::Run)))]
-pub async fn get_run(
-    caller: Authorized<RunsRead>,
-    State(app): State<App>,
-    PathOf(RunPath(run)): PathOf<RunPath>,
-) -> Reply {
+pub async fn get_run(caller: Within<RunsRead>, State(app): State<App>, PathOf(RunPath(run)): PathOf<RunPath>) -> Reply {
+    let caller = caller.run(&app, run).await?;
     reply::ok(&app.runtime().run(caller.tenant(), run).await?)
 }
 
@@ -132,11 +132,12 @@ pub struct InRunQuery {
 #[utoipa::path(get, path = "/runs/{id}/steps", tag = "runs", params(("id" = String, Path), InRunQuery),
     responses((status = 200, body = schema::StepPage)))]
 pub async fn list_steps(
-    caller: Authorized<RunsRead>,
+    caller: Within<RunsRead>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     Query(query): Query<InRunQuery>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     reply::ok(&app.runtime().steps(caller.tenant(), run, page.after.as_deref(), page.limit).await?)
 }
@@ -145,11 +146,12 @@ pub async fn list_steps(
 #[utoipa::path(get, path = "/runs/{id}/journal", tag = "runs", params(("id" = String, Path), InRunQuery),
     responses((status = 200, body = schema::JournalPage)))]
 pub async fn read_journal(
-    caller: Authorized<RunsRead>,
+    caller: Within<RunsRead>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     Query(query): Query<InRunQuery>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let after = page.after.map_or(Ok(0), |text| text.parse::<i64>());
     let after = after.map_err(|_| Problem::bad_request("invalid_query", "`after` must be a `seq` of the journal"))?;
@@ -171,11 +173,12 @@ pub struct CancelBody {
 #[utoipa::path(post, path = "/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
     request_body = Option<CancelBody>, responses((status = 200, body = schema::Run)))]
 pub async fn cancel_run(
-    caller: Authorized<RunsControl>,
+    caller: Within<RunsControl>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     BodyOrDefault(body): BodyOrDefault<CancelBody>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let undo = if body.undo.unwrap_or(true) { UndoChoice::Undo } else { UndoChoice::Leave };
     let options = CancelOptions { reason: body.reason, undo };
     app.runtime().cancel(request(&caller, run), options).await?;
@@ -186,11 +189,12 @@ pub async fn cancel_run(
 #[utoipa::path(post, path = "/runs/{id}/pause", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, body = schema::Run)))]
 pub async fn pause_run(
-    caller: Authorized<RunsControl>,
+    caller: Within<RunsControl>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     app.runtime().pause(request(&caller, run)).await?;
     reply::ok(&app.runtime().run(caller.tenant(), run).await?)
 }
@@ -199,11 +203,12 @@ pub async fn pause_run(
 #[utoipa::path(post, path = "/runs/{id}/resume", tag = "runs", params(("id" = String, Path)),
     responses((status = 200, body = schema::Run)))]
 pub async fn resume_run(
-    caller: Authorized<RunsControl>,
+    caller: Within<RunsControl>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     app.runtime().resume(request(&caller, run)).await?;
     reply::ok(&app.runtime().run(caller.tenant(), run).await?)
 }
@@ -212,11 +217,12 @@ pub async fn resume_run(
 #[utoipa::path(post, path = "/runs/{id}/rerun", tag = "runs", params(("id" = String, Path)),
     responses((status = 201, body = schema::Run)))]
 pub async fn rerun_run(
-    caller: Authorized<RunsStart>,
+    caller: Within<RunsStart>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let new = app.runtime().rerun(request(&caller, run)).await?;
     created(&app, &caller, new.run).await
 }
@@ -233,11 +239,12 @@ pub struct ForkBody {
 #[utoipa::path(post, path = "/runs/{id}/fork", tag = "runs", params(("id" = String, Path)),
     request_body = ForkBody, responses((status = 201, body = schema::Run)))]
 pub async fn fork_run(
-    caller: Authorized<RunsStart>,
+    caller: Within<RunsStart>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     Body(body): Body<ForkBody>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let new = app.runtime().fork(request(&caller, run), &body.at).await?;
     created(&app, &caller, new.run).await
 }
@@ -246,11 +253,12 @@ pub async fn fork_run(
 #[utoipa::path(post, path = "/runs/{id}/undo", tag = "runs", params(("id" = String, Path)),
     responses((status = 201, body = schema::Run)))]
 pub async fn undo_run(
-    caller: Authorized<RunsControl>,
+    caller: Within<RunsControl>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let new = app.runtime().undo(request(&caller, run)).await?;
     created(&app, &caller, new.run).await
 }
@@ -318,11 +326,12 @@ impl ErrorBody {
     params(("id" = String, Path), ("path" = String, Path)),
     request_body = SettleBody, responses((status = 200, body = schema::Run)))]
 pub async fn settle_step(
-    caller: Authorized<RunsControl>,
+    caller: Within<RunsControl>,
     State(app): State<App>,
     PathOf(NameInRunPath(run, path)): PathOf<NameInRunPath>,
     Body(body): Body<SettleBody>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let settlement = match body {
         SettleBody::Completed { output } => Settlement::Completed(output.0),
         SettleBody::Failed { error: Some(error) } => Settlement::Failed(error.into_error("settled_failed")),
@@ -351,12 +360,13 @@ pub struct SignalReceipt {
     params(("id" = String, Path), ("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Option<schema::Json>, responses((status = 202, body = SignalReceipt)))]
 pub async fn send_signal(
-    caller: Authorized<RunsSignal>,
+    caller: Within<RunsSignal>,
     State(app): State<App>,
     PathOf(NameInRunPath(run, name)): PathOf<NameInRunPath>,
     headers: HeaderMap,
     BodyOrDefault(payload): BodyOrDefault<Json>,
 ) -> Reply {
+    let caller = caller.run(&app, run).await?;
     let signal = SignalRequest {
         tenant: caller.tenant(),
         run,

@@ -10,7 +10,7 @@ use windlass_definition::{
 
 use crate::{
     app::App,
-    auth::{Authorized, SchemaRead},
+    auth::{SchemaRead, Within},
     openapi::schema,
     reply::{self, Reply},
 };
@@ -60,15 +60,15 @@ impl<'a> From<&'a StepType> for StepTypeView<'a> {
 
 /// List the step types that documents may use on this server.
 #[utoipa::path(get, path = "/step-types", tag = "schema", responses((status = 200, body = StepTypeList)))]
-pub async fn list_step_types(caller: Authorized<SchemaRead>, State(app): State<App>) -> Reply {
-    let _ = caller;
+pub async fn list_step_types(caller: Within<SchemaRead>, State(app): State<App>) -> Reply {
+    let _caller = caller.anywhere();
     let types = app.runtime().step_types();
     reply::ok(&StepTypeList { items: types.iter().filter(|it| !it.hidden).map(StepTypeView::from).collect() })
 }
 
 /// The JSON Schema of workflow documents, with this server's step types.
 #[utoipa::path(get, path = "/schema/workflow", tag = "schema", responses((status = 200, body = schema::Json)))]
-pub async fn workflow_schema(caller: Authorized<SchemaRead>, State(app): State<App>) -> Reply {
-    let _ = caller;
+pub async fn workflow_schema(caller: Within<SchemaRead>, State(app): State<App>) -> Reply {
+    let _caller = caller.anywhere();
     reply::ok(&windlass_definition::schema::json_schema(app.runtime().step_types()))
 }

@@ -445,6 +445,20 @@ fn by_provider(caller: &Authorized<Myself>) -> bool {
     matches!(caller.identity().with.as_deref(), Some(CameWith::Session { by_provider: true, .. }))
 }
 
+/// What the caller may do in one place alone.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyPlace {
+    /// `folder`, which is meant with those below it, or `workflow`.
+    pub kind: &'static str,
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// What it is called.
+    pub name: String,
+    /// What it may do there and not everywhere.
+    pub permissions: Vec<String>,
+}
+
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
@@ -461,6 +475,8 @@ pub struct Me {
     pub acting: Option<ActsFor>,
     /// Everything that it may do there.
     pub permissions: Vec<&'static str>,
+    /// What it may do besides, on folders and workflows alone.
+    pub places: Vec<MyPlace>,
     /// The features that the tenant has: `api_keys`, `files`, `mcp`.
     pub features: Vec<&'static str>,
     /// The tenants that it is a member of; the one alone whose identity provider let it in.
@@ -487,8 +503,38 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let acting = identity.acting().map(|it| ActsFor { who: format!("person:{}", it.email), reason: it.reason.clone() });
     let bounds = app.bounds(caller.tenant()).await?;
     let (features, second_factor_required) = (bounds.features.names(), bounds.people.second_factor_required);
+    let places = places_of(&app, &caller).await?;
     let who = identity.who();
-    reply::ok(&Me { who, tenant, second_factor, second_factor_required, acting, permissions, features, tenants })
+    reply::ok(&Me {
+        who,
+        tenant,
+        second_factor,
+        second_factor_required,
+        acting,
+        permissions,
+        places,
+        features,
+        tenants,
+    })
+}
+
+/// What the caller may do in places alone, by their names.
+async fn places_of(app: &App, caller: &Authorized<Myself>) -> Result<Vec<MyPlace>, Problem> {
+    let Holds::These(rights) = &caller.identity().holds else { return Ok(Vec::new()) };
+    if rights.places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = rights.places.keys().copied().collect();
+    let mut places = Vec::new();
+    for place in app.store().named_places(caller.tenant(), &ids).await? {
+        let allowed = rights.places.get(&place.id).into_iter().flatten();
+        let permissions: Vec<String> = allowed.filter(|name| !rights.may(name)).cloned().collect();
+        let kind = if place.is_folder { "folder" } else { "workflow" };
+        places.push(MyPlace { kind, id: place.id, name: place.name, permissions });
+    }
+    places.retain(|place| !place.permissions.is_empty());
+    places.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+    Ok(places)
 }
 
 /// Another password.

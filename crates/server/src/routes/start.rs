@@ -14,7 +14,7 @@ use windlass_runtime::{RunView, RuntimeError, StartRequest, Started, Target};
 use super::workflows::WorkflowPath;
 use crate::{
     app::App,
-    auth::{Authorized, RunsStart},
+    auth::{Authorized, RunsStart, Within},
     extract::{self, BodyOrDefault, PathOf, Query},
     json::Json,
     openapi::schema,
@@ -76,7 +76,7 @@ pub struct WaitQuery {
     responses((status = 200, description = "The run has ended", body = schema::Run),
         (status = 202, description = "The run goes on", body = schema::Run)))]
 pub async fn start_run(
-    caller: Authorized<RunsStart>,
+    caller: Within<RunsStart>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     Query(query): Query<WaitQuery>,
@@ -84,6 +84,7 @@ pub async fn start_run(
     BodyOrDefault(body): BodyOrDefault<StartBody>,
 ) -> Reply {
     let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
+    let caller = caller.workflow(&app, &name).await?;
     let request = body.into_request(&caller, name.0, extract::idempotency_key(&headers)?)?;
     let (started, view) = match wait {
         Some(wait) if !wait.is_zero() => {

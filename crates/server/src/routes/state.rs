@@ -16,8 +16,8 @@ use windlass_store::{
 
 use crate::{
     app::App,
-    auth::{Asked, Authorized, StateRead, StateWrite},
-    extract::{Body, Query},
+    auth::{Asked, Authorized, Permission, StateRead, StateWrite, Within},
+    extract::{Body, Name, Query},
     json::Json,
     openapi::schema,
     page::PageQuery,
@@ -119,11 +119,8 @@ pub struct StateQuery {
 
 /// List shared state.
 #[utoipa::path(get, path = "/state", tag = "state", params(StateQuery), responses((status = 200, body = SharedValuePage)))]
-pub async fn list_state(
-    caller: Authorized<StateRead>,
-    State(app): State<App>,
-    Query(query): Query<StateQuery>,
-) -> Reply {
+pub async fn list_state(caller: Within<StateRead>, State(app): State<App>, Query(query): Query<StateQuery>) -> Reply {
+    let caller = of_workflow(caller, &app, query.workflow.as_deref()).await?;
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let wrong = || Problem::bad_request("invalid_query", "`after` is no cursor of ours");
     let after = page.after.as_deref().map(|after| serde_json::from_str::<(String, String)>(after).map_err(|_| wrong()));
@@ -138,6 +135,18 @@ pub async fn list_state(
     entries.truncate(page.limit);
     let next = entries.last().filter(|_| more).map(|last| json!([last.namespace, last.key]).to_string());
     reply::ok(&SharedValuePage { items: entries.into_iter().map(SharedValue::from).collect(), next })
+}
+
+/// The caller, for the state of that workflow or of the tenant itself.
+async fn of_workflow<P: Permission>(
+    caller: Within<P>,
+    app: &App,
+    workflow: Option<&str>,
+) -> Result<Authorized<P>, Problem> {
+    match workflow {
+        Some(workflow) => caller.workflow(app, &Name(workflow.to_owned())).await,
+        None => caller.everywhere(),
+    }
 }
 
 fn bounded(text: Option<String>, name: &str) -> Result<Option<String>, Problem> {
@@ -164,11 +173,8 @@ pub struct ValueQuery {
 
 /// A value of shared state. Its ETag is its version.
 #[utoipa::path(get, path = "/state/value", tag = "state", params(ValueQuery), responses((status = 200, body = SharedValue)))]
-pub async fn get_value(
-    caller: Authorized<StateRead>,
-    State(app): State<App>,
-    Query(query): Query<ValueQuery>,
-) -> Reply {
+pub async fn get_value(caller: Within<StateRead>, State(app): State<App>, Query(query): Query<ValueQuery>) -> Reply {
+    let caller = of_workflow(caller, &app, query.workflow.as_deref()).await?;
     let address = StateAddress {
         tenant: caller.tenant(),
         workflow: bounded(query.workflow, "workflow")?,
@@ -223,7 +229,7 @@ pub struct StateChanged {
     params(("If-Match" = Option<String>, Header, description = "The version that was read")),
     request_body = StateChangeBody, responses((status = 200, body = StateChanged)))]
 pub async fn change_state(
-    caller: Authorized<StateWrite>,
+    caller: Within<StateWrite>,
     State(app): State<App>,
     asked: Asked,
     headers: HeaderMap,
@@ -256,7 +262,7 @@ pub async fn change_state(
             return Err(invalid("/description", format!("may have at most {STATE_DESCRIPTION_CHARS_MAX} characters")));
         }
     }
-    let actor = caller.actor(asked);
+    let actor = of_workflow(caller, &app, body.workflow.as_deref()).await?.actor(asked);
     let address = StateAddress {
         tenant: actor.tenant,
         workflow: body.workflow.clone(),

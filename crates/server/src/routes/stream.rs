@@ -21,7 +21,7 @@ use windlass_runtime::{LiveEvent, RuntimeError};
 use super::runs::RunPath;
 use crate::{
     app::App,
-    auth::{Authorized, RunsRead},
+    auth::{RunsRead, Within},
     extract::{PathOf, Query},
     openapi::schema,
     problem::Problem,
@@ -47,7 +47,7 @@ pub struct EventsQuery {
     responses((status = 200, description = "Events; the schema is that of each", content_type = "text/event-stream",
         body = schema::RunEvent)))]
 pub async fn run_events(
-    caller: Authorized<RunsRead>,
+    caller: Within<RunsRead>,
     State(app): State<App>,
     PathOf(RunPath(run)): PathOf<RunPath>,
     Query(query): Query<EventsQuery>,
@@ -58,6 +58,7 @@ pub async fn run_events(
         None => Some(query.after.unwrap_or(0)).filter(|id| *id >= 0),
     };
     let after = after.ok_or_else(|| Problem::bad_request("invalid_event_id", "Last-Event-ID must be a `seq`"))?;
+    let caller = caller.run(&app, run).await?;
     // Not a stream of a run that does not exist: that is a 404.
     app.runtime().run(caller.tenant(), run).await?;
     let events = until_finished(app.runtime().subscribe(caller.tenant(), run, after)).take_until(app.drained());

@@ -8,12 +8,15 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 use windlass_definition::{print, source::Format};
-use windlass_runtime::{InFolder, Revision, WorkflowFilter, WorkflowView};
+use windlass_runtime::{Expected, InFolder, Revision, RuntimeError, WorkflowFilter, WorkflowView};
+use windlass_store::Reach;
 
+use super::authors;
 use crate::{
     app::App,
-    auth::{Asked, Authorized, VaultUse, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
+    auth::{Asked, VaultUse, Within, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
     extract::{self, DOCUMENT_BYTES_MAX, Name, NoBody, PathOf, PathParts, Query},
     openapi::schema,
     page::PageQuery,
@@ -78,14 +81,15 @@ pub struct VersionsQuery {
 #[utoipa::path(get, path = "/workflows", tag = "workflows", params(WorkflowsQuery),
     responses((status = 200, body = schema::WorkflowPage)))]
 pub async fn list_workflows(
-    caller: Authorized<WorkflowsRead>,
+    caller: Within<WorkflowsRead>,
     State(app): State<App>,
     Query(query): Query<WorkflowsQuery>,
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let folder = folder(query.folder)?;
     let WorkflowsQuery { tag, deleted, q, .. } = query;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted, q };
+    let (caller, within) = caller.all(&app).await?;
+    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted, q, within };
     reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
 }
 
@@ -122,11 +126,12 @@ enum DocumentFormat {
 #[utoipa::path(get, path = "/workflows/{name}", tag = "workflows", params(("name" = String, Path), DocumentQuery),
     responses((status = 200, body = schema::Workflow)))]
 pub async fn get_workflow(
-    caller: Authorized<WorkflowsRead>,
+    caller: Within<WorkflowsRead>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     Query(query): Query<DocumentQuery>,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
     let workflow = app.runtime().workflow(caller.tenant(), &name.0).await?;
     let response = match query.format {
         None => reply::ok(&workflow)?,
@@ -135,24 +140,40 @@ pub async fn get_workflow(
     Ok(with_etag(response, &workflow))
 }
 
+/// Where a workflow lies.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PutQuery {
+    /// The id of the folder that a new one is put into, and one that is there has to lie in. Whoever may change workflows in
+    /// folders alone names one of them to make a new one.
+    folder: Option<Uuid>,
+}
+
 /// Make a workflow or change its draft. The body is a document in YAML or JSON, as its Content-Type says.
 #[utoipa::path(put, path = "/workflows/{name}", tag = "workflows",
-    params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
+    params(("name" = String, Path), PutQuery, ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     request_body(content((schema::Json = "application/json"), (schema::Json = "application/yaml"))),
     responses((status = 200, body = schema::Workflow), (status = 201, body = schema::Workflow)))]
 pub async fn put_workflow(
-    caller: Authorized<WorkflowsWrite>,
+    caller: Within<WorkflowsWrite>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
+    Query(PutQuery { folder }): Query<PutQuery>,
     asked: Asked,
     request: Request,
 ) -> Reply {
-    let expected = if_match(request.headers())?;
+    let revision = if_match(request.headers())?;
+    let caller = caller.workflow_in(&app, &name, folder).await?;
     let (source, format) = read_document(request).await?;
     // Whoever runs a draft or publishes it runs what somebody wrote who may use secrets.
     if app.runtime().uses_secrets(&source, format) {
         caller.also::<VaultUse>()?;
     }
+    if caller.reach::<WorkflowsWrite>() != Reach::Everywhere {
+        authors::check(&app, &caller, app.runtime().asks(&source, format)).await?;
+    }
+    let expected = Expected { revision, folder };
     let workflow = app.runtime().put_workflow(caller.actor(asked), &name.0, &source, format, expected).await?;
     let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok(with_etag(reply::json(status, &workflow)?, &workflow))
@@ -165,15 +186,24 @@ pub async fn put_workflow(
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     responses((status = 204, description = "It is deleted, and nothing starts it any more")))]
 pub async fn delete_workflow(
-    caller: Authorized<WorkflowsWrite>,
+    caller: Within<WorkflowsWrite>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     headers: HeaderMap,
     asked: Asked,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
     let expected = if_match(&headers)?;
-    app.runtime().delete_workflow(caller.actor(asked), &name.0, expected).await?;
+    let is_narrow = caller.reach::<WorkflowsRead>() != Reach::Everywhere;
+    let deleted = app.runtime().delete_workflow(caller.actor(asked), &name.0, expected).await;
+    deleted.map_err(|error| match error {
+        // Who starts it may be out of the caller's sight.
+        RuntimeError::Conflict { code, .. } if is_narrow && code == "in_use" => {
+            Problem::conflict(code, format!("workflow `{}` is in use: other workflows start it", name.0))
+        }
+        other => other.into(),
+    })?;
     let mut response = Response::new(HttpBody::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
@@ -184,13 +214,14 @@ pub async fn delete_workflow(
     params(("name" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read")),
     responses((status = 200, body = schema::Workflow)))]
 pub async fn restore_workflow(
-    caller: Authorized<WorkflowsWrite>,
+    caller: Within<WorkflowsWrite>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     headers: HeaderMap,
     asked: Asked,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
     let expected = if_match(&headers)?;
     let workflow = app.runtime().restore_workflow(caller.actor(asked), &name.0, expected).await?;
     Ok(with_etag(reply::ok(&workflow)?, &workflow))
@@ -200,12 +231,17 @@ pub async fn restore_workflow(
 #[utoipa::path(post, path = "/workflows/{name}/publish", tag = "workflows", params(("name" = String, Path)),
     responses((status = 200, body = schema::Workflow)))]
 pub async fn publish_workflow(
-    caller: Authorized<WorkflowsPublish>,
+    caller: Within<WorkflowsPublish>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     asked: Asked,
     _: NoBody,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
+    if caller.reach::<WorkflowsPublish>() != Reach::Everywhere {
+        let asks = app.runtime().draft_asks(caller.tenant(), &name.0).await?;
+        authors::check(&app, &caller, asks).await?;
+    }
     let workflow = app.runtime().publish(caller.actor(asked), &name.0).await?;
     Ok(with_etag(reply::ok(&workflow)?, &workflow))
 }
@@ -214,11 +250,12 @@ pub async fn publish_workflow(
 #[utoipa::path(get, path = "/workflows/{name}/versions", tag = "workflows",
     params(("name" = String, Path), VersionsQuery), responses((status = 200, body = schema::VersionPage)))]
 pub async fn list_versions(
-    caller: Authorized<WorkflowsRead>,
+    caller: Within<WorkflowsRead>,
     State(app): State<App>,
     PathOf(WorkflowPath(name)): PathOf<WorkflowPath>,
     Query(query): Query<VersionsQuery>,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let filter = WorkflowFilter { limit: page.limit, after: page.after, ..WorkflowFilter::default() };
     reply::ok(&app.runtime().versions(caller.tenant(), &name.0, filter).await?)
@@ -229,11 +266,12 @@ pub async fn list_versions(
     params(("name" = String, Path), ("version" = i32, Path), DocumentQuery),
     responses((status = 200, body = schema::Version)))]
 pub async fn get_version(
-    caller: Authorized<WorkflowsRead>,
+    caller: Within<WorkflowsRead>,
     State(app): State<App>,
     PathOf(VersionPath(name, version)): PathOf<VersionPath>,
     Query(query): Query<DocumentQuery>,
 ) -> Reply {
+    let caller = caller.workflow(&app, &name).await?;
     let version = app.runtime().version(caller.tenant(), &name.0, version).await?;
     match query.format {
         None => reply::ok(&version),
@@ -254,8 +292,8 @@ pub struct CheckReport {
 #[utoipa::path(post, path = "/workflows/check", tag = "workflows",
     request_body(content((schema::Json = "application/json"), (schema::Json = "application/yaml"))),
     responses((status = 200, body = CheckReport)))]
-pub async fn check_workflow(caller: Authorized<WorkflowsRead>, State(app): State<App>, request: Request) -> Reply {
-    let _ = caller;
+pub async fn check_workflow(caller: Within<WorkflowsRead>, State(app): State<App>, request: Request) -> Reply {
+    let _caller = caller.anywhere();
     let (source, format) = read_document(request).await?;
     let types = app.runtime().step_types().clone();
     let found = tokio::task::spawn_blocking(move || windlass_definition::compile(&source, format, &types)).await;

@@ -18,6 +18,7 @@ mod oidc;
 mod openapi;
 mod overload;
 mod people;
+mod places;
 mod rate_limits;
 mod records;
 mod runs;
@@ -74,6 +75,9 @@ on_every_database! {
     overload: what_is_too_much_is_refused_and_leaves_nothing, tenants_take_turns_at_the_door,
         who_waits_for_a_run_or_a_task_takes_no_place;
     people: an_approval_is_decided, a_task_is_worked, an_event_wakes_a_run;
+    places: who_reaches_what, lists_show_what_is_in_reach, what_is_moved_is_in_reach_or_out_of_it_at_once,
+        a_narrow_author_gets_around_nothing, what_acts_for_somebody_is_as_narrow,
+        an_assignment_holds_in_one_place_and_gives_what_is_narrow;
     rate_limits: rules_are_kept_at_the_door, two_servers_keep_one_rule;
     records: a_suspended_tenant_is_refused_and_its_runs_hold, quotas_narrow_what_a_tenant_starts, workflows_are_put_into_folders_and_tagged, records_have_etags_and_problems, transitions_are_verbs,
         no_record_is_open_to_others;

@@ -28,6 +28,11 @@ async fn client(api: &Api, token: &str) -> Client {
     ().serve(StreamableHttpClientTransport::with_client(http, config)).await.unwrap()
 }
 
+/// The names of the tools that somebody is offered.
+pub async fn tools_of(api: &Api, token: &str) -> BTreeSet<String> {
+    client(api, token).await.list_all_tools().await.unwrap().iter().map(|tool| tool.name.to_string()).collect()
+}
+
 async fn call(client: &Client, name: &'static str, arguments: Value) -> CallToolResult {
     let Value::Object(arguments) = arguments else { panic!("no object") };
     client.call_tool(CallToolRequestParams::new(name).with_arguments(arguments)).await.unwrap()

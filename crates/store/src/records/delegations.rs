@@ -4,7 +4,7 @@
 //! A delegation is a row of the tenant that lets others in. The other one accepts it by its link, so neither can look for
 //! tenants.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
@@ -219,7 +219,7 @@ impl Store {
         let params = vec![hash.into(), self.now().into()];
         let Some(row) = self.database().across_tenants().query_opt(SESSION, params).await? else { return Ok(None) };
         let (home, member) = (row.tenant(6)?, row.uuid(7)?);
-        if !self.permissions_of(home, member).await?.contains(PeopleDelegate::NAME) {
+        if !self.rights_of(home, member).await?.may(PeopleDelegate::NAME) {
             return Ok(None);
         }
         let with = CameWith::Delegate {
@@ -228,7 +228,8 @@ impl Store {
             from: row.string(5)?,
             second_factor: row.bool(9)?,
         };
-        let holds = Holds::These(Arc::new(delegated(row.text(8)?).into_iter().collect()));
+        let allowed: BTreeSet<String> = delegated(row.text(8)?).into_iter().collect();
+        let holds = Holds::These(Arc::new(allowed.into()));
         Ok(Some(Caller { tenant: row.tenant(0)?, holds, until: Some(row.time(3)?), with }))
     }
 }

@@ -3,12 +3,17 @@
 use futures::future::BoxFuture;
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
-use windlass_resource::FieldError;
+use windlass_resource::{Datum, FieldError, records::workflows::WORKFLOW_PLACES};
 
-use super::behaviour::{Behaviour, NewRow};
+use super::{
+    By, RecordError,
+    behaviour::{Behaviour, NewRow},
+    joining::make,
+};
 use crate::{
     StoreError,
     database::{Row, Tx},
+    store::Store,
 };
 
 /// Folders within each other at most; `docs/schema.md` names it.
@@ -45,6 +50,21 @@ impl Behaviour for Folders {
             }
             Ok(Vec::new())
         })
+    }
+}
+
+/// Puts a workflow that was just made into a folder that is there, and locked.
+pub(crate) async fn place_workflow(
+    store: &Store,
+    tx: &mut Tx,
+    (tenant, workflow, folder): (TenantKey, Uuid, Uuid),
+    by: By,
+) -> Result<(), StoreError> {
+    let values = vec![("workflow_id", Datum::Uuid(workflow)), ("folder_id", Datum::Uuid(folder))];
+    match make(store.write_on((tenant, &WORKFLOW_PLACES), by), tx, values).await {
+        Ok(_) => Ok(()),
+        Err(RecordError::Store(error)) => Err(error),
+        Err(other) => Err(StoreError::conflict(other.to_string())),
     }
 }
 

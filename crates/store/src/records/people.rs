@@ -16,7 +16,7 @@ use crate::{
 };
 
 const ROLE: &str = "select name, built_in, permissions from roles where tenant_key = $1 and id = $2";
-const ROLES_OF: &str = "select r.name, r.built_in, r.permissions from role_assignments a \
+const ROLES_OF: &str = "select r.name, r.built_in, r.permissions, coalesce(a.folder_id, a.workflow_id) from role_assignments a \
                         join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
                         where a.tenant_key = $1 and a.member_id = $2";
 /// The active administrators of that name, but for one member.
@@ -24,7 +24,7 @@ const OTHERS: &str = "select 1 from role_assignments a \
                       join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
                       join members m on m.tenant_key = a.tenant_key and m.id = a.member_id \
                       where a.tenant_key = $1 and r.built_in = true and r.name = $2 and m.status = 'active' \
-                      and m.id <> $3 limit 1";
+                      and m.id <> $3 and a.folder_id is null and a.workflow_id is null limit 1";
 /// The roles of which somebody must have each that somebody has.
 const NEVER_LOST: &[&str] = &["tenant_admin", "system_admin"];
 
@@ -112,8 +112,19 @@ impl Behaviour for RoleAssignments {
     fn before_write<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
         Box::pin(async move {
             let Some(role) = role_of(tx, row).await? else { return Ok(Vec::new()) };
-            let refused = more_than_own(&row.write.by.holds, &role);
-            Ok(refused.map(|message| FieldError::of("role_id", message)).into_iter().collect())
+            let mut wrong = Vec::new();
+            wrong.extend(more_than_own(&row.write.by.holds, &role).map(|it| FieldError::of("role_id", it)));
+            if is_in_place(row) && !role.permissions.iter().any(|name| permission::is_narrow(name)) {
+                let message = format!("the role `{}` allows nothing that is about a folder or a workflow", role.name);
+                wrong.push(FieldError::of("role_id", message));
+            }
+            if !row.get("folder_id").is_null() && !row.get("workflow_id").is_null() {
+                wrong.push(FieldError::of(
+                    "workflow_id",
+                    "is given beside a folder: an assignment holds in one of them",
+                ));
+            }
+            Ok(wrong)
         })
     }
 
@@ -122,12 +133,17 @@ impl Behaviour for RoleAssignments {
             let Some(role) = role_of(tx, row).await? else { return Ok(Vec::new()) };
             let member = row.get("member_id").as_uuid().unwrap_or_default();
             let mut refused = more_than_own(&row.write.by.holds, &role);
-            if refused.is_none() && is_last(tx, (row.tenant(), member), &role).await? {
+            if refused.is_none() && !is_in_place(row) && is_last(tx, (row.tenant(), member), &role).await? {
                 refused = Some(last(&role));
             }
             Ok(refused.map(|message| FieldError::of("role_id", message)).into_iter().collect())
         })
     }
+}
+
+/// Whether an assignment holds on a folder or a workflow alone.
+fn is_in_place(row: &NewRow<'_>) -> bool {
+    !row.get("folder_id").is_null() || !row.get("workflow_id").is_null()
 }
 
 async fn role_of(tx: &mut Tx, row: &NewRow<'_>) -> Result<Option<Role>, StoreError> {
@@ -144,7 +160,8 @@ impl Behaviour for Members {
             for found in tx.query(ROLES_OF, vec![row.tenant().into(), row.id.into()]).await? {
                 let role = role(&found)?;
                 let mut refused = more_than_own(&row.write.by.holds, &role);
-                if refused.is_none() && is_last(tx, (row.tenant(), row.id), &role).await? {
+                let in_place = found.opt(3, Row::uuid)?.is_some();
+                if refused.is_none() && !in_place && is_last(tx, (row.tenant(), row.id), &role).await? {
                     refused = Some(last(&role));
                 }
                 if let Some(message) = refused {

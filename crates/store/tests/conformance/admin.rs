@@ -74,6 +74,7 @@ async fn fill(store: &Store) {
         tags: vec!["b".to_owned(), "a".to_owned()],
         source: "text".to_owned(),
         hash: definition,
+        folder: None,
     };
     store.put_draft(TENANT, draft, windlass_store::IfMatch::Any).await.expect("a draft");
     store.publish(TENANT, "w", windlass_store::IfMatch::Any, ["child".into()].into()).await.expect("a version");

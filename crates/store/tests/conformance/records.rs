@@ -26,6 +26,7 @@ fn draft(source: &str) -> Draft {
         tags: vec!["shop".to_owned()],
         source: source.to_owned(),
         hash: windlass_store::blobs::sha256(source.as_bytes()),
+        folder: None,
     }
 }
 
