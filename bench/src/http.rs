@@ -42,7 +42,9 @@ impl Target {
         for (name, value) in headers {
             lines.extend([name, ": ", value.as_str(), "\r\n"]);
         }
-        request((method, &format!("/api/v1{path}")), self.address, &lines, body)
+        // What stands beside the API says so itself.
+        let root = if path.starts_with("/scim/") { "" } else { "/api/v1" };
+        request((method, &format!("{root}{path}")), self.address, &lines, body)
     }
 
     /// The server's counters, as text.

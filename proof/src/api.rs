@@ -9,6 +9,8 @@ const WITHIN: &str = "x-within";
 const DEPTH_MAX: u32 = 16;
 /// What a path of the document begins with and a client adds by itself.
 const ROOT: &str = "/api/v1";
+/// What stands beside it, for identity providers.
+pub const SCIM: &str = "/scim/";
 /// An id that nothing has.
 pub const NO_ID: &str = "019aa7d0-0000-7000-8000-000000000000";
 
@@ -26,7 +28,7 @@ pub struct Operation {
     pub id: String,
     /// With braces: `/runs/{id}/cancel`; those outside the API's root have none of the API's.
     pub path: String,
-    /// Whether it stands under the API's root.
+    /// Whether it stands under the API's root, or is for identity providers.
     pub is_api: bool,
     /// Whether it asks for a token.
     pub is_guarded: bool,
@@ -106,7 +108,7 @@ impl Api {
                 };
                 operations.push(Operation {
                     method: method.to_uppercase(),
-                    is_api: path.starts_with(ROOT),
+                    is_api: path.starts_with(ROOT) || path.starts_with(SCIM),
                     path: path.strip_prefix(ROOT).unwrap_or(path).to_owned(),
                     id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
                     is_for_all: operation["security"].to_string().contains("\"me.read\""),

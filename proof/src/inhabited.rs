@@ -39,6 +39,8 @@ pub struct Inhabited {
     pub keys: BTreeMap<String, Vec<String>>,
     /// The ids of all rows, also of those that paths know by another name.
     pub ids: Vec<String>,
+    /// The key of an identity provider that provisions people.
+    pub provisioning: String,
 }
 
 impl Inhabited {
@@ -61,6 +63,7 @@ impl Inhabited {
             }
         }
         people(client, mark).await?;
+        filled.provision(client, mark).await?;
         ensure!(workflow_ids.len() == WORKFLOWS.len(), "workflows have no ids: {workflow_ids:?}");
         filled.ids.extend(workflow_ids.iter().cloned());
         for (noun, query, count) in
@@ -93,12 +96,30 @@ impl Inhabited {
                 filled.add(&noun(record), id);
             }
         }
-        let names = [WORKFLOWS_NOUN, SETTINGS.0];
+        let names = [WORKFLOWS_NOUN, SETTINGS.0, "ResourceTypes", "Schemas"];
         filled.add(SETTINGS.0, SETTINGS.1);
         let keys = filled.keys.iter().filter(|(noun, _)| !names.contains(&noun.as_str()));
         let keys = keys.flat_map(|(_, keys)| keys.clone());
         filled.ids.extend(keys.collect::<Vec<_>>());
         Ok(filled)
+    }
+
+    /// Somebody whom the provider provisions, and a group.
+    async fn provision(&mut self, client: &Client, mark: &str) -> Result<()> {
+        let made =
+            client.must(&Request::post("/api-keys", &json!({ "name": "of a provider", "provider": "fake" }))).await?;
+        self.provisioning = made["key"].as_str().context("no key")?.to_owned();
+        let provider = client.of(&self.provisioning);
+        let user = json!({ "userName": format!("provisioned-{mark}@example.org"), "displayName": mark });
+        let user = provider.must(&Request::post("/scim/v2/Users", &user)).await?;
+        let group = json!({ "displayName": format!("{mark} of a provider"), "members": [{ "value": user["id"] }] });
+        let group = provider.must(&Request::post("/scim/v2/Groups", &group)).await?;
+        for (noun, key) in [("Users", &user["id"]), ("Groups", &group["id"])] {
+            self.add(noun, key.as_str().context("no id")?);
+        }
+        self.add("ResourceTypes", "User");
+        self.add("Schemas", "urn:ietf:params:scim:schemas:core:2.0:User");
+        Ok(())
     }
 
     /// What stands behind a noun, besides.

@@ -149,6 +149,7 @@ pub async fn run(command: Command, context: Context) -> Outcome {
         Command::Delegations(command) => delegations::run(command, &context).await,
         Command::Join(args) => people::join(args, &context).await,
         Command::Users(UsersCommand::Link { id }) => people::make_link(id, &context).await,
+        Command::Users(UsersCommand::Delete { id }) => people::delete_user(id, &context).await,
         Command::Users(UsersCommand::EndSecondFactor { id }) => people::end_second_factor(id, &context).await,
         Command::ApiKeys(ApiKeysCommand::Create(args)) => api_keys::create(args, &context).await,
         Command::Oauth(command) => oauth::run(command, &context).await,

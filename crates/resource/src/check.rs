@@ -136,8 +136,8 @@ fn check_record(record: &Record, found: &mut Findings) {
             found.say(&place, "nobody could give what is required and set by the program alone");
         }
     }
-    if record.deletion == Deletion::Soft && !matches!(record.writing, Writing::Full | Writing::Upload) {
-        found.say(name, "only what callers make and change can be restored");
+    if record.deletion == Deletion::Soft && !record.changes() {
+        found.say(name, "only what changes can be hidden");
     }
     if let Some(name) = record.found_by
         && !record.column(name).is_some_and(|column| column.is_secret() && matches!(column.kind, Kind::Bytes { .. }))

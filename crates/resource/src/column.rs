@@ -211,6 +211,8 @@ pub mod patterns {
     pub static COLOR: Pattern = Pattern::new(r"^#[0-9a-f]{6}$", "a colour such as `#1f6feb`");
     /// `ada@example.org`.
     pub static EMAIL: Pattern = Pattern::new(r"^[^@\s]+@[^@\s]+$", "an e-mail address");
+    /// `https://example.org/x`, and nothing but https.
+    pub static HTTPS: Pattern = Pattern::new(r"^https://[^\s]+$", "an https address");
     /// `https://example.org/x`.
     pub static URL: Pattern = Pattern::new(r"^https?://[^\s]+$", "an http or https address");
 }

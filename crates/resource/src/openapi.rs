@@ -169,7 +169,7 @@ fn list_parameters(record: &Record) -> Vec<Json> {
     }
     if record.deletion == Deletion::Soft {
         let schema = json!({"type": "boolean", "default": false});
-        all.push(query("deleted", schema, "`true` lists those that are deleted and can be restored."));
+        all.push(query("deleted", schema, "`true` lists those that are deleted."));
     }
     for column in record.stored().into_iter().filter(|column| column.is_filter()) {
         let schema = match column.kind {

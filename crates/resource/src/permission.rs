@@ -77,6 +77,8 @@ permissions! {
     PeopleImpersonate = "people.impersonate";
     /// Act in other tenants that delegate to this one.
     PeopleDelegate = "people.delegate";
+    /// Provision people and groups for an identity provider, by SCIM: with a key that is bound to one.
+    PeopleProvision = "people.provision";
     /// See API keys and how they are used.
     KeysRead = "keys.read";
     /// Make and revoke API keys.
@@ -192,6 +194,7 @@ const PERSONAL: &[&str] = &[
     "keys.write",
     "people.delegate",
     "people.impersonate",
+    "people.provision",
     "people.write",
     "users.write",
     "vault.rotate",

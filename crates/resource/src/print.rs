@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    Access, Column, Deletion, Dialect, Kind, OnDelete, Ownership, Record, Retention, Secrecy,
+    Access, Column, Deletion, Dialect, Kind, OnDelete, Operation, Ownership, Record, Retention, Secrecy,
     ddl::{bounds, type_name},
     openapi, schema,
 };
@@ -153,7 +153,9 @@ fn section(text: &mut String, record: &Record) {
         let _ = writeln!(text, "- No two have the same {}.", names.join(" and "));
     }
     if record.deletion == Deletion::Soft {
-        let _ = writeln!(text, "- A deleted one can be restored for {} days.", crate::record::DELETED_DAYS);
+        let restorable = record.operations().iter().any(|it| matches!(it, Operation::Restore));
+        let becomes = if restorable { "can be restored for" } else { "is hidden, and cleared away after" };
+        let _ = writeln!(text, "- A deleted one {becomes} {} days.", crate::record::DELETED_DAYS);
     }
     if let Retention::Days(days) = record.retention {
         let _ = writeln!(text, "- It is kept for {days} days.");

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod files;
+pub mod groups;
 pub mod limits;
 pub mod oauth;
 pub mod people;
@@ -25,11 +26,13 @@ pub static ALL: &[&Record] = &[
     &people::PASSWORDS,
     &people::LINKS,
     &people::SECOND_FACTORS,
-    &people::MEMBERS,
     &people::ROLES,
+    &providers::IDENTITY_PROVIDERS,
+    &people::MEMBERS,
+    &groups::GROUPS,
+    &groups::GROUP_MEMBERS,
     &people::ROLE_ASSIGNMENTS,
     &people::INVITATIONS,
-    &providers::IDENTITY_PROVIDERS,
     &providers::MEMBER_IDENTITIES,
     &people::DELEGATIONS,
     &people::SESSIONS,

@@ -22,6 +22,7 @@ use crate::{
     app::App,
     problem::{PROBLEM_JSON, Problem},
     rate_limits::{RATE_LIMIT, RATE_LIMIT_POLICY, Told},
+    scim,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,6 +36,7 @@ pub async fn around(app: &App, mut request: Request, routes: &Router) -> Respons
     let started = Instant::now();
     let sent_id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned();
     let refusal = refuse(&request);
+    let is_scim = scim::is_here(request.uri().path());
     let _in_flight = app.metrics().enter();
     let told = app.rate_limits().any().then(Told::default);
     if let Some(told) = &told {
@@ -46,7 +48,7 @@ pub async fn around(app: &App, mut request: Request, routes: &Router) -> Respons
     };
     if response.status().is_client_error() || response.status().is_server_error() {
         let id = sent_id.clone().unwrap_or_else(new_request_id);
-        response = as_problem(response, &id);
+        response = if is_scim { as_scim_error(response, &id) } else { as_problem(response, &id) };
         response.headers_mut().insert(REQUEST_ID, id);
     } else if let Some(id) = sent_id {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -120,6 +122,17 @@ fn as_problem(mut response: Response, id: &HeaderValue) -> Response {
         problem.headers_mut().insert(header::ALLOW, allow);
     }
     problem
+}
+
+/// The same in SCIM's form: its clients read nothing else.
+fn as_scim_error(mut response: Response, id: &HeaderValue) -> Response {
+    let problem = response.extensions_mut().remove::<Box<Problem>>();
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let mut problem = problem.map_or_else(|| Problem::of_status(response.status()), |problem| *problem);
+    if let Some(allow) = allow {
+        problem = problem.with_header(header::ALLOW, allow);
+    }
+    scim::error(&problem, id.to_str().unwrap_or("-"))
 }
 
 fn is_plain(id: &HeaderValue) -> bool {

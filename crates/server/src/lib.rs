@@ -1,8 +1,8 @@
 //! The HTTP API of Windlass: routes over the runtime's facade.
 //!
 //! Invariants: no route is open without a token but those of `routes::public`; the tenant of a request comes from its
-//! token alone; every answer that is not a success is a problem document, but for what RFC 6749 prescribes; a 2xx answer
-//! leaves after the commit that it speaks of.
+//! token alone; every answer that is not a success is a problem document, but for what RFC 6749 and RFC 7644 prescribe; a 2xx
+//! answer leaves after the commit that it speaks of.
 
 pub mod admission;
 pub mod app;
@@ -24,6 +24,7 @@ pub mod rate_limits;
 pub mod refusal;
 pub mod reply;
 pub mod routes;
+pub mod scim;
 pub mod settings;
 pub mod token;
 pub mod view;

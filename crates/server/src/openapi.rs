@@ -10,7 +10,10 @@ use utoipa::{
     },
 };
 
-use crate::problem::{FieldError, ProblemDocument};
+use crate::{
+    problem::{FieldError, ProblemDocument},
+    scim::shapes::ScimError,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +26,7 @@ use crate::problem::{FieldError, ProblemDocument};
     ),
     components(schemas(
         ProblemDocument,
+        ScimError,
         FieldError,
         schema::Workflow,
         schema::Version,

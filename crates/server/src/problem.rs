@@ -160,6 +160,13 @@ impl Problem {
         &self.detail
     }
 
+    /// The same problem with another detail.
+    #[must_use]
+    pub fn with_detail(mut self, change: impl FnOnce(&str) -> String) -> Problem {
+        self.detail = change(&self.detail);
+        self
+    }
+
     /// The answer, with the id of the request in it.
     pub fn render(&self, request_id: &str) -> Response {
         let document = ProblemDocument {
@@ -172,8 +179,13 @@ impl Problem {
             request_id,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        self.respond((self.status, PROBLEM_JSON), body)
+    }
+
+    /// The answer with a body that says the same in another form.
+    pub fn respond(&self, (status, media_type): (StatusCode, &'static str), body: Vec<u8>) -> Response {
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         for (name, value) in &self.headers {
             response.headers_mut().insert(name, value.clone());
         }

@@ -15,6 +15,7 @@ mod people;
 mod records;
 mod runs;
 mod schema;
+mod scim;
 mod second_factor;
 mod settings;
 mod sign_in;
@@ -40,6 +41,7 @@ use crate::{
     auth::{Far, Guarded},
     edge, mcp, openapi,
     problem::PROBLEM_JSON,
+    scim::SCIM_JSON,
 };
 
 /// Where the API begins.
@@ -113,7 +115,7 @@ fn each_operation(
     mut change: impl FnMut(&mut Operation),
 ) -> UtoipaMethodRouter<App> {
     for item in paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         operations.into_iter().flatten().for_each(&mut change);
     }
     (schemas, paths, router)
@@ -131,8 +133,24 @@ fn with_problem(operation: &mut Operation) {
     operation.responses.responses.insert("default".to_owned(), response.into());
 }
 
+/// One route of SCIM, beside the API: problems have SCIM's own form there.
+macro_rules! scim_route {
+    ($router:ident, $handler:path) => {
+        let $router = $router.routes(guard_scim(utoipa_axum::routes!($handler), needs(&$handler)));
+    };
+}
+
+fn guard_scim(route: UtoipaMethodRouter<App>, needs: (&'static str, Far)) -> UtoipaMethodRouter<App> {
+    each_operation(guard(route, needs), |operation| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ScimError"))).build();
+        let response = ResponseBuilder::new().description("An error.").content(SCIM_JSON, content).build();
+        operation.responses.responses.insert("default".to_owned(), response.into());
+    })
+}
+
 fn parts() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base()).merge(public()).merge(guarded()).split_for_parts()
+    let router = OpenApiRouter::with_openapi(openapi::base()).merge(public()).merge(guarded());
+    router.merge(provisioning()).split_for_parts()
 }
 
 /// The routes that need no token, and the figures, which do: they tell names of workflows and how busy one is.
@@ -167,6 +185,29 @@ fn comers() -> OpenApiRouter<App> {
     open_route!(router, oauth_tokens::token);
     open_route!(router, oauth_tokens::revoke_token);
     open_route!(router, oauth_tokens::introspect_token);
+    router
+}
+
+/// What identity providers call.
+fn provisioning() -> OpenApiRouter<App> {
+    let router = OpenApiRouter::new();
+    scim_route!(router, scim::scim_configuration);
+    scim_route!(router, scim::scim_resource_types);
+    scim_route!(router, scim::scim_resource_type);
+    scim_route!(router, scim::scim_schemas);
+    scim_route!(router, scim::scim_schema);
+    scim_route!(router, scim::scim_list_users);
+    scim_route!(router, scim::scim_create_user);
+    scim_route!(router, scim::scim_get_user);
+    scim_route!(router, scim::scim_replace_user);
+    scim_route!(router, scim::scim_patch_user);
+    scim_route!(router, scim::scim_delete_user);
+    scim_route!(router, scim::scim_list_groups);
+    scim_route!(router, scim::scim_create_group);
+    scim_route!(router, scim::scim_get_group);
+    scim_route!(router, scim::scim_replace_group);
+    scim_route!(router, scim::scim_patch_group);
+    scim_route!(router, scim::scim_delete_group);
     router
 }
 
@@ -242,6 +283,7 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, people::list_permissions);
     route!(router, people::invite);
     route!(router, people::make_link);
+    route!(router, people::delete_user);
     route!(router, people::impersonate);
     route!(router, people::make_key);
     route!(router, delegations::delegate);

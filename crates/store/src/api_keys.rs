@@ -22,6 +22,8 @@ pub struct NewApiKey {
     pub scopes: Vec<String>,
     /// Whose it is.
     pub member: Option<Uuid>,
+    /// The identity provider that provisions people with it.
+    pub provider: Option<Uuid>,
     /// Requests that it may send in a minute, to each server.
     pub per_minute: Option<u32>,
     /// When it ends.
@@ -67,6 +69,7 @@ impl Store {
             ("token_hash", Datum::Bytes(new.hash.to_vec())),
             ("scopes", Datum::Json(serde_json::json!(new.scopes).to_string())),
             ("member_id", new.member.map_or(Datum::Null, Datum::Uuid)),
+            ("provider_id", new.provider.map_or(Datum::Null, Datum::Uuid)),
             ("requests_per_minute", rate),
             ("expires_at", new.expires_at.map_or(Datum::Null, Datum::Time)),
         ];

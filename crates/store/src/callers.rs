@@ -31,13 +31,13 @@ const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, m.id,
                        left join second_factors f on f.user_id = coalesce(a.user_id, s.user_id) and f.confirmed_at is not null \
                        where s.token_hash = $1 and s.delegation_id is null and s.status = 'active' and s.expires_at > $2";
 const KEY: &str = "select k.tenant_key, k.id, k.name, k.scopes, k.expires_at, k.requests_per_minute, k.member_id, \
-                   m.status, u.status from api_keys k \
+                   m.status, u.status, k.provider_id from api_keys k \
                    left join members m on m.tenant_key = k.tenant_key and m.id = k.member_id \
                    left join users u on u.id = m.user_id \
                    where k.token_hash = $1 and k.status = 'active' and (k.expires_at is null or k.expires_at > $2)";
 const ACTIVE_MEMBER: &str = "select m.user_id from members m join users u on u.id = m.user_id and u.status = 'active' \
                              where m.tenant_key = $1 and m.id = $2 and m.status = 'active'";
-const ACCOUNT: &str = "select id, email, name, status, password_hash from users where ";
+const ACCOUNT: &str = "select id, email, name, status, password_hash from users where deleted_at is null and ";
 const TENANTS_OF: &str = "select m.tenant_key, m.id, t.slug from members m join tenants t on t.key = m.tenant_key \
                           where m.user_id = $1 and m.status = 'active' and t.status = 'active' order by m.created_at, m.id limit 1000";
 const USE_LINK: &str = "update sign_in_links set used_at = $2 where token_hash = $1 and used_at is null \
@@ -105,6 +105,8 @@ pub enum CameWith {
         name: String,
         /// Whose it is.
         member: Option<Uuid>,
+        /// The identity provider that provisions people with it.
+        provider: Option<Uuid>,
         /// Requests that it may send in a minute.
         per_minute: Option<u32>,
     },
@@ -218,6 +220,8 @@ pub struct EndSessions {
     pub user: Uuid,
     /// But for this one.
     pub except: Option<Uuid>,
+    /// In this tenant alone.
+    pub within: Option<TenantKey>,
 }
 
 fn account(row: &Row) -> Result<Account, StoreError> {
@@ -281,7 +285,8 @@ impl Store {
             holds = holds.and(Holds::These(Arc::new(self.rights_of(tenant, member).await?)));
         }
         let per_minute = row.opt(5, Row::int)?.and_then(|rate| u32::try_from(rate).ok());
-        let with = CameWith::Key { id: row.uuid(1)?, name: row.string(2)?, member, per_minute };
+        let (name, provider) = (row.string(2)?, row.opt(9, Row::uuid)?);
+        let with = CameWith::Key { id: row.uuid(1)?, name, member, provider, per_minute };
         Ok(Some(Caller { tenant, holds, until: row.opt(4, Row::time)?, with }))
     }
 
@@ -406,15 +411,24 @@ impl Store {
         }
     }
 
-    /// Ends the sessions of a user in all tenants, at once for this server, and what applications hold in its name; how many
-    /// sessions.
+    /// Ends the sessions of a user, in all tenants or in one, at once for this server, and what applications hold in its
+    /// name; how many sessions.
     pub async fn end_sessions(&self, whose: EndSessions, by: By) -> Result<u64, StoreError> {
         let except = whose.except.unwrap_or_default();
-        let params = vec![whose.user.into(), self.now().into(), by.who.as_str().into(), except.into()];
-        let whose_name = params[..3].to_vec();
+        let mut sessions = vec![whose.user.into(), self.now().into(), by.who.as_str().into()];
+        let mut authorizations = sessions.clone();
+        sessions.push(except.into());
+        let (mut end_sessions, mut end_authorizations) =
+            (END_ALL.to_owned(), crate::oauth::END_AUTHORIZATIONS.to_owned());
+        if let Some(tenant) = whose.within {
+            end_sessions.push_str(" and tenant_key = $5");
+            end_authorizations.push_str(" and oauth_authorizations.tenant_key = $4");
+            sessions.push(tenant.into());
+            authorizations.push(tenant.into());
+        }
         let statements = vec![
-            Statement::new(END_ALL, params),
-            Statement::new(crate::oauth::END_AUTHORIZATIONS, whose_name),
+            Statement::new(end_sessions, sessions),
+            Statement::new(end_authorizations, authorizations),
             Statement::new(crate::access::COUNT, vec![]),
         ];
         let written = self.database().across_tenants().write(statements).await?;

@@ -30,6 +30,7 @@ mod node;
 mod oauth;
 mod partitions;
 mod providers;
+mod provisioning;
 mod rate_limits;
 mod rates;
 mod records;
@@ -81,11 +82,13 @@ pub use migrate::{Migrate, SCHEMA_VERSION};
 pub use node::{Hint, Hints, LEASE_MS, Standing};
 pub use oauth::{Application, Hash, Held, Live, OwnConsent};
 pub use providers::Provider;
+pub use provisioning::{Belongs, Exactly, MEMBERSHIPS_SHOWN_MAX, Part, ProvisionedGroup, ProvisionedMember};
 pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
 pub use records::{
-    Actor, Arrival, Arrived, By, Exchange, Exchanged, Holds, Joined, Joining, Link, NewAuthorization, NewDelegation,
-    NewToken, NoTokens, NotIn, ReceivedDelegation, RecordError, RecordPage, RecordView, ShownWith, Target,
+    Actor, Arrival, Arrived, By, Exchange, Exchanged, GroupSaid, Holds, Joined, Joining, Link, NewAuthorization,
+    NewDelegation, NewToken, NoTokens, NotIn, PersonSaid, Provisioner, ReceivedDelegation, RecordError, RecordPage,
+    RecordView, ShownWith, Target,
 };
 pub use retention::{Retain, Swept};
 pub use rights::{NamedPlace, Reach, Reached, Rights, Thing};

@@ -191,6 +191,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0029_roles_in_places.sql"),
         postgres: include_str!("../migrations/postgres/0029_roles_in_places.sql"),
     },
+    Migration {
+        version: 30,
+        name: "groups and provisioning",
+        sqlite: include_str!("../migrations/sqlite/0030_groups_and_provisioning.sql"),
+        postgres: include_str!("../migrations/postgres/0030_groups_and_provisioning.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

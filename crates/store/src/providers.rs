@@ -29,20 +29,29 @@ pub struct Provider {
     pub server_url: String,
     /// Domains of addresses that may come; all when empty.
     pub email_domains: Vec<String>,
+    /// The claim that holds what it provisions people by.
+    pub external_id_claim: String,
     /// Whether anybody signs in with it.
     pub enabled: bool,
 }
 
 impl Store {
+    /// The id of the identity provider of that name in a tenant.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn provider_id(&self, tenant: TenantKey, name: &str) -> Result<Option<Uuid>, StoreError> {
+        let row = self.database().of(tenant).query_opt(BY_NAME, vec![tenant.into(), name.into()]).await?;
+        row.map(|row| row.uuid(0)).transpose()
+    }
+
     /// The identity provider of that name in a tenant, if anybody signs in with it.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn provider(&self, tenant: TenantKey, name: &str) -> Result<Option<Provider>, RecordError> {
-        let Some(row) = self.database().of(tenant).query_opt(BY_NAME, vec![tenant.into(), name.into()]).await? else {
-            return Ok(None);
-        };
-        let view = match self.record(tenant, &IDENTITY_PROVIDERS, row.uuid(0)?).await {
+        let Some(id) = self.provider_id(tenant, name).await? else { return Ok(None) };
+        let view = match self.record(tenant, &IDENTITY_PROVIDERS, id).await {
             Err(RecordError::NotFound { .. }) => return Ok(None),
             found => found?,
         };

@@ -171,7 +171,11 @@ pub struct NamedPlace {
 
 const PERMISSIONS: &str = "select r.permissions, coalesce(a.folder_id, a.workflow_id) from role_assignments a \
                            join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
-                           where a.tenant_key = $1 and a.member_id = $2";
+                           where a.tenant_key = $1 and a.member_id = $2 union all \
+                           select r.permissions, coalesce(a.folder_id, a.workflow_id) from group_members g \
+                           join role_assignments a on a.tenant_key = g.tenant_key and a.group_id = g.group_id \
+                           join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
+                           where g.tenant_key = $1 and g.member_id = $2";
 /// What comes around the folders of `above`, from the inside out; folders lie 16 deep at most.
 const AROUND: &str = "union all select f.parent_id, a.depth + 1 from folders f join above a on f.id = a.id \
                       where f.tenant_key = $1 and f.parent_id is not null and a.depth <= 16";

@@ -24,7 +24,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 
 use cipher::Secret;
-pub(crate) use cipher::{Cipher, key_of};
+pub(crate) use cipher::{Cipher, key_of, random};
 pub use forget::forget_vault;
 pub(crate) use keys::seals_with;
 pub use keys::{AcceptedKey, VaultStatus};

@@ -18,7 +18,7 @@ use windlass_testkit::look_at;
 
 use crate::{
     Check, Counts, Plan,
-    api::{Api, NO_ID, Operation},
+    api::{Api, NO_ID, Operation, SCIM},
     client::{Client, Request},
     inhabited::{Inhabited, noun},
     options::Database,
@@ -98,6 +98,13 @@ impl Principal {
     }
 }
 
+impl Principal {
+    /// With what it asks: for people of its own, the other tenant has the key of a provider.
+    fn target<'a>(&'a self, operation: &Operation, provisions: &'a Target) -> &'a Target {
+        if self.who == Who::Other && operation.path.starts_with(SCIM) { provisions } else { &self.target }
+    }
+}
+
 /// An answer, as it is.
 struct Told {
     status: u16,
@@ -142,6 +149,8 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
         let database = look_at(world.postgres_url().context("no PostgreSQL")?).await?;
         database.batch_execute(&format!("alter table {table} disable row level security")).await?;
     }
+    // People are provisioned with the key of a provider.
+    let provisions = target(&second.provisioning);
     let principals = [
         Principal { name: "another tenant", target: target(&other), who: Who::Other },
         Principal { name: "somebody with rights on another workflow", target: target(&narrow), who: Who::Narrow },
@@ -161,7 +170,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
         for key in keys.iter().take(plan.count as usize) {
             covered.insert(route.clone());
             for principal in &principals {
-                let told = ask(&principal.target, operation, &operation.with_key(key)).await?;
+                let told = ask(principal.target(operation, &provisions), operation, &operation.with_key(key)).await?;
                 asked += 1;
                 // Names of workflows are a tenant's own: both have one of that name, and the other one gets its own.
                 let is_there = second.keys.get(operation.noun()).is_some_and(|it| it.contains(key));
@@ -203,7 +212,7 @@ async fn matrix(plan: &Plan, locks: Locks) -> Result<Outcome> {
                     continue;
                 }
                 for path in lists(operation, &first) {
-                    let told = ask(&principal.target, operation, &path).await?;
+                    let told = ask(principal.target(operation, &provisions), operation, &path).await?;
                     asked += 1;
                     if principal.expected_of_list(operation).is_some_and(|status| told.status != status) {
                         outcome.violation(format!("{route}: {} is told {} {}", principal.name, told.status, told.text));
@@ -304,7 +313,9 @@ fn leaks(outcome: &mut Outcome, (route, who): (&str, &str), text: &str, first: &
 async fn things(client: &Client, of: &Inhabited) -> Result<Value> {
     let mut all = Vec::new();
     // That somebody asks is counted, whatever comes of it.
-    for noun in of.keys.keys().filter(|noun| *noun != "api-key-usage") {
+    // What identity providers see are members and groups, which are here by these names.
+    let nouns = of.keys.keys().filter(|noun| noun.starts_with(|first: char| first.is_ascii_lowercase()));
+    for noun in nouns.filter(|noun| *noun != "api-key-usage") {
         let mut rows = client.list(&format!("/{noun}")).await?;
         for row in rows.iter_mut().filter_map(Value::as_object_mut).filter(|_| noun == "api-keys") {
             row.remove("last_used_at");

@@ -88,9 +88,13 @@ fn settings(filled: &Inhabited, report: &Path) -> Result<String> {
     for (noun, keys) in &filled.keys {
         writeln!(text, "[dictionaries.{noun}]\nvalues = {}", serde_json::to_string(keys)?)?;
     }
+    // People are provisioned with the key of a provider.
+    let of_provider = format!("headers = {{ Authorization = \"Bearer {}\" }}\n", filled.provisioning);
+    writeln!(text, "[[operations]]\ninclude-path-regex = \"^/scim/\"\n{of_provider}")?;
     for noun in filled.keys.keys() {
-        let name = if noun == "workflows" { "name" } else { "id" };
-        writeln!(text, "[[operations]]\ninclude-path-regex = \"^(/api/v1)?/{noun}/[{{]\"")?;
+        let by_name = ["workflows", "ResourceTypes", "Schemas"].contains(&noun.as_str());
+        let name = if by_name { "name" } else { "id" };
+        writeln!(text, "[[operations]]\ninclude-path-regex = \"^(/api/v1|/scim/v2)?/{noun}/[{{]\"")?;
         writeln!(
             text,
             "[operations.parameters]\n\"path.{name}\" = {{ dictionary = \"{noun}\", probability = {KNOWN_SHARE} }}"

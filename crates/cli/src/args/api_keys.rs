@@ -17,6 +17,9 @@ pub struct ApiKeyArgs {
     /// What it may do, such as `runs.start`; may be given more than once; everything that you may do when left out
     #[arg(long = "scope", value_name = "PERMISSION")]
     pub scopes: Vec<String>,
+    /// The identity provider that provisions people with it, by SCIM: it is that provider's key then, and may do nothing else
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<String>,
     /// Days after which it ends; never when left out
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub days: Option<u32>,

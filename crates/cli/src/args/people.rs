@@ -52,6 +52,11 @@ pub enum UsersCommand {
         /// The user's id
         id: uuid::Uuid,
     },
+    /// Delete a user: its memberships, sessions, keys and identities end at once, and its address is free
+    Delete {
+        /// The user's id
+        id: uuid::Uuid,
+    },
     /// End the second factor of a user who lost it, recovery codes and all
     EndSecondFactor {
         /// The user's id

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass_engine::id::TenantKey;
-use windlass_resource::permission::{self, EVERYTHING};
+use windlass_resource::permission::{self, EVERYTHING, PeopleProvision, Permission as _};
 use windlass_server::token::{self, SecretKind, TokenHash};
 use windlass_store::{NewApiKey, Store};
 
@@ -25,7 +25,8 @@ const DAY_SECONDS: u64 = 86_400;
 /// There is no such tenant or permission, or the caller has it not; the server or the database cannot be reached.
 pub async fn create(mut args: ApiKeyArgs, context: &Context) -> Outcome {
     if args.scopes.is_empty() {
-        args.scopes.push(EVERYTHING.to_owned());
+        let scope = if args.provider.is_some() { PeopleProvision::NAME } else { EVERYTHING };
+        args.scopes.push(scope.to_owned());
     }
     let made = match (args.tenant.clone(), context.place()?) {
         (None, _) => ask(&args, context).await?,
@@ -47,7 +48,7 @@ pub async fn create(mut args: ApiKeyArgs, context: &Context) -> Outcome {
 
 async fn ask(args: &ApiKeyArgs, context: &Context) -> Result<Value, Failure> {
     let body = json!({ "name": args.name, "scopes": args.scopes, "days": args.days,
-        "requests_per_minute": args.requests_per_minute });
+        "requests_per_minute": args.requests_per_minute, "provider": args.provider });
     context.ask(Call::post("/api-keys").json(&body)).await?.read()
 }
 
@@ -72,15 +73,28 @@ async fn insert(args: &ApiKeyArgs, tenant: &str, database: &Database) -> Result<
         expires_at: args.days.map(|days| store.now().after(Duration::from_secs(u64::from(days) * DAY_SECONDS))),
         ..NewApiKey::default()
     };
+    if args.provider.is_some() != args.scopes.iter().any(|scope| scope == PeopleProvision::NAME)
+        || (args.provider.is_some() && args.scopes.len() > 1)
+    {
+        let message =
+            format!("`{}` is what a provider's key may do, and all: it goes with --provider", PeopleProvision::NAME);
+        return Err(Failure::refused(message));
+    }
     let made =
         json!({ "id": new.id, "name": new.name, "prefix": new.prefix, "key": key, "expires_at": new.expires_at });
-    let kept = keep(&store, tenant, new).await;
+    let kept = keep(&store, (tenant, args.provider.as_deref()), new).await;
     store.close().await;
     kept.map(|()| made)
 }
 
-async fn keep(store: &Store, tenant: &str, new: NewApiKey) -> Result<(), Failure> {
-    store.create_api_key(key_of(store, tenant).await?, new).await.map_err(of_record)
+async fn keep(store: &Store, (tenant, provider): (&str, Option<&str>), mut new: NewApiKey) -> Result<(), Failure> {
+    let tenant = key_of(store, tenant).await?;
+    if let Some(name) = provider {
+        let found = store.provider_id(tenant, name).await.map_err(of_store)?;
+        let none = || Failure::new(Exit::NotFound, "not_found", format!("there is no identity provider `{name}`"));
+        new.provider = Some(found.ok_or_else(none)?);
+    }
+    store.create_api_key(tenant, new).await.map_err(of_record)
 }
 
 async fn key_of(store: &Store, slug: &str) -> Result<TenantKey, Failure> {

@@ -1,6 +1,7 @@
 //! `windlass login`, `logout`, `sessions`, `whoami`, `password`, `invite`, `impersonate`,
 //! `join`: people at the command line.
 
+use http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -259,6 +260,20 @@ pub async fn second_factor(command: SecondFactorCommand, context: &Context) -> O
 /// The server refuses, or is not there.
 pub async fn end_second_factor(user: Uuid, context: &Context) -> Outcome {
     ended(Call::post(format!("/users/{user}/end-second-factor")), context).await
+}
+
+/// Deletes a user.
+///
+/// # Errors
+/// The server refuses, or is not there.
+pub async fn delete_user(user: Uuid, context: &Context) -> Outcome {
+    context.ask(Call { method: Method::DELETE, ..Call::get(format!("/users/{user}")) }).await?;
+    if context.json() {
+        output::json(&json!({ "deleted": true }))?;
+    } else {
+        output::line("deleted")?;
+    }
+    Ok(Exit::Done)
 }
 
 async fn ended(call: Call, context: &Context) -> Outcome {

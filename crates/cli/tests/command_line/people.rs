@@ -334,3 +334,49 @@ async fn an_application_is_let_in_at_the_command_line() {
     assert_eq!(shown.code, 5, "{}", shown.stderr);
     assert!(admin.run(&["oauth", "mine"], "").expect(0).stdout.is_empty());
 }
+
+/// What `docs/scim.md` and the groups of `docs/identity.md` type, and a provider's client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_provisions_and_a_group_gives_a_role() {
+    let folder = Folder::new();
+    let (server, url) = serve(&folder, &["--public-url", "https://windlass.example.org/"]);
+    let link = word(&server.until_printed("windlass login"), "wll_");
+    let admin = Person { folder: &folder, url: &url, name: "admin" };
+    admin.run(&["login", &link], "").expect(0);
+    let json = |arguments: &[&str]| admin.run(&[arguments, &["--json"]].concat(), "").expect(0).json();
+    let id = |value: &serde_json::Value| value["id"].as_str().unwrap().to_owned();
+    let provider = json!({ "name": "company", "issuer": "https://login.example.org", "client_id": CLIENT,
+        "server_url": "https://windlass.example.org" });
+    let provider = id(&json(&["people", "identity-providers", "create", "--body", &provider.to_string()]));
+    // Whoever signed in by the first link has a role of the installation alone, and may do everything.
+    let key = word(&admin.run(&["api-keys", "create", "okta", "--provider", "company"], "").expect(0).stdout, "wl_");
+    let claim = ["people", "identity-providers", "update", &provider, "--external-id-claim", "oid"];
+    assert_eq!(json(&claim)["external_id_claim"], "oid");
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask =
+        |method: reqwest::Method, path: &str| client.request(method, format!("{url}/scim/v2{path}")).bearer_auth(&key);
+    let body = json!({ "userName": "grace@example.org", "displayName": "Grace" });
+    let made = ask(reqwest::Method::POST, "/Users").json(&body).send().await.unwrap();
+    let made: serde_json::Value = made.json().await.unwrap();
+    let place = made["meta"]["location"].as_str().unwrap_or_else(|| panic!("{made}"));
+    assert!(place.starts_with("https://windlass.example.org/scim/v2/Users/"), "{made}");
+    let listed = admin.run(&["people", "members", "list"], "");
+    assert!(listed.expect(0).stdout.contains("grace@example.org"), "{}", listed.stdout);
+
+    let group = id(&json(&["people", "groups", "create", "--name", "Night shift"]));
+    json(&["people", "group-members", "create", "--group-id", &group, "--member-id", &id(&made)]);
+    let roles = json(&["people", "roles", "list", "--where", "name=viewer"]);
+    let role = roles["items"][0]["id"].as_str().unwrap();
+    let given = json(&["people", "role-assignments", "create", "--group-id", &group, "--role-id", role]);
+    assert_eq!((&given["member_id"], given["group_id"].as_str()), (&serde_json::Value::Null, Some(group.as_str())));
+
+    let users = json(&["users", "list", "--where", "email=grace@example.org"]);
+    let user = users["items"][0]["id"].as_str().unwrap();
+    assert!(admin.run(&["users", "delete", user], "").expect(0).stdout.contains("deleted"));
+    assert_eq!(admin.run(&["users", "delete", user], "").code, 4, "it is gone");
+    assert_eq!(json(&["users", "list", "--deleted"])["items"][0]["id"], user);
+    let gone = ask(reqwest::Method::GET, &format!("/Users/{}", id(&made))).send().await.unwrap();
+    assert_eq!(gone.status(), 404);
+    drop(server);
+}

@@ -1,9 +1,9 @@
 //! People and programs: who may come in, and what each may do.
 
 use crate::{
-    Area, Column, Effect, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date, enumeration, id,
-    integer, json,
-    patterns::{EMAIL, SLUG},
+    Area, Column, Effect, Index, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date,
+    enumeration, id, integer, json,
+    patterns::{EMAIL, HTTPS, SLUG},
     reference, state, text, timestamp, transition,
 };
 
@@ -47,7 +47,7 @@ pub(super) const fn hash() -> Column {
 
 /// A person who signs in.
 pub static USERS: Record = Record::of(&USERS_AREA, "users", "user")
-    .doc("A person who signs in, in whichever tenants it is a member of. People come by invitation.")
+    .doc("A person who signs in, in whichever tenants it is a member of. People come by invitation, by an identity provider, or because it provisions them.")
     .columns(&[
         email().required().read_only().doc("By what it signs in."),
         person().required().read_only().doc("What people call it."),
@@ -67,6 +67,7 @@ pub static USERS: Record = Record::of(&USERS_AREA, "users", "user")
         transition("reactivate", &["suspended"], "active").doc("Lets it sign in again."),
     ])
     .global()
+    .soft_delete()
     .grants_access()
     .examples(&[r#"{"email": "ada@example.org", "name": "Ada"}"#]);
 
@@ -135,9 +136,29 @@ pub static MEMBERS: Record = Record::of(&PEOPLE, "members", "member")
         email().required().read_only().doc("By what it signs in."),
         person().required().read_only().doc("What people call it."),
         state("status", &["active", "suspended"]).doc("A suspended member may do nothing in the tenant."),
+        reference("provider_id", "identity_providers")
+            .on_delete(OnDelete::SetNull)
+            .read_only()
+            .doc("The identity provider that provisions it, by SCIM; null when none does."),
+        text("external_id").chars(1, 255).read_only().searchable().doc("What that provider knows it by, by SCIM."),
+        text("user_name").chars(1, 254).lower().read_only().searchable().doc("What that provider calls it, by SCIM."),
+        text("avatar_url")
+            .chars(1, 2_000)
+            .pattern(&HTTPS)
+            .read_only()
+            .doc("Where its picture is, as its identity provider says."),
+        boolean("email_verified")
+            .default(crate::DefaultValue::Bool(false))
+            .read_only()
+            .doc("Whether an identity provider of the tenant has said that the address is its."),
+        json("profile", Shape::Object)
+            .bytes_max(32 << 10)
+            .read_only()
+            .doc("What that provider says of it, by SCIM, in the words of RFC 7643."),
     ])
     .writing(Writing::Program)
-    .unique(&[Unique(&["user_id"])])
+    .unique(&[Unique(&["user_id"]), Unique(&["user_name"])])
+    .indexes(&[Index(&["provider_id", "id"]), Index(&["provider_id", "external_id"]), Index(&["email"])])
     .transitions(&[
         transition("suspend", &["active"], "suspended").doc("Takes everything from it that it may do here, at once."),
         transition("reactivate", &["suspended"], "active").doc("Gives it back."),
@@ -160,15 +181,16 @@ pub static ROLES: Record = Record::of(&PEOPLE, "roles", "role")
 
 /// That a member has a role. Its behaviour: it holds in one place at most.
 pub static ROLE_ASSIGNMENTS: Record = Record::of(&PEOPLE, "role_assignments", "role assignment")
-    .doc("That a member has a role: in the tenant, or on a folder or a workflow alone. Nobody gives, or takes, a role that allows more than he may do himself.")
+    .doc("That a member, or a group, has a role: in the tenant, or on a folder or a workflow alone. Nobody gives, or takes, a role that allows more than he may do himself.")
     .columns(&[
-        reference("member_id", "members").required().on_delete(OnDelete::Cascade).doc("Who."),
+        reference("member_id", "members").on_delete(OnDelete::Cascade).doc("Who, if it is a member."),
+        reference("group_id", "groups").on_delete(OnDelete::Cascade).doc("Who, if it is a group: each of its members has the role."),
         reference("role_id", "roles").required().doc("Which role."),
         reference("folder_id", "folders").doc("It holds for the workflows in this folder and in those below it; null when for all."),
         reference("workflow_id", "workflows").on_delete(OnDelete::Cascade).doc("It holds for this workflow; null when for all."),
     ])
     .writing(Writing::Link)
-    .unique(&[Unique(&["member_id", "folder_id", "workflow_id", "role_id"])])
+    .unique(&[Unique(&["member_id", "group_id", "folder_id", "workflow_id", "role_id"])])
     .grants_access()
     .examples(&[
         r#"{"member_id": "019aa7d0-0000-7000-8000-000000000001", "role_id": "019aa7d0-0000-7000-8000-000000000002"}"#,
@@ -267,6 +289,7 @@ pub static API_KEYS: Record = Record::of(&KEYS, "api_keys", "api key")
         hash(),
         json("scopes", Shape::Texts).read_only().bytes_max(16 << 10).default(crate::DefaultValue::Json("[]")).doc("What it may do; `*` is everything in its tenant."),
         reference("member_id", "members").read_only().on_delete(OnDelete::Cascade).doc("Whose it is: it ends with what that member may do. Null when it was made at the machine itself or by another key without an owner."),
+        reference("provider_id", "identity_providers").read_only().on_delete(OnDelete::Cascade).doc("The identity provider that provisions people with it, by SCIM; null for any other key."),
         timestamp("expires_at").read_only().doc("Until when; null is without end."),
         integer("requests_per_minute").range(1, 1_000_000).read_only().doc("Requests that it may send in a minute, to each server; null is without bound."),
         timestamp("last_used_at").read_only().doc("When it was last used, to about ten seconds."),

@@ -2,8 +2,8 @@
 
 use super::people::PEOPLE;
 use crate::{
-    DefaultValue::{Bool, Json},
-    OnDelete, Pattern, Record, Shape, Unique, Writing, boolean, json,
+    DefaultValue::{Bool, Json, Text},
+    OnDelete, Pattern, Record, Shape, Unique, Writing, boolean, enumeration, json,
     patterns::{EMAIL, SLUG},
     reference, state, text, transition,
 };
@@ -29,6 +29,7 @@ pub static IDENTITY_PROVIDERS: Record = Record::of(&PEOPLE, "identity_providers"
         text("server_url").required().chars(8, 300).pattern(&ORIGIN).doc("The address by which browsers reach this server: the provider sends them back to `{server_url}/api/v1/sign-in/oidc/{name}/callback`."),
         json("email_domains", Shape::Texts).bytes_max(8 << 10).default(Json("[]")).doc("Who comes has a verified address in one of these domains; an empty list asks for none."),
         reference("default_role_id", "roles").doc("The role of whoever comes with an address in these domains and is not known here yet; null lets in those alone who are invited."),
+        enumeration("external_id_claim", &["sub", "oid"]).default(Text("sub")).doc("The claim that holds what SCIM calls `externalId`: `oid` with Entra ID, whose `sub` is another one for each application."),
         boolean("enabled").default(Bool(true)).doc("Whether anybody signs in with it."),
     ])
     .unique(&[Unique(&["name"])])

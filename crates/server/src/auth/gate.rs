@@ -111,6 +111,14 @@ impl Identity {
         }
     }
 
+    /// The identity provider that provisions people by this caller.
+    pub fn provider(&self) -> Option<Uuid> {
+        match self.with.as_deref()? {
+            CameWith::Key { provider, .. } => *provider,
+            CameWith::Session { .. } | CameWith::Delegate { .. } | CameWith::Application { .. } => None,
+        }
+    }
+
     /// The member that it is, or whose key it has, or in whose name an application acts.
     pub fn member(&self) -> Option<Uuid> {
         match self.with.as_deref()? {

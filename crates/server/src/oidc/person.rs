@@ -1,6 +1,10 @@
 //! What a provider says of somebody, and what of it counts here.
 
 use serde_json::{Map, Value as Json};
+use windlass_resource::{
+    Pattern,
+    patterns::{EMAIL, HTTPS},
+};
 use windlass_store::Provider;
 
 use super::not_in;
@@ -8,6 +12,7 @@ use crate::problem::Problem;
 
 const NAME_CHARS_MAX: usize = 200;
 const EMAIL_CHARS_MAX: usize = 254;
+const PICTURE_CHARS_MAX: usize = 2_000;
 
 /// Somebody, as a provider knows him.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +21,12 @@ pub struct Person {
     pub subject: String,
     /// His address, in lower case, if the provider has verified it.
     pub email: Option<String>,
+    /// By what the provider may have provisioned him.
+    pub external_id: Option<String>,
     /// What people call him.
     pub name: Option<String>,
+    /// Where his picture is: an https address.
+    pub picture: Option<String>,
 }
 
 /// Adds what a token did not say. Whether an address is verified belongs to the address.
@@ -37,7 +46,7 @@ pub fn read(told: &Map<String, Json>, provider: &Provider) -> Result<Person, Pro
     let subject = told.get("sub").and_then(Json::as_str).ok_or_else(|| not_in("the provider names no subject"))?;
     let is_verified = told.get("email_verified") == Some(&Json::Bool(true));
     let email = text("email").filter(|_| is_verified).map(str::to_lowercase);
-    let email = email.filter(|it| it.chars().count() <= EMAIL_CHARS_MAX && is_address(it));
+    let email = email.filter(|it| it.chars().count() <= EMAIL_CHARS_MAX && is_like(&EMAIL, it));
     if !provider.email_domains.is_empty() {
         let domain = email.as_deref().and_then(|it| it.rsplit_once('@')).map(|(_, domain)| domain);
         let ours = |domain: &str| provider.email_domains.iter().any(|it| it.eq_ignore_ascii_case(domain));
@@ -47,11 +56,15 @@ pub fn read(told: &Map<String, Json>, provider: &Provider) -> Result<Person, Pro
     }
     let name = text("name").or_else(|| text("preferred_username"));
     let name = name.map(|it| it.chars().take(NAME_CHARS_MAX).collect());
-    Ok(Person { subject: subject.to_owned(), email, name })
+    // As it is: another subject may differ by a space.
+    let claim = told.get(&provider.external_id_claim).and_then(Json::as_str);
+    let external_id = claim.filter(|it| !it.is_empty()).map(str::to_owned);
+    let picture = text("picture").filter(|it| it.len() <= PICTURE_CHARS_MAX && is_like(&HTTPS, it)).map(str::to_owned);
+    Ok(Person { subject: subject.to_owned(), email, external_id, name, picture })
 }
 
-fn is_address(text: &str) -> bool {
-    windlass_resource::patterns::EMAIL.compiled().is_some_and(|pattern| pattern.is_match(text))
+fn is_like(pattern: &Pattern, text: &str) -> bool {
+    pattern.compiled().is_some_and(|pattern| pattern.is_match(text))
 }
 
 #[cfg(test)]
@@ -64,7 +77,7 @@ mod tests {
         let provider = json!({
             "id": "019aa7d0-0000-7000-8000-000000000001", "revision": 1, "name": "company", "client_id": "windlass",
             "issuer": "https://login.example.org", "server_url": "https://windlass.example.org",
-            "email_domains": domains, "enabled": true,
+            "email_domains": domains, "enabled": true, "external_id_claim": "oid",
         });
         serde_json::from_value(provider).unwrap()
     }
@@ -114,6 +127,24 @@ mod tests {
             let mut told = object(token.clone());
             add(&mut told, object(more));
             assert_eq!(read(&told, &provider(&[])).unwrap().email.as_deref(), email, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_at_an_https_address_and_the_external_id_in_its_claim() {
+        let long = format!("https://{}", "x".repeat(2_000));
+        for (claims, picture, external_id) in [
+            (
+                json!({ "sub": "1", "picture": "https://x.example/a.png", "oid": "7" }),
+                Some("https://x.example/a.png"),
+                Some("7"),
+            ),
+            (json!({ "sub": "1", "picture": "http://x.example/a.png" }), None, None),
+            (json!({ "sub": "1", "picture": "javascript:alert(1)", "oid": "" }), None, None),
+            (json!({ "sub": "1", "picture": long, "oid": 7 }), None, None),
+        ] {
+            let person = read(&object(claims.clone()), &provider(&[])).unwrap();
+            assert_eq!((person.picture.as_deref(), person.external_id.as_deref()), (picture, external_id), "{claims}");
         }
     }
 

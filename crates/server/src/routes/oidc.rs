@@ -267,9 +267,11 @@ async fn arrive(
     (tenant, asked): (TenantKey, &Asked),
     (provider, person, said_in): (&Provider, Person, Option<Uuid>),
 ) -> Result<Uuid, Problem> {
-    let Person { subject, email, name } = person;
+    let Person { subject, email, external_id, name, picture } = person;
     let by = asked.named(format!("provider:{}", provider.name), Holds::These(std::sync::Arc::default()));
-    let arrival = Arrival { provider: provider.id, subject: subject.clone(), email, name, said_in, by };
+    let provider_id = provider.id;
+    let arrival =
+        Arrival { provider: provider_id, subject: subject.clone(), email, external_id, name, picture, said_in, by };
     let why = match app.store().arrive(tenant, arrival).await? {
         Arrived::User(user) => return Ok(user),
         Arrived::Refused(why) => why,
@@ -287,6 +289,10 @@ async fn arrive(
         }
         NotIn::Suspended => "the identity is blocked, or the account is suspended",
         NotIn::IsAnother => "the identity is another member's",
+        NotIn::MustLink => {
+            "the account looks after the installation: sign in as before and link your identity \
+             (`POST /api/v1/me/identities`)"
+        }
         NotIn::SignedOut => "the session in which you began has ended: sign in, and begin again",
     };
     note(app, (tenant, asked), (provider, Some(&subject), detail)).await?;

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::permission::{
-    self, EVERYTHING, KeysWrite, Myself, Named, PeopleImpersonate, PeopleWrite, UsersWrite,
+    self, EVERYTHING, KeysWrite, Myself, Named, PeopleImpersonate, PeopleProvision, PeopleWrite, Permission as _,
+    UsersWrite,
 };
 use windlass_store::{CameWith, Holds, Joining, NewApiKey, NewInvitation, NewSession};
 
@@ -303,8 +304,12 @@ pub async fn impersonate(
 pub struct KeyBody {
     /// What people call it.
     name: String,
-    /// What it may do; `*` is everything that its maker may.
+    /// What it may do; `*` is everything that its maker may. Of a provider's key: `people.provision`, or nothing.
+    #[serde(default)]
     scopes: Vec<String>,
+    /// The name of the identity provider that provisions people with it, by SCIM. Such a key is the provider's and nobody
+    /// else's, and whoever makes it may do everything in the tenant.
+    provider: Option<String>,
     /// Days after which it ends; never when left out.
     days: Option<u32>,
     /// Requests that it may send in a minute, to each server.
@@ -329,16 +334,17 @@ pub struct KeyMade {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Make an API key. It never does more than its maker may.
+/// Make an API key. It never does more than its maker may; one for an identity provider provisions people and groups.
 #[utoipa::path(post, path = "/api-keys", tag = "people", request_body = KeyBody,
     responses((status = 201, body = KeyMade)))]
 pub async fn make_key(
     caller: Authorized<KeysWrite>,
     State(app): State<App>,
     asked: Asked,
-    Body(body): Body<KeyBody>,
+    Body(mut body): Body<KeyBody>,
 ) -> Reply {
     let identity = caller.identity();
+    let provider = provider_of(&app, &caller, &mut body).await?;
     let owned = identity.member().is_some();
     let all = owned || matches!(identity.holds, Holds::Everything);
     for (at, scope) in body.scopes.iter().enumerate() {
@@ -371,12 +377,58 @@ pub async fn make_key(
         prefix: prefix.clone(),
         hash: *TokenHash::of(&key).as_bytes(),
         scopes: body.scopes,
-        member: identity.member(),
+        member: identity.member().filter(|_| provider.is_none()),
+        provider,
         per_minute: body.requests_per_minute,
         expires_at,
     };
     app.store().create_api_key(caller.actor(asked), new).await?;
     reply::json(StatusCode::CREATED, &KeyMade { id, name, prefix, key, expires_at })
+}
+
+/// The identity provider that a key is for. It may provision people, and nothing else; and nothing else may do that.
+async fn provider_of(app: &App, caller: &Authorized<KeysWrite>, body: &mut KeyBody) -> Result<Option<Uuid>, Problem> {
+    let of_providers = |scope: &String| scope == PeopleProvision::NAME;
+    let Some(name) = &body.provider else {
+        return match body.scopes.iter().position(of_providers) {
+            Some(at) => {
+                Err(field(&format!("/scopes/{at}"), "is for keys of an identity provider: give `provider`".to_owned()))
+            }
+            None => Ok(None),
+        };
+    };
+    let found = app.store().provider_id(caller.tenant(), name).await?;
+    let provider = found.ok_or_else(|| field("/provider", "there is no such identity provider".to_owned()))?;
+    if let Some(why) = app.store().not_a_keeper(caller.tenant(), caller.identity().holds.clone()).await? {
+        return Err(field("/provider", format!("whoever has its key puts people into groups as he likes: {why}")));
+    }
+    if body.scopes.is_empty() {
+        body.scopes.push(PeopleProvision::NAME.to_owned());
+    }
+    match body.scopes.iter().position(|scope| !of_providers(scope)) {
+        Some(at) => {
+            let detail = format!("a provider's key may do `{}` alone", PeopleProvision::NAME);
+            Err(field(&format!("/scopes/{at}"), detail))
+        }
+        None => Ok(Some(provider)),
+    }
+}
+
+/// Delete a user: its memberships, sessions, keys and identities end at once, in all tenants, and its address is free.
+#[utoipa::path(delete, path = "/users/{id}", tag = "people", params(("id" = String, Path)),
+    responses((status = 204, description = "It is deleted")))]
+pub async fn delete_user(
+    caller: Authorized<UsersWrite>,
+    State(app): State<App>,
+    PathOf(UserPath(user)): PathOf<UserPath>,
+    asked: Asked,
+    _: NoBody,
+) -> Reply {
+    if matches!(caller.identity().with.as_deref(), Some(CameWith::Session { user: own, .. }) if *own == user) {
+        return Err(Problem::conflict("oneself", "that is you: somebody else deletes you"));
+    }
+    app.store().delete_user(user, caller.signed(&asked)).await?;
+    Ok(sign_in::no_content())
 }
 
 fn days(count: u32, most: u32) -> Result<Duration, Problem> {

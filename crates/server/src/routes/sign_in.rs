@@ -283,12 +283,14 @@ pub async fn sign_out(caller: Authorized<Myself>, State(app): State<App>, asked:
     Ok(signed_out())
 }
 
-/// Sign out everywhere: all sessions of this user end at once, in all tenants, and what applications hold in its name.
+/// Sign out everywhere: all sessions of this user end at once, in all tenants, and what applications hold in its name; in
+/// the one tenant alone whose identity provider let it in.
 #[utoipa::path(post, path = "/sign-out/everywhere", tag = "people",
     responses((status = 204, description = "Signed out")))]
 pub async fn sign_out_everywhere(caller: Authorized<Myself>, State(app): State<App>, asked: Asked, _: NoBody) -> Reply {
     let (_, user) = own_session(&caller)?;
-    app.store().end_sessions(EndSessions { user, except: None }, caller.signed(&asked)).await?;
+    let within = by_provider(&caller).then(|| caller.tenant());
+    app.store().end_sessions(EndSessions { user, except: None, within }, caller.signed(&asked)).await?;
     Ok(signed_out())
 }
 
@@ -420,8 +422,8 @@ pub(super) fn own_session(caller: &Authorized<Myself>) -> Result<(Uuid, Uuid), P
 /// The caller's account, for what asks for its password, if it has one.
 ///
 /// # Errors
-/// 401 when the password is wrong; 409 where there is none and an identity provider opened the session: it speaks for its
-/// own tenant, and what the account signs in with is about all of them.
+/// 401 when the password is wrong; 409 instead, and where there is none, when an identity provider opened the session: it
+/// speaks for its own tenant, and what the account signs in with is about all of them.
 pub(super) async fn with_password(
     app: &App,
     (caller, asked): (&Authorized<Myself>, &Asked),
@@ -429,15 +431,19 @@ pub(super) async fn with_password(
 ) -> Result<Account, Problem> {
     let (_, user) = own_session(caller)?;
     let account = app.store().account(user).await?.ok_or_else(|| Problem::not_found("user"))?;
-    if account.password_hash.is_some() {
-        return by_password(app, asked, (&account.email, password.unwrap_or_default())).await;
+    if account.password_hash.is_none() && !by_provider(caller) {
+        return Ok(account);
     }
-    if by_provider(caller) {
-        let detail =
-            "the account signs in with an identity provider, and has no password: sign in with a link for this";
-        return Err(Problem::conflict("no_password", detail));
-    }
-    Ok(account)
+    let shown = by_password(app, asked, (&account.email, password.unwrap_or_default())).await;
+    // The tenant's provider, which opened the session, does not learn whether there is a password.
+    shown.map_err(|problem| match problem.status() {
+        StatusCode::UNAUTHORIZED if by_provider(caller) => {
+            let detail = "an identity provider opened the session, and the account has not this password, or none: sign in \
+                          with a link for this";
+            Problem::conflict("no_password", detail)
+        }
+        _ => problem,
+    })
 }
 
 /// Whether an identity provider opened the caller's session: it is about its own tenant alone.
@@ -490,11 +496,16 @@ pub async fn me(caller: Authorized<Myself>, State(app): State<App>) -> Reply {
     let all = windlass_resource::permission::all();
     let permissions = all.iter().map(|it| it.name).filter(|name| identity.may(name)).collect();
     let (tenants, second_factor) = match identity.with.as_deref() {
-        Some(CameWith::Session { user, .. }) => {
+        Some(CameWith::Session { user, acting, second_factor, .. }) => {
             let mut all = app.store().memberships(*user).await?;
-            all.retain(|it| it.tenant == caller.tenant() || !by_provider(&caller));
+            // Whoever acts in somebody's name learns nothing of him elsewhere.
+            all.retain(|it| it.tenant == caller.tenant() || !(by_provider(&caller) || acting.is_some()));
             let tenants = all.into_iter().map(|it| it.slug).collect();
-            (tenants, second_factor::asked_for(&app, *user).await?.is_some())
+            let has_one = match acting {
+                Some(_) => *second_factor,
+                None => second_factor::asked_for(&app, *user).await?.is_some(),
+            };
+            (tenants, has_one)
         }
         _ => (Vec::new(), false),
     };
@@ -565,7 +576,7 @@ pub async fn set_password(
     }
     let hash = app.passwords().hash(&body.new).await?;
     app.store().set_password(user, hash, caller.signed(&asked)).await?;
-    let others = EndSessions { user, except: Some(session) };
+    let others = EndSessions { user, except: Some(session), within: None };
     app.store().end_sessions(others, caller.signed(&asked)).await?;
     Ok(no_content())
 }

@@ -19,9 +19,11 @@ mod openapi;
 mod overload;
 mod people;
 mod places;
+mod provisioned;
 mod rate_limits;
 mod records;
 mod runs;
+mod scim;
 mod search;
 mod second_factor;
 mod settings;
@@ -84,6 +86,12 @@ on_every_database! {
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
         a_run_is_rerun_and_forked;
     search: workflows_and_runs_are_found_by_words;
+    provisioned: somebody_provisioned_signs_in_and_is_out_again, who_is_linked_to_whom_is_provisioned,
+        a_group_gives_what_its_roles_allow, a_provider_never_takes_the_last_administrator,
+        a_provider_reaches_nobody_who_looks_after_the_installation, a_key_of_a_provider_is_made_by_who_may_do_everything,
+        users_are_deleted, pictures_and_verified_addresses_are_kept;
+    scim: okta_provisions, entra_provisions, filters_find_what_they_say, what_is_wrong_is_refused_in_scims_form,
+        tenants_and_providers_know_nothing_of_each_other;
     second_factor: who_has_no_second_factor_may_only_set_one_up, who_asks_for_a_second_factor_has_one,
         who_acts_in_anothers_name_shows_his_own_second_factor;
     settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;

@@ -37,11 +37,11 @@ async fn body(api: &Api, issuer: &str, changes: Value) -> Value {
     body
 }
 
-async fn provider(api: &Api, fake: &Fake, changes: Value) -> Value {
+pub async fn provider(api: &Api, fake: &Fake, changes: Value) -> Value {
     api.post("/identity-providers", body(api, &fake.issuer, changes).await).await.expect(201)
 }
 
-async fn role(api: &Api, name: &str) -> Value {
+pub async fn role(api: &Api, name: &str) -> Value {
     api.get(&format!("/roles?name={name}")).await.expect(200)["items"][0]["id"].clone()
 }
 
@@ -51,17 +51,17 @@ fn grace() -> Value {
 }
 
 /// The last answer of a sign-in.
-async fn sign_in(api: &Api, browser: &mut Browser) -> Answer {
+pub async fn sign_in(api: &Api, browser: &mut Browser) -> Answer {
     let back = format!("{}/api/v1/sign-in/oidc/company/callback", api.base);
     let end = browser.until(&format!("{}/api/v1/sign-in/oidc/company", api.base), &back).await;
     browser.get(&end).await
 }
 
-async fn me(api: &Api, browser: &mut Browser) -> Value {
+pub async fn me(api: &Api, browser: &mut Browser) -> Value {
     browser.get(&format!("{}/api/v1/me", api.base)).await.expect(200)
 }
 
-fn may(me: &Value, permission: &str) -> bool {
+pub fn may(me: &Value, permission: &str) -> bool {
     me["permissions"].as_array().unwrap().contains(&json!(permission))
 }
 
@@ -76,7 +76,7 @@ async fn written(api: &Api) -> Vec<usize> {
 }
 
 /// Somebody does not come in, and nothing is written but why.
-async fn refused(api: &Api, browser: &mut Browser, said: &str) {
+pub async fn refused(api: &Api, browser: &mut Browser, said: &str) {
     let before = written(api).await;
     let answer = sign_in(api, browser).await.problem(401, "sign_in_refused");
     assert!(answer["detail"].as_str().unwrap().contains(said), "{answer} does not say `{said}`");
@@ -280,7 +280,7 @@ pub async fn a_sign_in_ends_where_it_began_and_once(api: Api) {
 }
 
 /// Somebody with a password, in a browser.
-async fn with_password(api: &Api, email: &str) -> Browser {
+pub async fn with_password(api: &Api, email: &str) -> Browser {
     let invited = api.post("/invitations", json!({ "email": email, "role": "viewer" })).await.expect(201);
     let body = json!({ "link": invited["link"], "name": "Somebody", "password": PASSWORD, "deliver": "cookie" });
     let mut browser = Browser::new();
@@ -298,7 +298,7 @@ async fn almost_link(api: &Api, browser: &mut Browser) -> String {
     browser.until(go["url"].as_str().unwrap(), &back).await
 }
 
-async fn link(api: &Api, browser: &mut Browser) -> Answer {
+pub async fn link(api: &Api, browser: &mut Browser) -> Answer {
     let end = almost_link(api, browser).await;
     browser.get(&end).await
 }
@@ -439,6 +439,13 @@ pub async fn one_let_in_by_a_provider_knows_of_its_tenant_alone(api: Api) {
     let elsewhere = own["items"].as_array().unwrap().iter().find(|it| it["tenant"] == "other").unwrap();
     let revoke = format!("{sessions}/{}/revoke", elsewhere["id"].as_str().unwrap());
     by_provider.send(Method::POST, &revoke, None).await.problem(404, "not_found");
+    // Nor does it end what there is elsewhere, when it signs out everywhere.
+    let everywhere = format!("{}/api/v1/sign-out/everywhere", api.base);
+    by_provider.send(Method::POST, &everywhere, None).await.expect(204);
+    by_provider.get(&sessions).await.problem(401, "unauthorized");
+    let own = there.get(&sessions).await.expect(200);
+    let tenants: Vec<&Value> = own["items"].as_array().unwrap().iter().map(|it| &it["tenant"]).collect();
+    assert_eq!(tenants, ["other"], "{own}");
     there.send(Method::POST, &revoke, None).await.expect(204);
 }
 

@@ -130,6 +130,11 @@ fn read(sql: &str) -> Schema {
                 let columns = table.into_iter().flat_map(|table| &mut table.columns);
                 columns.filter(|it| it.name == *column).for_each(|it| (*kind).clone_into(&mut it.kind));
             }
+            (None, ["alter", "table", name, "alter", "column", column, "drop", "not", "null"]) => {
+                let table = schema.tables.iter_mut().find(|table| table.name == *name);
+                let columns = table.into_iter().flat_map(|table| &mut table.columns);
+                columns.filter(|it| it.name == *column).for_each(|it| it.null = true);
+            }
             // SQLite makes a table anew where it cannot change it: `<name>_new` takes the old one's place and name.
             (None, ["drop", "table", name]) => schema.replace(name),
             (None, ["create", "index", name, ..] | ["create", "unique", "index", name, ..]) => {

@@ -8,6 +8,7 @@ use windlass_resource::{Datum, FieldError, Record};
 use super::{
     files::Files,
     folders::Folders,
+    groups::{GroupMembers, Groups},
     oauth::Applications,
     people::{Members, RoleAssignments, Roles},
     providers::IdentityProviders,
@@ -103,6 +104,8 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
         "roles" => Some(&Roles),
         "role_assignments" => Some(&RoleAssignments),
         "members" => Some(&Members),
+        "groups" => Some(&Groups),
+        "group_members" => Some(&GroupMembers),
         "oauth_applications" => Some(&Applications),
         "identity_providers" => Some(&IdentityProviders),
         _ => None,

@@ -32,7 +32,7 @@ const SESSION: &str = "select s.tenant_key, s.id, s.user_id, s.expires_at, u.ema
                        and d.status = 'accepted' and d.expires_at > $2 \
                        join roles r on r.tenant_key = d.tenant_key and r.id = d.role_id \
                        join tenants t on t.key = d.to_key and t.status = 'active' \
-                       join users u on u.id = s.user_id and u.status = 'active' \
+                       join users u on u.id = s.user_id and u.status = 'active' and u.deleted_at is null \
                        join members m on m.tenant_key = d.to_key and m.user_id = s.user_id and m.status = 'active' \
                        join sessions h on h.tenant_key = d.to_key and h.id = s.home_session_id \
                        and h.user_id = s.user_id and h.status = 'active' and h.expires_at > $2 \

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{
-    Datum, Record,
+    Datum, Ownership, Record,
     records::people::{INVITATIONS, MEMBERS, ROLE_ASSIGNMENTS, USERS},
 };
 
@@ -12,11 +12,11 @@ use super::{
     By, RecordError, Target,
     write::{Named, Write, with_defaults},
 };
-use crate::{StoreError, access, database::Tx, store::Store};
+use crate::{StoreError, access, database::Tx, store::Store, vault};
 
 const PENDING: &str = "select tenant_key, id, email, role_id from invitations \
                        where token_hash = $1 and status = 'pending' and expires_at > $2";
-const USER: &str = "select id, name from users where email = $1";
+pub(super) const USER: &str = "select id, name from users where email = $1 and deleted_at is null";
 const MEMBER: &str = "select id, status from members where tenant_key = $1 and user_id = $2";
 const ROLE: &str = "select id from roles where tenant_key = $1 and built_in = true and name = $2";
 
@@ -160,8 +160,18 @@ pub(super) async fn join(
 
 pub(super) async fn make(write: Write, tx: &mut Tx, values: Named) -> Result<Uuid, RecordError> {
     let record: &'static Record = write.record;
-    let id = Uuid::now_v7();
+    let id = match record.ownership {
+        Ownership::Tenant => Uuid::now_v7(),
+        // Tenants see the ids of users who are their members, and not when those came to the installation.
+        Ownership::Global => uuid::Builder::from_random_bytes(random_id()?).into_uuid(),
+    };
     let mut values = with_defaults(record, values);
     values.push(("id", Datum::Uuid(id)));
     write.create(tx, ("create", values)).await.map(|_| id)
+}
+
+fn random_id() -> Result<[u8; 16], StoreError> {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&vault::random()?.as_slice()[..16]);
+    Ok(bytes)
 }

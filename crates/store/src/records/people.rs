@@ -12,19 +12,34 @@ use super::{
 };
 use crate::{
     StoreError,
-    database::{Row, Tx},
+    database::{Dialect, Row, Tx, Value},
 };
 
 const ROLE: &str = "select name, built_in, permissions from roles where tenant_key = $1 and id = $2";
 const ROLES_OF: &str = "select r.name, r.built_in, r.permissions, coalesce(a.folder_id, a.workflow_id) from role_assignments a \
                         join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
-                        where a.tenant_key = $1 and a.member_id = $2";
-/// The active administrators of that name, but for one member.
-const OTHERS: &str = "select 1 from role_assignments a \
-                      join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
-                      join members m on m.tenant_key = a.tenant_key and m.id = a.member_id \
-                      where a.tenant_key = $1 and r.built_in = true and r.name = $2 and m.status = 'active' \
-                      and m.id <> $3 and a.folder_id is null and a.workflow_id is null limit 1";
+                        where a.tenant_key = $1 and a.member_id = $2 union all \
+                        select r.name, r.built_in, r.permissions from group_members g \
+                        join role_assignments a on a.tenant_key = g.tenant_key and a.group_id = g.group_id \
+                        join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
+                        where g.tenant_key = $1 and g.member_id = $2";
+/// An active member that has the built-in role of that name, by itself or by a group, apart from what is about to go.
+const HOLDER: &str = "select 1 from members m join users u on u.id = m.user_id and u.status = 'active' \
+                      where m.tenant_key = $1 and m.status = 'active' and m.id <> $3 and exists (select 1 \
+                      from role_assignments a join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
+                      where a.tenant_key = $1 and r.built_in = true and r.name = $2 and a.folder_id is null and a.workflow_id is null \
+                      and a.id <> $4 and (a.member_id = m.id \
+                      or exists (select 1 from group_members g where g.tenant_key = $1 and g.group_id = a.group_id \
+                      and g.member_id = m.id and g.id <> $5 and g.group_id <> $6))) limit 1";
+/// Of two who take the last two away at once, one waits for the other.
+const LOCK_ROLE: &str =
+    "select id from roles where tenant_key = $1 and built_in = true and name = $2 for no key update";
+const OF_PROVIDERS: &str = "select 1 from role_assignments a \
+                            join groups g on g.tenant_key = a.tenant_key and g.id = a.group_id \
+                            where a.tenant_key = $1 and a.role_id = $2 and g.provider_id is not null limit 1";
+const KEPT_BY: &str = "select 1 from groups where tenant_key = $1 and id = $2 and provider_id is not null";
+/// Why a role is not for a group that a provider keeps.
+const OVER_PROVIDERS: &str = "is about the whole installation, and an identity provider says who is in the group";
 /// The roles of which somebody must have each that somebody has.
 const NEVER_LOST: &[&str] = &["tenant_admin", "system_admin"];
 
@@ -55,13 +70,64 @@ pub(super) fn more_than_own(by: &Holds, role: &Role) -> Option<String> {
     Some(format!("the role `{}` allows `{lacking}`, which you may not do yourself", role.name))
 }
 
-/// Whether a member is the last who has a role that is never lost.
-async fn is_last(tx: &mut Tx, (tenant, member): (TenantKey, Uuid), role: &Role) -> Result<bool, StoreError> {
+/// What is about to go; what is left out stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Going {
+    pub member: Uuid,
+    pub assignment: Uuid,
+    pub membership: Uuid,
+    pub group: Uuid,
+}
+
+/// Whether nobody is left who has a role that is never lost, and somebody has it now.
+async fn is_last(tx: &mut Tx, (tenant, going): (TenantKey, Going), role: &Role) -> Result<bool, StoreError> {
     if !role.built_in || !NEVER_LOST.contains(&role.name.as_str()) {
         return Ok(false);
     }
-    let params = vec![tenant.into(), role.name.as_str().into(), member.into()];
-    Ok(tx.query(OTHERS, params).await?.is_empty())
+    if tx.dialect() == Dialect::Postgres {
+        tx.query(LOCK_ROLE, vec![tenant.into(), role.name.as_str().into()]).await?;
+    }
+    let without = |going: Going| {
+        let ids = [going.member, going.assignment, going.membership, going.group];
+        let ids = ids.into_iter().map(Value::from);
+        [tenant.into(), Value::from(role.name.as_str())].into_iter().chain(ids).collect::<Vec<_>>()
+    };
+    Ok(tx.query(HOLDER, without(going)).await?.is_empty()
+        && !tx.query(HOLDER, without(Going::default())).await?.is_empty())
+}
+
+/// What speaks against taking roles from somebody: the caller may not do that much, or nobody is left with one.
+pub(super) async fn not_taken(
+    tx: &mut Tx,
+    (row, going): (&NewRow<'_>, Going),
+    roles: Vec<Role>,
+) -> Result<Option<String>, StoreError> {
+    for role in &roles {
+        let mut refused = more_than_own(&row.write.by.holds, role);
+        if refused.is_none() && is_last(tx, (row.tenant(), going), role).await? {
+            refused = Some(last(role));
+        }
+        if refused.is_some() {
+            return Ok(refused);
+        }
+    }
+    Ok(None)
+}
+
+/// All roles of a member, its groups' among them.
+pub(super) async fn roles_of(tx: &mut Tx, (tenant, member): (TenantKey, Uuid)) -> Result<Vec<Role>, StoreError> {
+    tx.query(ROLES_OF, vec![tenant.into(), member.into()]).await?.iter().map(role).collect()
+}
+
+/// Whether a member may do what is about the whole installation.
+pub(super) async fn looks_after_installation(tx: &mut Tx, of: (TenantKey, Uuid)) -> Result<bool, StoreError> {
+    Ok(of.0 == TenantKey::DEFAULT && roles_of(tx, of).await?.iter().any(Role::is_system))
+}
+
+impl Role {
+    fn is_system(&self) -> bool {
+        self.permissions.iter().any(|it| permission::is_system(it))
+    }
 }
 
 fn last(role: &Role) -> String {
@@ -69,13 +135,19 @@ fn last(role: &Role) -> String {
 }
 
 impl Behaviour for Roles {
-    fn before_write<'a>(&'a self, _: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
-        let errors = match row.write.by.holds {
-            Holds::Program => Vec::new(),
-            _ if row.get("built_in") == &Datum::Bool(true) => vec![built_in()],
-            _ => wrong_permissions(row),
-        };
-        Box::pin(async move { Ok(errors) })
+    fn before_write<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
+        Box::pin(async move {
+            let mut errors = match row.write.by.holds {
+                Holds::Program => return Ok(Vec::new()),
+                _ if row.get("built_in") == &Datum::Bool(true) => return Ok(vec![built_in()]),
+                _ => wrong_permissions(row),
+            };
+            let system = permissions(row).iter().any(|it| permission::is_system(it));
+            if system && !tx.query(OF_PROVIDERS, vec![row.tenant().into(), row.id.into()]).await?.is_empty() {
+                errors.push(FieldError::of("permissions", OVER_PROVIDERS));
+            }
+            Ok(errors)
+        })
     }
 
     fn before_delete<'a>(&'a self, _: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
@@ -88,11 +160,15 @@ fn built_in() -> FieldError {
     FieldError::of("name", "the role is built in and does not change: make one of your own")
 }
 
-fn wrong_permissions(row: &NewRow<'_>) -> Vec<FieldError> {
-    let named = match row.get("permissions") {
+fn permissions(row: &NewRow<'_>) -> Vec<String> {
+    match row.get("permissions") {
         Datum::Json(json) => texts(json),
         _ => Vec::new(),
-    };
+    }
+}
+
+fn wrong_permissions(row: &NewRow<'_>) -> Vec<FieldError> {
+    let named = permissions(row);
     let wrong = |(at, name): (usize, &String)| {
         let known = permission::all().iter().any(|it| it.name == name);
         let message = match () {
@@ -111,18 +187,27 @@ fn wrong_permissions(row: &NewRow<'_>) -> Vec<FieldError> {
 impl Behaviour for RoleAssignments {
     fn before_write<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
         Box::pin(async move {
+            let (member, group) = (row.get("member_id").as_uuid(), row.get("group_id").as_uuid());
+            if member.is_some() == group.is_some() {
+                return Ok(vec![FieldError::of("member_id", "give `member_id` or `group_id`, and not both")]);
+            }
             let Some(role) = role_of(tx, row).await? else { return Ok(Vec::new()) };
             let mut wrong = Vec::new();
             wrong.extend(more_than_own(&row.write.by.holds, &role).map(|it| FieldError::of("role_id", it)));
-            if is_in_place(row) && !role.permissions.iter().any(|name| permission::is_narrow(name)) {
+            if let Some(group) = group
+                && role.is_system()
+                && !tx.query(KEPT_BY, vec![row.tenant().into(), group.into()]).await?.is_empty()
+            {
+                wrong.push(FieldError::of("role_id", format!("the role `{}` {OVER_PROVIDERS}", role.name)));
+            }
+            let places = ["folder_id", "workflow_id"].iter().filter(|name| !row.get(name).is_null()).count();
+            if places > 0 && !role.permissions.iter().any(|name| permission::is_narrow(name)) {
                 let message = format!("the role `{}` allows nothing that is about a folder or a workflow", role.name);
                 wrong.push(FieldError::of("role_id", message));
             }
-            if !row.get("folder_id").is_null() && !row.get("workflow_id").is_null() {
-                wrong.push(FieldError::of(
-                    "workflow_id",
-                    "is given beside a folder: an assignment holds in one of them",
-                ));
+            if places > 1 {
+                let message = "is given beside a folder: an assignment holds in one of them";
+                wrong.push(FieldError::of("workflow_id", message));
             }
             Ok(wrong)
         })
@@ -130,20 +215,12 @@ impl Behaviour for RoleAssignments {
 
     fn before_delete<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
         Box::pin(async move {
-            let Some(role) = role_of(tx, row).await? else { return Ok(Vec::new()) };
-            let member = row.get("member_id").as_uuid().unwrap_or_default();
-            let mut refused = more_than_own(&row.write.by.holds, &role);
-            if refused.is_none() && !is_in_place(row) && is_last(tx, (row.tenant(), member), &role).await? {
-                refused = Some(last(&role));
-            }
+            let roles = role_of(tx, row).await?.into_iter().collect();
+            let going = Going { assignment: row.id, ..Going::default() };
+            let refused = not_taken(tx, (row, going), roles).await?;
             Ok(refused.map(|message| FieldError::of("role_id", message)).into_iter().collect())
         })
     }
-}
-
-/// Whether an assignment holds on a folder or a workflow alone.
-fn is_in_place(row: &NewRow<'_>) -> bool {
-    !row.get("folder_id").is_null() || !row.get("workflow_id").is_null()
 }
 
 async fn role_of(tx: &mut Tx, row: &NewRow<'_>) -> Result<Option<Role>, StoreError> {
@@ -157,18 +234,19 @@ impl Behaviour for Members {
             if row.get("status").as_text() != Some("suspended") {
                 return Ok(Vec::new());
             }
-            for found in tx.query(ROLES_OF, vec![row.tenant().into(), row.id.into()]).await? {
-                let role = role(&found)?;
-                let mut refused = more_than_own(&row.write.by.holds, &role);
-                let in_place = found.opt(3, Row::uuid)?.is_some();
-                if refused.is_none() && !in_place && is_last(tx, (row.tenant(), row.id), &role).await? {
-                    refused = Some(last(&role));
-                }
-                if let Some(message) = refused {
-                    return Ok(vec![FieldError::of("status", message)]);
-                }
-            }
-            Ok(Vec::new())
+            not_gone(tx, row).await
         })
     }
+
+    fn before_delete<'a>(&'a self, tx: &'a mut Tx, row: &'a NewRow<'a>) -> Found<'a> {
+        Box::pin(not_gone(tx, row))
+    }
+}
+
+/// What speaks against a member's having nothing any more.
+async fn not_gone(tx: &mut Tx, row: &NewRow<'_>) -> Result<Vec<FieldError>, StoreError> {
+    let roles = roles_of(tx, (row.tenant(), row.id)).await?;
+    let going = Going { member: row.id, ..Going::default() };
+    let refused = not_taken(tx, (row, going), roles).await?;
+    Ok(refused.map(|message| FieldError::of("status", message)).into_iter().collect())
 }

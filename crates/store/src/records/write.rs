@@ -222,7 +222,7 @@ impl Write {
         Ok(view(self.record, &new))
     }
 
-    async fn update(&self, tx: &mut Tx, target: Target, values: Named) -> Result<RecordView, RecordError> {
+    pub(super) async fn update(&self, tx: &mut Tx, target: Target, values: Named) -> Result<RecordView, RecordError> {
         let old = self.locked(tx, target).await?;
         let changed: Named =
             values.into_iter().filter(|(name, value)| row::get(self.record, &old, name) != value).collect();
@@ -232,7 +232,7 @@ impl Write {
         self.save(tx, ("update", target.id), &old, changed).await
     }
 
-    async fn delete(&self, tx: &mut Tx, target: Target) -> Result<RecordView, RecordError> {
+    pub(super) async fn delete(&self, tx: &mut Tx, target: Target) -> Result<RecordView, RecordError> {
         let old = self.locked(tx, target).await?;
         if let Some(behaviour) = behaviour::of(self.record) {
             let row = behaviour::NewRow { write: self, id: target.id, values: &old };
