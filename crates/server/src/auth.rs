@@ -151,7 +151,8 @@ pub(crate) async fn let_by(app: &App, parts: &Parts, token: Option<&str>) -> Res
 async fn let_in(parts: &Parts, app: &App, (permission, far): (&str, Far)) -> Result<(Identity, Pass), Problem> {
     let identity = let_by(app, parts, presented(parts)?).await?;
     if !identity.goes(permission, far) {
-        return Err(forbidden(permission));
+        let nowhere = identity.reach(permission).is_nowhere();
+        return Err(if nowhere { forbidden(permission) } else { not_everywhere(permission) });
     }
     if matches!(app.gate(), Gate::Tokens(_)) {
         app.rate_limits().enter(&identity, parts).await?;
@@ -347,6 +348,13 @@ pub(crate) fn unauthorized(detail: &str) -> Problem {
 
 fn forbidden(permission: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "forbidden", format!("the caller has not the permission `{permission}`"))
+}
+
+fn not_everywhere(permission: &str) -> Problem {
+    let detail = format!(
+        "the caller has the permission `{permission}` on folders and workflows alone, and this takes it in the whole tenant"
+    );
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", detail)
 }
 
 /// A handler that names its permission: what the router asks for, by the types of its arguments.

@@ -14,7 +14,7 @@ use windlass_resource::{
 use windlass_runtime::RuntimeError;
 use windlass_store::{Reach, Reached, Thing};
 
-use super::{Authorized, Identity, RecordRoute, forbidden};
+use super::{Authorized, Identity, RecordRoute, forbidden, not_everywhere};
 use crate::{
     app::App,
     extract::{self, Name, PathOf, PathParts, Query},
@@ -66,7 +66,7 @@ impl<P: Permission> Within<P> {
     /// As of [`Within::workflow`]; 403 when it is to belong to nothing.
     pub async fn file_of(self, app: &App, things: &[Thing<'_>]) -> Result<Authorized<P>, Problem> {
         if self.reach != Reach::Everywhere && things.is_empty() {
-            return Err(forbidden(P::NAME));
+            return Err(not_everywhere(P::NAME));
         }
         let mut within = self;
         for thing in things {
@@ -116,7 +116,7 @@ impl<P: Permission> Within<P> {
     /// # Errors
     /// 403 when it may do so on folders and workflows alone.
     pub fn everywhere(self) -> Result<Authorized<P>, Problem> {
-        if self.reach == Reach::Everywhere { Ok(self.caller) } else { Err(forbidden(P::NAME)) }
+        if self.reach == Reach::Everywhere { Ok(self.caller) } else { Err(not_everywhere(P::NAME)) }
     }
 
     /// The caller, for what is the same in every tenant.
@@ -185,7 +185,7 @@ pub(super) async fn look_at_row(
             let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, app).await?;
             let mut by = pairs.iter().filter(|(name, _)| route.record.lies_by.contains(&name.as_str()));
             let thing = by.next().filter(|_| by.next().is_none()).and_then(|(name, id)| named(name, id));
-            thing.ok_or_else(|| forbidden(permission))?
+            thing.ok_or_else(|| not_everywhere(permission))?
         }
         Operation::Get | Operation::Update | Operation::Delete | Operation::Restore | Operation::Transition(_) => {
             let PathOf(RowPath(id)) = PathOf::<RowPath>::from_request_parts(parts, app).await?;
@@ -193,7 +193,7 @@ pub(super) async fn look_at_row(
             if route.record.name == FILES.name { Thing::File(id) } else { Thing::FileVersion(id) }
         }
         // What a new row belongs to, its body says.
-        Operation::Create => return Err(forbidden(permission)),
+        Operation::Create => return Err(not_everywhere(permission)),
     };
     look_at(app, identity, (permission, thing)).await
 }

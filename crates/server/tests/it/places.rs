@@ -14,7 +14,9 @@ const ASKS: &str = "steps:\n  - { id: ok, type: approval, with: { title: May we?
 const WORKFLOWS: [&str; 3] = ["report", "invoice", "payroll"];
 
 /// Who asks: a name, the role that it has in the tenant, and one in a place.
-const CALLERS: &[(&str, &str, Option<(&str, &str)>)] = &[
+type Caller = (&'static str, &'static str, Option<(&'static str, &'static str)>);
+
+const CALLERS: &[Caller] = &[
     ("guest", "guest", None),
     ("seer", "guest", Some(("viewer", "Billing"))),
     ("reader", "guest", Some(("viewer", "invoice"))),
