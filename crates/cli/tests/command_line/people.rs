@@ -353,6 +353,8 @@ async fn a_provider_provisions_and_a_group_gives_a_role() {
     let claim = ["people", "identity-providers", "update", &provider, "--external-id-claim", "oid"];
     assert_eq!(json(&claim)["external_id_claim"], "oid");
 
+    // It chooses who does TLS, for the whole process.
+    drop(Browser::open());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask =
         |method: reqwest::Method, path: &str| client.request(method, format!("{url}/scim/v2{path}")).bearer_auth(&key);
