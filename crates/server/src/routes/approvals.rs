@@ -66,7 +66,7 @@ pub async fn list_approvals(
 pub struct DecideBody {
     /// The form's values, checked against the approval's form.
     #[serde(default)]
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     form: Json,
     /// A word on it.
     comment: Option<String>,

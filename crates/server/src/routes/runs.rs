@@ -271,7 +271,7 @@ pub enum SettleBody {
     Completed {
         /// Its output.
         #[serde(default)]
-        #[schema(value_type = Option<schema::Json>)]
+        #[schema(value_type = schema::Json, required = false)]
         output: Json,
     },
     /// It failed.
@@ -299,7 +299,7 @@ pub struct ErrorBody {
     retryable: bool,
     /// Whatever else is known.
     #[serde(default)]
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     details: Json,
 }
 

@@ -41,7 +41,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 pub struct StartBody {
     /// Checked against the workflow's `input`; `{}` when left out.
     #[serde(default)]
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     input: Json,
     /// A published version; the newest when left out.
     version: Option<i32>,

@@ -201,13 +201,13 @@ pub struct StateChangeBody {
     /// The key.
     key: String,
     /// What is written.
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     value: Option<Json>,
     /// What `increment` adds; 1 when left out.
     #[schema(value_type = Option<f64>)]
     by: Option<Json>,
     /// What `compare_and_set` has to find; null stands for nothing.
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     expected: Option<Json>,
     /// How long it is kept, such as `1h`; for good when left out. `update` and `increment` leave that as it is.
     ttl: Option<String>,

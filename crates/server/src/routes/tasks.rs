@@ -165,7 +165,7 @@ pub struct CompleteBody {
     worker: Option<String>,
     /// The output.
     #[serde(default)]
-    #[schema(value_type = Option<schema::Json>)]
+    #[schema(value_type = schema::Json, required = false)]
     output: Json,
 }
 

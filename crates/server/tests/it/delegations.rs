@@ -194,6 +194,6 @@ pub async fn who_came_by_a_delegation_is_out_when_it_ends(api: Api) {
         async |verb: &str| api.post(&format!("/tenants/{}/{verb}", helpers.as_str().unwrap()), json!({})).await;
     tenant("suspend").await.expect(200);
     is_out(&there).await;
-    tenant("reactivate").await.expect(200);
+    tenant("resume").await.expect(200);
     is_in(&there).await;
 }

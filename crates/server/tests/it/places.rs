@@ -247,11 +247,12 @@ pub async fn lists_show_what_is_in_reach(api: Api) {
     let mut runs = Vec::new();
     for _ in 0..2 {
         for workflow in WORKFLOWS {
-            runs.push((api.start_run(workflow, json!({})).await, workflow));
+            runs.push((api.start_run(workflow, json!({ "note": "ledger" })).await, workflow));
         }
     }
     let all_wait = |page: &Value| page["items"].as_array().unwrap().len() == runs.len();
     api.until("/approvals?status=pending", all_wait).await;
+    api.until("/runs?q=ledger", all_wait).await;
     api.post(&format!("/runs/{}/cancel", runs[0].0), json!({})).await.expect(200);
     let newest = |names: &[&str]| -> Vec<String> {
         let of = |(run, workflow): &&(String, &str)| names.contains(workflow).then_some(run.clone()).is_some();
@@ -266,6 +267,9 @@ pub async fn lists_show_what_is_in_reach(api: Api) {
         assert_eq!(listed(api, &token, ("/workflows", "name")).await, names, "{name}");
         assert_eq!(listed(api, &token, ("/runs", "id")).await, newest(names), "{name}");
         assert_eq!(listed(api, &token, ("/approvals", "run_id")).await, newest(names), "{name}");
+        assert_eq!(listed(api, &token, ("/workflows?q=may", "name")).await, names, "{name}");
+        assert_eq!(listed(api, &token, ("/runs?q=ledger", "id")).await, newest(names), "{name}");
+        assert_eq!(listed(api, &token, ("/runs?q=led*", "id")).await, newest(names), "{name}");
         let open: Vec<String> = newest(names).into_iter().filter(|run| *run != runs[0].0).collect();
         assert_eq!(listed(api, &token, ("/runs?status=waiting", "id")).await, open, "{name}");
         assert_eq!(listed(api, &token, ("/approvals?status=pending", "run_id")).await, open, "{name}");

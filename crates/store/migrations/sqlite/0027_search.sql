@@ -1,12 +1,12 @@
 -- Words by which workflows and runs are found, and up to where runs have been read for them.
 
--- The words of one thing, each once, with spaces between them: what has to go when it goes.
+-- The words of one thing, each once, with spaces between them: what has to go when it goes. A run waits that was not over
+-- when it was read: it is read once more.
 create table search_documents (
   tenant_key integer not null,
   kind text not null check (kind in ('workflow', 'run')),
   id blob not null,
   words text not null,
-  -- A run that was not over when it was read: it is read once more.
   waits integer not null check (waits in (0, 1)),
   primary key (tenant_key, kind, id)
 ) strict, without rowid;

@@ -105,6 +105,7 @@ create table role_assignments_new (
 ) strict;
 insert into role_assignments_new (tenant_key, id, member_id, role_id, created_at, created_by, folder_id, workflow_id)
   select tenant_key, id, member_id, role_id, created_at, created_by, folder_id, workflow_id from role_assignments;
+drop index role_assignments_member_id_folder_id_workflow_id_role_id_key;
 drop table role_assignments;
 alter table role_assignments_new rename to role_assignments;
 create unique index role_assignments_member_group_folder_workflow_role_key on role_assignments (tenant_key, coalesce(member_id, x'00000000000000000000000000000000'), coalesce(group_id, x'00000000000000000000000000000000'), coalesce(folder_id, x'00000000000000000000000000000000'), coalesce(workflow_id, x'00000000000000000000000000000000'), role_id);

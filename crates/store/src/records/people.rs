@@ -16,7 +16,7 @@ use crate::{
 };
 
 const ROLE: &str = "select name, built_in, permissions from roles where tenant_key = $1 and id = $2";
-const ROLES_OF: &str = "select r.name, r.built_in, r.permissions, coalesce(a.folder_id, a.workflow_id) from role_assignments a \
+const ROLES_OF: &str = "select r.name, r.built_in, r.permissions from role_assignments a \
                         join roles r on r.tenant_key = a.tenant_key and r.id = a.role_id \
                         where a.tenant_key = $1 and a.member_id = $2 union all \
                         select r.name, r.built_in, r.permissions from group_members g \
