@@ -295,7 +295,8 @@ mod tests {
         let guarded = operations.filter(|it| it["security"][0]["token"].is_array()).count();
         let streams = ["run_events", "upload_file", "upload_version", "get_content", "prove_audit", "answer_on_page"];
         let tokens = ["make_key", "invite", "impersonate", "make_link", "begin_second_factor", "confirm_second_factor"];
-        let others = [&streams[..], &tokens, &["make_secret", "answer_request"]].concat();
+        let others = ["make_secret", "answer_request", "delegate", "enter_delegation"];
+        let others = [&streams[..], &tokens, &others].concat();
         let operations = windlass_resource::records::ALL.iter().flat_map(|it| it.operations());
         let exports = operations.filter(|it| matches!(it, Operation::Export));
         assert_eq!(tools.0.len(), guarded - exports.count() - others.len());

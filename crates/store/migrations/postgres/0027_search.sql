@@ -16,7 +16,7 @@ select windlass_own_rows('search_documents');
 create table search_words (
   tenant_key integer not null,
   kind text not null check (kind in ('workflow', 'run')),
-  word text collate "C" not null,
+  word text not null collate "C",
   id uuid not null,
   primary key (tenant_key, kind, word, id)
 );

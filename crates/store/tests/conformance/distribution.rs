@@ -31,6 +31,7 @@ const LED_BY_SOMETHING_ELSE: &[(&str, &str)] = &[
     ("api_keys_token_hash_key", "a key says whose it is: nobody is known before it was found"),
     ("sessions_token_hash_key", "a session says whose it is: nobody is known before it was found"),
     ("invitations_token_hash_key", "an invitation says to which tenant: its holder is known in none"),
+    ("delegations_token_hash_key", "a delegation says to which tenant: who accepts it is at home in another one"),
     ("oauth_tokens_token_hash_key", "an access token says whose it is: nobody is known before it was found"),
     ("oauth_authorizations_chain_hash_key", "no two chains are alike, in whichever tenants"),
 ];
