@@ -21,12 +21,16 @@ use crate::{core::Core, error::RuntimeError, loader, payload};
 
 /// Runs that are read at once.
 const RUNS_PER_TURN: i64 = 200;
+/// So often at once of one tenant: then others have their turn.
+const TURNS_MAX: u32 = 10;
 /// It rests so many times as long as it worked.
 const RESTS: u32 = 9;
 /// A run that is younger may be on its way to the database still.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Between two looks at everything, whether or not anything was heard of it here.
 const LOOK: Duration = Duration::from_secs(60);
+/// After a look that came to nothing.
+const AFTER_ERROR: Duration = Duration::from_secs(10);
 /// Words of what a run was given; the others are for what came of it.
 const GIVEN_WORDS_MAX: usize = 70;
 /// Words of a run.
@@ -38,7 +42,7 @@ const LATE_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct ToRead(Mutex<Heard>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Heard {
     /// Who has runs since the last look.
     tenants: BTreeSet<TenantKey>,
@@ -57,8 +61,21 @@ impl ToRead {
         }
     }
 
+    /// A tenant has more runs.
+    fn again(&self, tenant: TenantKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).tenants.insert(tenant);
+    }
+
     fn take(&self) -> Heard {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Nothing came of what was taken.
+    fn put_back(&self, Heard { tenants, late }: Heard) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.tenants.extend(tenants);
+        let room = LATE_MAX.saturating_sub(heard.late.len());
+        heard.late.extend(late.into_iter().take(room));
     }
 }
 
@@ -68,18 +85,22 @@ pub(crate) async fn run(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.settings.search).await;
         let all = looked.is_none_or(|at: Instant| at.elapsed() >= LOOK);
-        if let Err(error) = look(&core, (all, looked.is_none())).await {
-            tracing::warn!(%error, "runs were not read for searches; the next look goes on");
-        }
-        if all {
-            looked = Some(Instant::now());
+        let heard = core.to_read.take();
+        match look(&core, heard.clone(), (all, looked.is_none())).await {
+            Ok(()) if all => looked = Some(Instant::now()),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "runs were not read for searches; the next look goes on");
+                core.to_read.put_back(heard);
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
         }
     }
 }
 
-/// One look: at what was heard of, or at all tenants.
-async fn look(core: &Core, (all, first): (bool, bool)) -> Result<(), RuntimeError> {
-    let Heard { mut tenants, late } = core.to_read.take();
+/// One look: at what was heard of, or at all tenants; the first one at workflows as well.
+async fn look(core: &Core, heard: Heard, (all, first): (bool, bool)) -> Result<(), RuntimeError> {
+    let Heard { mut tenants, late } = heard;
     if all {
         tenants.extend(core.store.tenants().await?.iter().map(|tenant| tenant.key));
     }
@@ -90,7 +111,7 @@ async fn look(core: &Core, (all, first): (bool, bool)) -> Result<(), RuntimeErro
     for tenant in tenants {
         while first && core.store.put_missing_workflow_words(tenant).await? > 0 {}
         if read_new(core, tenant).await? {
-            core.to_read.0.lock().unwrap_or_else(PoisonError::into_inner).tenants.insert(tenant);
+            core.to_read.again(tenant);
         }
         for runs in of_tenant.remove(&tenant).unwrap_or_default().chunks(RUNS_PER_TURN as usize) {
             let begun = Instant::now();
@@ -107,6 +128,9 @@ async fn look(core: &Core, (all, first): (bool, bool)) -> Result<(), RuntimeErro
 
 /// Reads again what went on when it was read, and is over.
 async fn read_ended(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> {
+    if !searched(core, tenant).await? {
+        return Ok(());
+    }
     loop {
         let begun = Instant::now();
         let rows = core.store.runs_to_read_again(tenant, RUNS_PER_TURN).await?;
@@ -119,9 +143,9 @@ async fn read_ended(core: &Core, tenant: TenantKey) -> Result<(), RuntimeError> 
     }
 }
 
-/// Reads what was made since the last look; whether some of it is too young yet.
+/// Reads what was made since the last look; whether there is more, or some of it is too young yet.
 async fn read_new(core: &Core, tenant: TenantKey) -> Result<bool, RuntimeError> {
-    loop {
+    for _ in 0..TURNS_MAX {
         let begun = Instant::now();
         let now = core.now();
         let before = Timestamp::from_micros(now.micros() - SETTLED.as_micros() as i64);
@@ -134,6 +158,7 @@ async fn read_new(core: &Core, tenant: TenantKey) -> Result<bool, RuntimeError> 
         }
         tokio::time::sleep(begun.elapsed() * RESTS).await;
     }
+    Ok(true)
 }
 
 async fn read_again(core: &Core, tenant: TenantKey, rows: Vec<RunRow>) -> Result<(), RuntimeError> {
