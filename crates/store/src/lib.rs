@@ -87,16 +87,14 @@ pub use rate_limits::{CountedPer, RateLimitRule};
 pub use rates::{Permits, Rate};
 pub use records::{
     Actor, Arrival, Arrived, By, Exchange, Exchanged, GroupSaid, Holds, Joined, Joining, Link, NewAuthorization,
-    NewDelegation, NewToken, NoTokens, NotIn, PersonSaid, Provisioner, ReceivedDelegation, RecordError, RecordPage,
-    RecordView, ShownWith, Target,
+    NewDelegation, NewToken, NoTokens, NotIn, OfferedDelegation, PersonSaid, Provisioner, ReceivedDelegation,
+    RecordError, RecordPage, RecordView, ShownWith, Target,
 };
 pub use retention::{Retain, Swept};
 pub use rights::{NamedPlace, Reach, Reached, Rights, Thing};
 pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
-pub use search::{
-    PREFIX_WORDS_MAX, RunWords, RunsFound, RunsToRead, SearchError, TERMS_MAX, Term, TermError, Words, terms,
-};
+pub use search::{RunWords, RunsFound, RunsToRead, SearchError, Term, TermError, Words, terms};
 pub use second_factor::SecondFactor;
 pub use secrets::{Found, Kept, KeptCredential};
 pub use setting_values::{SettingLayer, SettingValue};

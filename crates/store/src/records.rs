@@ -36,7 +36,7 @@ use windlass_resource::{
     validate,
 };
 
-pub use delegations::{NewDelegation, Received as ReceivedDelegation};
+pub use delegations::{NewDelegation, OfferedDelegation, Received as ReceivedDelegation};
 pub(crate) use files::{Keeping, Kept};
 pub(crate) use folders::place_workflow;
 pub use joining::{Joined, Joining};

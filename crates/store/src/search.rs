@@ -26,10 +26,10 @@ use crate::{
     store::Store,
 };
 
-pub use words::{TERMS_MAX, Term, TermError, Words, terms};
+pub use words::{Term, TermError, Words, terms};
 
 /// How many words may begin as a term says.
-pub const PREFIX_WORDS_MAX: usize = 50;
+const PREFIX_WORDS_MAX: usize = 50;
 /// Up to how many things with a word are counted, to look for the rarest first.
 const SAMPLE_MAX: i64 = 2_000;
 /// Of how many runs with the rarest word one page looks whether they have the others, and all else that is asked.

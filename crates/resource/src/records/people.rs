@@ -1,7 +1,7 @@
 //! People and programs: who may come in, and what each may do.
 
 use crate::{
-    Area, Column, Effect, Index, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date,
+    Area, Column, Effect, Guard, Index, OnDelete, Record, Retention, Shape, Unique, Writing, boolean, bytes, date,
     enumeration, id, integer, json,
     patterns::{EMAIL, HTTPS, SLUG},
     reference, state, text, timestamp, transition,
@@ -243,6 +243,7 @@ pub static DELEGATIONS: Record = Record::of(&PEOPLE, "delegations", "delegation"
             .effects(&[Effect::Stamp("revoked_at")]),
         transition("accept", &["offered"], "accepted")
             .doc("Notes that its link was used: for the program alone.")
+            .guards(&[Guard::NotPast("expires_at")])
             .effects(&[Effect::Stamp("accepted_at")])
             .by_program(),
     ])

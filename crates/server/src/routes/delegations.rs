@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_resource::permission::{PeopleDelegate, PeopleRead, PeopleWrite, Permission};
-use windlass_store::{CameWith, NewDelegation, NewSession, ReceivedDelegation, Tenant};
+use windlass_store::{CameWith, NewDelegation, NewSession, OfferedDelegation, ReceivedDelegation, Tenant};
 
 use super::{people::field, sign_in::no_content};
 use crate::{
@@ -113,7 +113,8 @@ pub struct Received {
 
 impl From<ReceivedDelegation> for Received {
     fn from(it: ReceivedDelegation) -> Received {
-        let ReceivedDelegation { id, slug, role, permissions, reason, accepted_at, expires_at, .. } = it;
+        let ReceivedDelegation { offered, permissions, reason, accepted_at, expires_at } = it;
+        let OfferedDelegation { id, slug, role, .. } = offered;
         Received { id, tenant: slug, role, permissions, reason, accepted_at, expires_at }
     }
 }
@@ -143,16 +144,15 @@ pub async fn accept_delegation(
     Body(body): Body<AcceptDelegationBody>,
 ) -> Reply {
     app.passwords().attempt(asked.address, None)?;
-    let hash = *TokenHash::of(&body.link).as_bytes();
-    let offered = app.store().offered_delegation(hash).await?;
-    let (tenant, _) = offered.ok_or_else(|| {
+    let offered = app.store().offered_delegation(*TokenHash::of(&body.link).as_bytes()).await?;
+    let offered = offered.ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such delegation that is still open")
     })?;
-    if tenant == caller.tenant() {
+    if offered.tenant == caller.tenant() {
         return Err(Problem::conflict("oneself", "that is a delegation of this tenant: another one accepts it"));
     }
     let home = home(&app, &caller).await?;
-    let received = app.store().accept_delegation(hash, &home, caller.signed(&asked)).await?;
+    let received = app.store().accept_delegation(&offered, &home, caller.signed(&asked)).await?;
     reply::json(StatusCode::CREATED, &Received::from(received))
 }
 
@@ -234,8 +234,8 @@ pub async fn enter_delegation(
         expires_at,
     };
     let home = home(&app, &caller).await?;
-    let session = app.store().enter((&home, &given), (new, own.id), caller.signed(&asked)).await?;
-    reply::json(StatusCode::CREATED, &Entered { session, tenant: given.slug, token, expires_at })
+    let session = app.store().enter((&home, &given.offered), (new, own.id), caller.signed(&asked)).await?;
+    reply::json(StatusCode::CREATED, &Entered { session, tenant: given.offered.slug, token, expires_at })
 }
 
 /// Give a delegation back: nobody of this tenant comes by it any more, and whoever did is out at once.
@@ -249,13 +249,13 @@ pub async fn return_delegation(
     _: NoBody,
 ) -> Reply {
     let (given, home) = (given(&app, &caller, id).await?, home(&app, &caller).await?);
-    app.store().return_delegation(&home, &given, caller.signed(&asked)).await?;
+    app.store().return_delegation(&home, &given.offered, caller.signed(&asked)).await?;
     Ok(no_content())
 }
 
 async fn given<P: Permission>(app: &App, caller: &Authorized<P>, id: Uuid) -> Result<ReceivedDelegation, Problem> {
     let all = app.store().received_delegations(caller.tenant()).await?;
-    all.into_iter().find(|it| it.id == id).ok_or_else(|| Problem::not_found("delegation"))
+    all.into_iter().find(|it| it.offered.id == id).ok_or_else(|| Problem::not_found("delegation"))
 }
 
 async fn home<P: Permission>(app: &App, caller: &Authorized<P>) -> Result<Tenant, Problem> {

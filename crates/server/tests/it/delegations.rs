@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use windlass_store::Dialect;
 
 use crate::{
     harness::{Api, send},
@@ -196,4 +197,56 @@ pub async fn who_came_by_a_delegation_is_out_when_it_ends(api: Api) {
     is_out(&there).await;
     tenant("resume").await.expect(200);
     is_in(&there).await;
+}
+
+/// Lets the database refuse all entries in the audit of a tenant, or takes that back.
+async fn refuse_entries(api: &Api, slug: &str, refused: bool) {
+    let tenant = api.store.tenant_by_slug(slug).await.unwrap().unwrap().key.0;
+    let statements = match (api.store.database().dialect(), refused) {
+        (Dialect::Sqlite, true) => vec![format!(
+            "create trigger refused before insert on audit_entries when new.tenant_key = {tenant} \
+             begin select raise(abort, 'refused'); end"
+        )],
+        (Dialect::Sqlite, false) => vec!["drop trigger refused".to_owned()],
+        (Dialect::Postgres, true) => vec![
+            "create function refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$".to_owned(),
+            format!(
+                "create trigger refused before insert on audit_entries for each row \
+                 when (new.tenant_key = {tenant}) execute function refuse()"
+            ),
+        ],
+        (Dialect::Postgres, false) => vec!["drop function refuse cascade".to_owned()],
+    };
+    for statement in statements {
+        api.store.database().across_tenants().execute(statement, vec![]).await.unwrap();
+    }
+}
+
+pub async fn a_delegation_changes_with_both_audits_or_not_at_all(api: Api) {
+    let two = two(&api).await;
+    let offered = with(&api, &two.admin, (Method::POST, "/delegations"), Some(offer("viewer"))).await.expect(201);
+    let id = offered["id"].as_str().unwrap();
+    let path = format!("/received-delegations/{id}");
+    let accept = (Method::POST, "/received-delegations".to_owned(), Some(json!({ "link": offered["link"] })));
+    let enter = (Method::POST, format!("{path}/enter"), Some(json!({})));
+    let give_back = (Method::DELETE, path.clone(), None);
+    // What is seen of it in the tenant that lets others in.
+    let seen = async || {
+        let given = api.get("/delegations").await.expect(200)["items"][0]["status"].clone();
+        let sessions =
+            api.get(&format!("/sessions?delegation_id={id}")).await.expect(200)["items"].as_array().unwrap().len();
+        let entries = api.get("/audit-entries").await.expect(200)["items"].as_array().unwrap().len();
+        (given, sessions, entries)
+    };
+    for (method, path, body) in [accept, enter, give_back] {
+        let before = seen().await;
+        refuse_entries(&api, "helpers", true).await;
+        let refused = with(&api, &two.grace, (method.clone(), &path), body.clone()).await;
+        assert!(!refused.status.is_success(), "{method} {path}: {}", refused.body);
+        assert_eq!(seen().await, before, "{method} {path}");
+        refuse_entries(&api, "helpers", false).await;
+        let done = with(&api, &two.grace, (method.clone(), &path), body).await;
+        assert!(done.status.is_success(), "{method} {path}: {}", done.body);
+        assert_ne!(seen().await, before, "{method} {path}");
+    }
 }

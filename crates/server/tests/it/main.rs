@@ -50,7 +50,8 @@ on_every_database! {
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
     delegations: people_of_another_tenant_act_in_their_own_names,
-        a_delegation_lets_nobody_in_to_what_is_personal_or_the_installations, who_came_by_a_delegation_is_out_when_it_ends;
+        a_delegation_lets_nobody_in_to_what_is_personal_or_the_installations, who_came_by_a_delegation_is_out_when_it_ends,
+        a_delegation_changes_with_both_audits_or_not_at_all;
     features: a_feature_is_switched_for_a_tenant, what_is_off_is_off_on_every_route_and_kept,
         keys_let_nobody_in_while_they_are_off;
     files: files_are_uploaded_changed_and_fetched, what_a_browser_would_run_is_never_shown, a_link_is_for_whoever_has_it;

@@ -6,19 +6,25 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde_json::json;
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{
-    Datum,
+    Datum, Record,
     permission::{self, PeopleDelegate, Permission as _},
     records::people::{DELEGATIONS, SESSIONS},
 };
 
-use super::{By, Holds, RecordError, Target, texts};
-use crate::{Caller, CameWith, NewSession, StoreError, Tenant, access, database::Row, store::Store};
+use super::{
+    By, Holds, RecordError, RecordView, Target, texts,
+    write::{Change, with_defaults},
+};
+use crate::{AuditNote, Caller, CameWith, NewSession, StoreError, Tenant, database::Row, store::Store};
 
-const OFFERED: &str = "select d.tenant_key, d.id from delegations d join tenants t on t.key = d.tenant_key and t.status = 'active' \
+const OFFERED: &str = "select d.id, d.tenant_key, t.slug, r.name from delegations d \
+                       join tenants t on t.key = d.tenant_key and t.status = 'active' \
+                       join roles r on r.tenant_key = d.tenant_key and r.id = d.role_id \
                        where d.token_hash = $1 and d.status = 'offered' and d.expires_at > $2";
 const RECEIVED: &str = "select d.id, d.tenant_key, t.slug, r.name, r.permissions, d.reason, d.accepted_at, d.expires_at \
                         from delegations d join tenants t on t.key = d.tenant_key and t.status = 'active' \
@@ -52,17 +58,24 @@ pub struct NewDelegation {
     pub expires_at: Timestamp,
 }
 
-/// A delegation, for the tenant whose people may come by it.
+/// A delegation, for those who hold its link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
+pub struct OfferedDelegation {
     /// Its id.
     pub id: Uuid,
-    /// The tenant that lets them in.
+    /// The tenant that lets others in.
     pub tenant: TenantKey,
     /// Its name in commands.
     pub slug: String,
     /// The name of the role that they have there.
     pub role: String,
+}
+
+/// A delegation, for the tenant whose people may come by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What was offered.
+    pub offered: OfferedDelegation,
     /// What they may do there.
     pub permissions: Vec<String>,
     /// Why.
@@ -73,12 +86,13 @@ pub struct Received {
     pub expires_at: Timestamp,
 }
 
+fn offered(row: &Row) -> Result<OfferedDelegation, StoreError> {
+    Ok(OfferedDelegation { id: row.uuid(0)?, tenant: row.tenant(1)?, slug: row.string(2)?, role: row.string(3)? })
+}
+
 fn received(row: &Row) -> Result<Received, StoreError> {
     Ok(Received {
-        id: row.uuid(0)?,
-        tenant: row.tenant(1)?,
-        slug: row.string(2)?,
-        role: row.string(3)?,
+        offered: offered(row)?,
         permissions: delegated(row.text(4)?),
         reason: row.string(5)?,
         accepted_at: row.opt(6, Row::time)?,
@@ -89,11 +103,6 @@ fn received(row: &Row) -> Result<Received, StoreError> {
 /// What a role allows to those who come from elsewhere.
 fn delegated(permissions: &str) -> Vec<String> {
     texts(permissions).into_iter().filter(|name| permission::is_delegated(name)).collect()
-}
-
-/// The same request, as the tenant sees it that lets others in.
-fn from_elsewhere(by: &By, home: &str) -> By {
-    By { who: format!("{} of {home}", by.who), ..by.clone() }
 }
 
 impl Store {
@@ -113,52 +122,61 @@ impl Store {
         self.insert_record((tenant, &DELEGATIONS), ("create", by), values).await.map(|_| id)
     }
 
-    /// Who offers the delegation of that link, as long as it is open.
+    /// The delegation of that link, as long as it is open.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn offered_delegation(&self, hash: [u8; 32]) -> Result<Option<(TenantKey, Uuid)>, StoreError> {
+    pub async fn offered_delegation(&self, hash: [u8; 32]) -> Result<Option<OfferedDelegation>, StoreError> {
         let row = self.database().across_tenants().query_opt(OFFERED, vec![hash.into(), self.now().into()]).await?;
-        row.map(|row| Ok((row.tenant(0)?, row.uuid(1)?))).transpose()
+        row.as_ref().map(offered).transpose()
     }
 
-    /// Uses the link of a delegation up, for the people of that tenant. Both have it in their audits.
+    /// Uses the link of a delegation up, for the people of that tenant.
     ///
     /// # Errors
-    /// There is no such delegation that is still open.
-    pub async fn accept_delegation(&self, hash: [u8; 32], home: &Tenant, by: By) -> Result<Received, RecordError> {
-        let (store, now) = (self.clone(), self.now());
-        let (slug, key) = (home.slug.clone(), home.key);
-        let there = from_elsewhere(&by, &slug);
-        let accepted = self.database().across_tenants().transact(move |tx| {
-            Box::pin(async move {
-                let found = tx.query(OFFERED, vec![hash.into(), now.into()]).await?;
-                let unknown = || RecordError::NotFound { noun: DELEGATIONS.noun };
-                let (Some(row), Some(accept)) = (found.first(), DELEGATIONS.transition("accept")) else {
-                    return Ok(Err(unknown()));
-                };
-                let (tenant, id) = (row.tenant(0)?, row.uuid(1)?);
-                tx.enter(tenant).await?;
-                let values = vec![("to_tenant", Datum::Text(slug)), ("to_key", Datum::Int(key.0.into()))];
-                let write = store.write_on((tenant, &DELEGATIONS), there);
-                // It is locked by this: of two who use the link, one does.
-                match write.transition(tx, (Target { id, expect: None }, accept), values).await {
-                    Ok(_) => access::count(tx).await.map(|()| Ok(id)),
-                    Err(RecordError::Store(error)) => Err(error),
-                    Err(RecordError::Transition { .. }) => Ok(Err(unknown())),
-                    Err(other) => Ok(Err(other)),
-                }
-            })
-        });
-        let id = accepted.await??;
-        self.audit_noted();
-        self.look_at_access().await?;
+    /// It is not open any more.
+    pub async fn accept_delegation(
+        &self,
+        offered: &OfferedDelegation,
+        home: &Tenant,
+        by: By,
+    ) -> Result<Received, RecordError> {
+        let unknown = || RecordError::NotFound { noun: DELEGATIONS.noun };
+        let accept = DELEGATIONS.transition("accept").ok_or_else(unknown)?;
+        let values = vec![("to_tenant", Datum::Text(home.slug.clone())), ("to_key", Datum::Int(home.key.0.into()))];
+        let change = Change::Transition(Target { id: offered.id, expect: None }, accept, values);
+        // Its row is locked meanwhile: of two who use the link, one does.
+        self.write_for_both((offered, &DELEGATIONS), home, ("accept", by), change).await.map_err(
+            |error| match error {
+                RecordError::Transition { .. } | RecordError::Guarded { .. } => unknown(),
+                other => other,
+            },
+        )?;
         let all = self.received_delegations(home.key).await?;
-        let received = all.into_iter().find(|it| it.id == id);
-        let received = received.ok_or(RecordError::NotFound { noun: DELEGATIONS.noun })?;
-        let changes = serde_json::json!({ "tenant": received.slug, "role": received.role });
-        self.note_event((home.key, &DELEGATIONS), ("accept", Some(id)), (by, changes)).await?;
-        Ok(received)
+        all.into_iter().find(|it| it.offered.id == offered.id).ok_or_else(unknown)
+    }
+
+    /// Changes something of the tenant that lets others in. Both have it in their audits, by one transaction.
+    async fn write_for_both(
+        &self,
+        (given, record): (&OfferedDelegation, &'static Record),
+        home: &Tenant,
+        (action, by): (&'static str, By),
+        change: Change,
+    ) -> Result<RecordView, RecordError> {
+        let there = By { who: format!("{} of {}", by.who, home.slug), ..by.clone() };
+        let mut write = self.write_on((given.tenant, record), there);
+        let note = AuditNote {
+            action,
+            record: DELEGATIONS.name,
+            record_id: Some(given.id),
+            subject: None,
+            changes: json!({ "tenant": given.slug, "role": given.role }),
+            by,
+            at: write.now,
+        };
+        write.elsewhere = Some((home.key, note));
+        self.carry_out(write, change).await
     }
 
     /// The delegations by which the people of a tenant may come elsewhere now.
@@ -174,24 +192,19 @@ impl Store {
     ///
     /// # Errors
     /// It is over already.
-    pub async fn return_delegation(&self, home: &Tenant, given: &Received, by: By) -> Result<(), RecordError> {
+    pub async fn return_delegation(&self, home: &Tenant, given: &OfferedDelegation, by: By) -> Result<(), RecordError> {
         let Some(revoke) = DELEGATIONS.transition("revoke") else { return Ok(()) };
-        let target = (Target { id: given.id, expect: None }, revoke);
-        let there = from_elsewhere(&by, &home.slug);
-        self.transition_record((given.tenant, &DELEGATIONS), target, &serde_json::json!({}), there).await?;
-        let changes = serde_json::json!({ "tenant": given.slug, "role": given.role });
-        self.note_event((home.key, &DELEGATIONS), ("return", Some(given.id)), (by, changes)).await?;
-        Ok(())
+        let change = Change::Transition(Target { id: given.id, expect: None }, revoke, Vec::new());
+        self.write_for_both((given, &DELEGATIONS), home, ("return", by), change).await.map(|_| ())
     }
 
-    /// Lets somebody in by a delegation: a session there, which ends with the one at home. An entry `enter` stands in both
-    /// audits.
+    /// Lets somebody in by a delegation: a session there, which ends with the one at home.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn enter(
         &self,
-        (home, given): (&Tenant, &Received),
+        (home, given): (&Tenant, &OfferedDelegation),
         (new, home_session): (NewSession, Uuid),
         by: By,
     ) -> Result<Uuid, RecordError> {
@@ -206,11 +219,8 @@ impl Store {
             ("home_session_id", Datum::Uuid(home_session)),
         ];
         values.extend(new.address.map(|address| ("address", Datum::Text(address))));
-        let there = from_elsewhere(&by, &home.slug);
-        self.insert_record((given.tenant, &SESSIONS), ("enter", there), values).await?;
-        let changes = serde_json::json!({ "tenant": given.slug, "role": given.role });
-        self.note_event((home.key, &DELEGATIONS), ("enter", Some(given.id)), (by, changes)).await?;
-        Ok(id)
+        let change = Change::Make("enter", with_defaults(&SESSIONS, values));
+        self.write_for_both((given, &SESSIONS), home, ("enter", by), change).await.map(|_| id)
     }
 
     /// Who came by a delegation with a session of that hash. He may do what its role allows, as long as he may come by

@@ -68,14 +68,7 @@ impl Store {
     /// Writes the rows of something that lies in the storage.
     pub(crate) async fn keep_file(&self, actor: Actor, keeping: Keeping, kept: Kept) -> Outcome {
         let Actor { tenant, by } = actor;
-        let write = |record: &'static Record| Write {
-            writer: self.writer(tenant),
-            record,
-            records: self.records(),
-            by: by.clone(),
-            now: self.now(),
-            seal: None,
-        };
+        let write = |record: &'static Record| self.write_on((tenant, record), by.clone());
         let (file, version) = (write(&FILES), write(&FILE_VERSIONS));
         let written = self.database().of(tenant).transact(move |tx| {
             Box::pin(async move {

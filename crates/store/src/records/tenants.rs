@@ -58,6 +58,7 @@ impl Behaviour for Tenants {
                 records: row.write.records,
                 now: row.write.now,
                 seal: None,
+                elsewhere: None,
             };
             // They are the new tenant's own.
             tx.enter(key).await?;

@@ -15,7 +15,7 @@ use super::{
     view,
 };
 use crate::{
-    StoreError, access,
+    AuditNote, StoreError, access,
     database::{Row, Tx},
     store::Store,
 };
@@ -58,6 +58,8 @@ pub(super) struct Write {
     pub now: Timestamp,
     /// Seals what is secret; there where something is.
     pub seal: Option<Seal>,
+    /// What the audit of another tenant has of it, which it concerns as well.
+    pub elsewhere: Option<(TenantKey, AuditNote)>,
 }
 
 /// All columns of a record that it is given, and the defaults of the others.
@@ -74,7 +76,15 @@ pub(super) fn with_defaults(record: &'static Record, mut given: Named) -> Named 
 impl Store {
     /// A write on the rows of a record.
     pub(super) fn write_on(&self, (tenant, record): (TenantKey, &'static Record), by: By) -> Write {
-        Write { writer: self.writer(tenant), record, records: self.records(), by, now: self.now(), seal: None }
+        Write {
+            writer: self.writer(tenant),
+            record,
+            records: self.records(),
+            by,
+            now: self.now(),
+            seal: None,
+            elsewhere: None,
+        }
     }
 
     pub(super) async fn write_record(
@@ -83,8 +93,15 @@ impl Store {
         by: By,
         change: Change,
     ) -> Result<RecordView, RecordError> {
-        let seal = if change.has_sealed(record) { Some(Seal::of(self, (tenant, record)).await?) } else { None };
-        let mut write = Write { seal, ..self.write_on((tenant, record), by) };
+        self.carry_out(self.write_on((tenant, record), by), change).await
+    }
+
+    /// Carries a change out, in one transaction with all that follows from it.
+    pub(super) async fn carry_out(&self, mut write: Write, change: Change) -> Result<RecordView, RecordError> {
+        let (tenant, record) = (write.writer.tenant, write.record);
+        if change.has_sealed(record) {
+            write.seal = Some(Seal::of(self, (tenant, record)).await?);
+        }
         let decides = write.decides_access(&change);
         let mut written = Err(StoreError::Unavailable(KEYS_REPLACED.to_owned()).into());
         for _ in 0..TRIES {
@@ -115,12 +132,20 @@ impl Store {
                 {
                     return Ok(Tried::KeyReplaced);
                 }
-                match write.carry_out(tx, change).await {
-                    Ok(view) if decides => access::count(tx).await.map(|()| Tried::Done(Ok(view))),
-                    Err(RecordError::Store(error)) => Err(error),
+                let view = match write.carry_out(tx, change).await {
+                    Ok(view) => view,
+                    Err(RecordError::Store(error)) => return Err(error),
                     // Nothing was changed before it was refused: there is nothing to take back.
-                    other => Ok(Tried::Done(other)),
+                    refused => return Ok(Tried::Done(refused)),
+                };
+                if decides {
+                    access::count(tx).await?;
                 }
+                if let Some((tenant, note)) = &write.elsewhere {
+                    tx.enter(*tenant).await?;
+                    note.write(tx, *tenant).await?;
+                }
+                Ok(Tried::Done(Ok(view)))
             })
         });
         let written = written.await;

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 /// How many words one search may have.
-pub const TERMS_MAX: usize = 16;
+const TERMS_MAX: usize = 16;
 /// Characters of a word: of longer ones the first so many count, wherever they stand.
 const WORD_CHARS_MAX: usize = 40;
 /// Characters that the beginning of a word has at least.
@@ -35,11 +35,6 @@ impl Words {
             self.0.insert(word);
         }
         self.0.len() < most
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// Whether there is none.
