@@ -73,8 +73,8 @@ pub use error::StoreError;
 pub use events::{EventRow, EventWait};
 pub use fair::FairQueue;
 pub use files::{
-    FileBody, FileChunks, FileContent, FileError, SharedFile, Sniffed, UPLOAD_TIME_MAX, Upload, UploadTo, is_active,
-    sniff,
+    FileBody, FileChunks, FileContent, FileError, FileTotals, FilesReport, OnFiles, SharedFile, Sniffed,
+    UPLOAD_TIME_MAX, Upload, UploadTo, is_active, sniff,
 };
 pub use inbox::Received;
 pub use journal::{Ends, Snapshot, StoredEntry};

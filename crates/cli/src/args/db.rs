@@ -39,7 +39,16 @@ pub enum DbCommand {
         mermaid: bool,
     },
     /// Read every journal and check its order and checksums
-    Check,
+    Check {
+        /// Read all files too, and compare them with their checksums
+        #[arg(long)]
+        files: bool,
+    },
+    /// Copy the bytes of all files, which no backup holds, to another storage; what lies there already is left
+    CopyFiles {
+        /// A directory, or `s3://bucket/prefix`
+        to: String,
+    },
     /// Delete everything
     Reset {
         /// Yes, everything

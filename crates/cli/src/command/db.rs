@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use windlass_store::{
-    Dialect, KeySource, Migrate, Store, StoreOptions,
+    Dialect, FileError, FileTotals, FilesReport, KeySource, Migrate, RecordError, Store, StoreOptions,
     admin::{self, Confirm, Progress, Stats, Status, Tally},
 };
 
@@ -48,12 +48,14 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             report(&differences, "the tables are as declared", context)
         }
         DbCommand::Stats => print_stats(&with(&database, async |store| store.stats().await).await?, context),
-        DbCommand::Check => check(&database, context).await,
+        DbCommand::Check { files } => check(&database, files, context).await,
+        DbCommand::CopyFiles { to } => copy_files(&database, &to, context).await,
         DbCommand::Backup { to } => {
             let bar = Bar::new("copying");
             let tally = with(&database, async |store| store.backup(&to, &mut |it| bar.rows(&it)).await).await?;
             bar.finish();
             note_of_keys(&database, "the master key is not in it: keep a copy of key", context).await?;
+            note_of_files(&database, context).await?;
             print_tally(&tally, &format!("written to {}", to.display()), context)
         }
         DbCommand::Restore { from } => {
@@ -61,6 +63,7 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             let tally = admin::restore(&from, options(&database), &mut |it| bar.rows(&it)).await.map_err(of_store)?;
             bar.finish();
             note_of_keys(&database, NEEDS_KEY, context).await?;
+            note_of_files(&database, context).await?;
             print_tally(&tally, &format!("read into {}", database.describe()), context)
         }
         DbCommand::Move(to) => {
@@ -71,6 +74,7 @@ pub async fn run(command: DbCommand, context: &Context) -> Outcome {
             let tally = copied.map_err(of_store)?;
             bar.finish();
             note_of_keys(&to, NEEDS_KEY, context).await?;
+            note_of_files(&to, context).await?;
             print_tally(&tally, &format!("copied to {}", to.describe()), context)
         }
         DbCommand::Schema { mermaid: true, .. } => {
@@ -99,10 +103,24 @@ async fn note_of_keys(database: &Database, what: &str, context: &Context) -> Res
     Ok(())
 }
 
+/// Says that the bytes of files are somewhere else, if there are files.
+async fn note_of_files(database: &Database, context: &Context) -> Result<(), Failure> {
+    let FileTotals { versions, bytes } = with(database, async |store| store.file_totals().await).await?;
+    if versions > 0 && !context.json() {
+        let bytes = HumanBytes(bytes);
+        output::note(format!(
+            "the bytes of files ({versions} versions, {bytes}) are not in it: `windlass db copy-files` copies them"
+        ));
+    }
+    Ok(())
+}
+
 /// A command of this kind owns no runs, and changes no table unless that is what it is for.
 /// Nor does it open the vault: a database is looked after also by who has no key to it.
 pub(super) fn options(database: &Database) -> StoreOptions {
-    StoreOptions { lanes: 0, master_key: KeySource::Unasked, ..StoreOptions::new(place::location(database)) }
+    let options = StoreOptions::new(place::location(database));
+    let files = std::env::var("WINDLASS_FILES").ok().filter(|place| !place.is_empty()).or(options.files);
+    StoreOptions { lanes: 0, master_key: KeySource::Unasked, files, ..options }
 }
 
 fn target(place: DbPlace) -> Database {
@@ -152,18 +170,25 @@ pub(super) async fn look_at(database: &Database) -> Result<Store, Failure> {
     Store::open(options).await.map_err(of_store)
 }
 
-async fn check(database: &Database, context: &Context) -> Outcome {
+async fn check(database: &Database, files: bool, context: &Context) -> Outcome {
     let bar = Bar::new("checking");
     needs(database)?;
     let options = StoreOptions { migrate: Migrate::Refuse, ..options(database) };
     let report = admin::check(options, |runs| bar.runs(runs)).await.map_err(of_store)?;
+    // The files of a database that is damaged cannot be told.
+    let of_files = match files && report.problem_count == 0 {
+        true => Some(go_through_files(database, None, &bar).await?),
+        false => None,
+    };
     bar.finish();
     if context.json() {
-        output::json(&report)?;
-    } else {
-        for problem in report.problems.iter().take(PROBLEMS_SHOWN) {
-            output::line(problem)?;
+        let mut said = json!(report);
+        if let Some(of_files) = &of_files {
+            said["files"] = json!(of_files);
         }
+        output::json(&said)?;
+    } else {
+        print_problems(&report.problems)?;
         let word = if report.problem_count == 0 { "sound" } else { "damaged" };
         let counts = format!("{} runs, {} journal rows, {} problems", report.runs, report.rows, report.problem_count);
         output::line(format!("{word}: {counts}"))?;
@@ -173,7 +198,57 @@ async fn check(database: &Database, context: &Context) -> Outcome {
             );
         }
     }
-    Ok(if report.problem_count == 0 { Exit::Done } else { Exit::NotCompleted })
+    if let Some(of_files) = of_files.as_ref().filter(|_| !context.json()) {
+        print_files(of_files)?;
+    }
+    Ok(end_of(report.problem_count + of_files.map_or(0, |it| it.problem_count)))
+}
+
+/// How a command ends that found so many problems.
+fn end_of(problem_count: u64) -> Exit {
+    if problem_count == 0 { Exit::Done } else { Exit::NotCompleted }
+}
+
+async fn copy_files(database: &Database, to: &str, context: &Context) -> Outcome {
+    let bar = Bar::new("copying");
+    let report = go_through_files(database, Some(to), &bar).await?;
+    bar.finish();
+    if context.json() {
+        output::json(&report)?;
+    } else {
+        let FileTotals { versions, bytes } = report.copied;
+        output::line(format!("copied to {to}: {versions} versions, {}", HumanBytes(bytes)))?;
+        print_files(&report)?;
+    }
+    Ok(end_of(report.problem_count))
+}
+
+/// Reads all files, and copies them where that is asked for.
+async fn go_through_files(database: &Database, to: Option<&str>, bar: &Bar) -> Result<FilesReport, Failure> {
+    let store = look_at(database).await?;
+    let mut progress = |it: FileTotals| bar.bytes(it.bytes);
+    let report = match to {
+        Some(to) => store.copy_files(to, &mut progress).await,
+        None => store.check_files(&mut progress).await,
+    };
+    store.close().await;
+    report.map_err(|error| match error {
+        FileError::Record(RecordError::Store(error)) => of_store(error),
+        FileError::NoStorage => Failure::refused("say where the files lie: WINDLASS_FILES, as for the server"),
+        other => Failure::internal(other.to_string()),
+    })
+}
+
+fn print_problems(problems: &[String]) -> Result<(), Failure> {
+    problems.iter().take(PROBLEMS_SHOWN).try_for_each(output::line)
+}
+
+/// Prints what came of going through files.
+fn print_files(report: &FilesReport) -> Result<(), Failure> {
+    print_problems(&report.problems)?;
+    let FilesReport { seen: FileTotals { versions, bytes }, problem_count, .. } = report;
+    let word = if *problem_count == 0 { "sound" } else { "damaged" };
+    output::line(format!("{word}: {versions} versions of files, {}, {problem_count} problems", HumanBytes(*bytes)))
 }
 
 fn schema(dialect: Option<&str>, database: &Database, context: &Context) -> Outcome {
@@ -285,6 +360,11 @@ impl Bar {
     fn rows(&self, progress: &Progress) {
         self.0.set_message(progress.table.clone());
         self.0.set_position(progress.rows);
+    }
+
+    fn bytes(&self, bytes: u64) {
+        self.0.set_message("bytes");
+        self.0.set_position(bytes);
     }
 
     pub(super) fn runs(&self, runs: u64) {

@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-/// The commands of the page's first example.
-fn example() -> &'static str {
+/// The commands of the page's examples, one after the other.
+fn examples() -> String {
     let page = include_str!("../../../../docs/files.md");
-    let block = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
-    block.expect("the page has an example")
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -14,20 +14,44 @@ fn the_examples_of_the_page_run() {
     let home = tempfile::tempdir().unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_windlass"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let shell = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", example()])
-        .current_dir(home.path())
-        .env("PATH", path)
-        .env("WINDLASS_DATA_DIR", home.path().join("data"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&shell.stdout);
-    assert!(shell.status.success(), "{text}{}", String::from_utf8_lossy(&shell.stderr));
-    for expected in
-        ["version 1, 12 bytes, text/csv", "version 2, 17 bytes, text/csv", "41 bytes", "/api/v1/shared-files/"]
-    {
+    let run = |commands: &str| {
+        let shell = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", commands])
+            .current_dir(home.path())
+            .env("PATH", &path)
+            .env("WINDLASS_DATA_DIR", home.path().join("data"))
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (shell.status.code(), format!("{}{}", text(&shell.stdout), text(&shell.stderr)))
+    };
+    let (status, text) = run(&examples());
+    assert_eq!(status, Some(0), "{text}");
+    for expected in [
+        "version 1, 12 bytes, text/csv",
+        "version 2, 17 bytes, text/csv",
+        "41 bytes",
+        "/api/v1/shared-files/",
+        "(3 versions, 41 B) are not in it: `windlass db copy-files` copies them",
+        "copied to monday-files: 3 versions, 41 B",
+        "copied to elsewhere/files: 3 versions, 41 B",
+        "sound: 3 versions of files, 41 B, 0 problems",
+    ] {
         assert!(text.contains(expected), "no `{expected}` in {text}");
     }
+    // What is copied already is left; what is not there, or not what was written, is named.
+    let (status, text) = run("windlass db copy-files monday-files");
+    assert!(status == Some(0) && text.contains("copied to monday-files: 0 versions, 0 B"), "{text}");
+    let damage = "for it in $(find elsewhere/files -type f | sort | head -1); do tr a b < $it > it; cp it $it; done; \
+                  rm $(find elsewhere/files -type f | sort | tail -1)";
+    run(damage);
+    let (status, text) = run("windlass db check --files --data-dir elsewhere");
+    assert_eq!(status, Some(1), "{text}");
+    for expected in ["does not have the checksum", "is not in the storage any more", "damaged: 3 versions"] {
+        assert!(text.contains(expected), "no `{expected}` in {text}");
+    }
+    let (_, text) = run("windlass db check --files --json --data-dir elsewhere");
+    assert!(text.contains("\"problem_count\":2"), "{text}");
     let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
     assert_eq!((read("again.csv").as_str(), read("first.csv").as_str()), ("name,count\na,1\nb,", "name,count\n\n"));
 }

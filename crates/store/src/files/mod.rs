@@ -12,6 +12,7 @@ mod read;
 mod sniff;
 mod sweep;
 mod upload;
+mod whole;
 
 use std::{
     sync::{Arc, Mutex},
@@ -29,6 +30,7 @@ pub use links::SharedFile;
 pub use read::{FileChunks, FileContent};
 pub use sniff::{Sniffed, is_active, sniff};
 pub use upload::{FileBody, Upload, UploadTo};
+pub use whole::{FileTotals, FilesReport, OnFiles};
 
 /// How long one upload may take, however many bytes come.
 pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);

@@ -73,6 +73,15 @@ impl Objects {
         Ok(found.into_stream().map_err(failed).boxed())
     }
 
+    /// How many bytes an object has that is there.
+    pub(super) async fn size(&self, (tenant, object): (TenantKey, Uuid)) -> Result<Option<u64>, FileError> {
+        match self.store.head(&self.path(tenant, object)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// Removes an object; one that is not there is as good as removed.
     pub(super) async fn remove(&self, (tenant, object): (TenantKey, Uuid)) -> Result<(), FileError> {
         let path = self.path(tenant, object);

@@ -45,6 +45,13 @@ pub struct FileContent {
     chunks: Vec<u8>,
 }
 
+impl FileContent {
+    /// Its object in the storage.
+    pub(super) fn object(&self) -> (TenantKey, Uuid) {
+        (self.tenant, self.object)
+    }
+}
+
 impl Store {
     /// What a file holds: its newest version, or that one.
     ///
@@ -78,7 +85,7 @@ impl Store {
         let pieces = if range.is_empty() {
             futures::stream::empty().boxed()
         } else {
-            objects.read((content.tenant, content.object), from..until).await?
+            objects.read(content.object(), from..until).await?
         };
         let mut chunks = FileChunks {
             content: content.clone(),
@@ -118,7 +125,7 @@ impl Store {
     }
 }
 
-fn content(tenant: TenantKey, file: Uuid, row: &Row) -> Result<FileContent, StoreError> {
+pub(super) fn content(tenant: TenantKey, file: Uuid, row: &Row) -> Result<FileContent, StoreError> {
     Ok(FileContent {
         file,
         name: row.string(0)?,

@@ -48,7 +48,7 @@ pub struct Upload {
 
 /// What lies in the storage now.
 #[derive(Debug)]
-struct Received {
+pub(super) struct Received {
     bytes: u64,
     sha256: [u8; 32],
     chunks: Vec<u8>,
@@ -154,7 +154,7 @@ impl Store {
 }
 
 /// Puts what comes into the storage, and knows it by its checksums.
-async fn receive(
+pub(super) async fn receive(
     objects: &Objects,
     object: (TenantKey, Uuid),
     bytes_max: u64,

@@ -12,7 +12,7 @@ use windlass_resource::records::{
     files::{FILE_LINKS, FILE_VERSIONS, FILES},
     tenants::TENANTS,
 };
-use windlass_store::{Actor, By, FileError, RecordError, Store, Target, Upload, UploadTo};
+use windlass_store::{Actor, By, FileError, FileTotals, RecordError, Store, Target, Upload, UploadTo};
 
 use crate::{
     harness::{Fixture, TENANT, becomes, done, run_id, started},
@@ -28,6 +28,7 @@ on_every_store!(
     what_nothing_refers_to_is_swept,
     deleted_files_come_back_whole,
     files_go_with_their_run,
+    all_files_are_copied_and_compared,
     links_lead_there_until_they_do_not,
 );
 
@@ -358,4 +359,57 @@ async fn links_lead_there_until_they_do_not(fixture: Fixture) {
     let by = format!("link:{}", first["id"].as_str().unwrap());
     let downloads = audit.iter().filter(|it| it["action"] == "download" && it["created_by"] == by.as_str());
     assert_eq!(downloads.count(), 2);
+}
+
+async fn all_files_are_copied_and_compared(fixture: Fixture) {
+    let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut fixture = with_files(fixture, directory.path(), 1 << 30).await;
+    let totals = |versions, bytes: usize| FileTotals { versions, bytes: bytes as u64 };
+    assert_eq!(fixture.store.file_totals().await.unwrap(), totals(0, 0));
+    let all = noise(2 * MIB + 5);
+    let sizes = [0, 7, MIB, all.len()];
+    let mut files = Vec::new();
+    for size in sizes {
+        files.push(upload(&fixture.store, &format!("{size}.bin"), &all[..size]).await);
+    }
+    // Former versions, deleted files and other tenants' are copied too.
+    send(&fixture.store, TENANT, UploadTo::VersionOf(any(&files[1])), &all[..9]).await.unwrap();
+    let by = By::named("token:ada");
+    fixture.store.delete_record((TENANT, &FILES), any(&files[2]), by).await.unwrap();
+    let tenant = fixture.store.create_tenant("other", "Other").await.unwrap().key;
+    send(&fixture.store, tenant, UploadTo::New(json!({ "name": "theirs" })), b"theirs").await.unwrap();
+    let whole = totals(6, sizes.iter().sum::<usize>() + 9 + 6);
+    assert_eq!(fixture.store.file_totals().await.unwrap(), whole);
+
+    let place = other.path().display().to_string();
+    let mut seen = Vec::new();
+    let copied = fixture.store.copy_files(&place, &mut |it| seen.push(it)).await.unwrap();
+    assert_eq!((copied.seen, copied.copied, copied.problem_count), (whole, whole, 0));
+    assert_eq!((seen.len(), seen.last()), (6, Some(&whole)));
+    // A copy that was broken off is gone on with.
+    let lost = objects(other.path()).into_iter().find(|path| path.metadata().unwrap().len() == 9).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let again = fixture.store.copy_files(&place, &mut |_| ()).await.unwrap();
+    assert_eq!((again.seen, again.copied, again.problem_count), (whole, totals(1, 9), 0));
+
+    // It serves from there, and says what is damaged there; that is not copied back.
+    fixture = with_files(fixture, other.path(), 1 << 30).await;
+    let checked = fixture.store.check_files(&mut |_| ()).await.unwrap();
+    assert_eq!((checked.seen, checked.copied, checked.problem_count), (whole, totals(0, 0), 0));
+    assert_eq!(read(&fixture.store, &files[3], 0..all.len() as u64).await.unwrap(), all);
+    std::fs::write(&lost, b"123456789").unwrap();
+    let largest = objects(other.path()).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    std::fs::remove_file(largest).unwrap();
+    let damaged = fixture.store.check_files(&mut |_| ()).await.unwrap();
+    let said = damaged.problems.join("\n");
+    assert_eq!((damaged.seen, damaged.problem_count), (whole, 2), "{said}");
+    assert!(said.contains("`7.bin`: ") && said.contains("checksum"), "{said}");
+    assert!(said.contains(&format!("`{}.bin`: ", all.len())) && said.contains("not in the storage"), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let copied = fixture.store.copy_files(&empty.path().display().to_string(), &mut |_| ()).await.unwrap();
+    assert_eq!((copied.copied.versions, copied.problem_count, objects(empty.path()).len()), (4, 2, 4));
+    let options = windlass_store::StoreOptions { files: None, ..fixture.options.clone() };
+    fixture.options = options;
+    fixture.reopen().await;
+    assert!(matches!(fixture.store.check_files(&mut |_| ()).await, Err(FileError::NoStorage)));
 }
