@@ -8,7 +8,7 @@ BENCH ?=
 # Whom `make bench-peers` measures: all who are not in the file of results yet, when empty.
 PEERS ?=
 
-.PHONY: run s3 sim test setup bench bench-peers check fmt clippy tidy units docs
+.PHONY: run sim test setup bench bench-peers check fmt clippy tidy units docs
 
 ## Builds, starts a server and the demo shop, deploys the examples, runs the order saga and shows it.
 run:
@@ -39,10 +39,6 @@ units:
 	else \
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
-
-## Files in a bucket, against a server of S3's protocol that it installs.
-s3:
-	$(CARGO) test --package windlass-store --features s3 --test s3
 
 ## Plays 20,000 simulated seeds, and finds every planted bug: docs/proof.md.
 sim:

@@ -336,7 +336,11 @@ pub async fn open_server(database: &Database, allowed: Allowed, told: Told) -> R
         }
     };
     let settings = settings.with_stored(&stored);
-    match open_runtime(&store, allowed, &settings).await {
+    let opened = match store.open_file_storage().await {
+        Ok(()) => open_runtime(&store, allowed, &settings).await,
+        Err(error) => Err(Failure::refused(format!("files have no place (setting `files`, WINDLASS_FILES): {error}"))),
+    };
+    match opened {
         Ok((runtime, egress)) => Ok(Opened { runtime, egress, settings }),
         Err(failure) => {
             store.close().await;

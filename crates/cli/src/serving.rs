@@ -33,8 +33,6 @@ use crate::{
 pub struct Serving {
     /// Its database.
     pub database: Database,
-    /// How others reach it, if somebody said so.
-    pub public_url: Option<String>,
     /// The first administrator's API key, when somebody chose it.
     pub bootstrap_token: Option<String>,
     /// What steps may do.
@@ -74,7 +72,7 @@ impl Server {
     /// # Errors
     /// The address is taken, the database cannot be opened, or another process has it.
     pub async fn start(serving: Serving) -> Result<Server, Failure> {
-        let Serving { database, public_url, bootstrap_token, allowed, settings, log } = serving;
+        let Serving { database, bootstrap_token, allowed, settings, log } = serving;
         let listen = InEffect::begin(settings.clone(), place::usual_bounds(&database)).bounds().process.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let message = format!("cannot listen on {listen}: {error}\n  name another address with --listen");
@@ -92,7 +90,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), requests);
-        let app = app.with_settings(settings).with_egress(egress).with_public_url(public_url);
+        let app = app.with_settings(settings).with_egress(egress);
         let bounds = Bounds { grace, ..Bounds::default() };
         let service = Service::of(&app);
         // All is built that the start needed, and nobody has been answered yet.

@@ -81,7 +81,11 @@ fn describe(record: &Record, operation: Operation) -> Json {
         Operation::List => json!({"description": "A page of the list.", "content": of(&format!("{name}Page"))}),
         Operation::Export => json!({
             "description": "The rows that the parameters let through, the oldest first, as they are read.",
-            "content": {"application/jsonl": {"schema": {"type": "string"}}, "text/csv": {"schema": {"type": "string"}}},
+            "content": {
+                "application/jsonl": {"schema": {"type": "string"}},
+                "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
         }),
         Operation::Delete => json!({"description": "It is deleted."}),
         _ => json!({"description": format!("The {}.", record.noun), "content": of(&name)}),
@@ -136,8 +140,8 @@ fn parameters(record: &Record, operation: Operation) -> Vec<Json> {
 /// Those of the list, but for its pages.
 fn export_parameters(record: &Record) -> Vec<Json> {
     let format = json!({"name": "format", "in": "query", "required": false,
-        "schema": {"type": "string", "enum": ["jsonl", "csv"], "default": "jsonl"},
-        "description": "`jsonl`: an object a line, as `windlass apply` reads them; `csv`: a table."});
+        "schema": {"type": "string", "enum": ["jsonl", "json", "csv"], "default": "jsonl"},
+        "description": "`jsonl`: an object a line, as `windlass apply` reads them; `json`: an array of these; `csv`: a table."});
     let filters = list_parameters(record).into_iter().filter(|it| it["name"] != "limit" && it["name"] != "after");
     let sort = |mut parameter: Json| {
         if parameter["name"] == "sort" {

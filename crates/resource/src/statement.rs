@@ -6,8 +6,8 @@
 //! Invariant: a statement on what a tenant owns names the tenant.
 
 use sea_query::{
-    Alias, Cond, Expr, ExprTrait, LikeExpr, LockType, Order, PostgresQueryBuilder, Query, SelectStatement,
-    SqliteQueryBuilder, Value, Values,
+    Alias, Cond, Expr, ExprTrait, LikeExpr, LockType, Order, PostgresQueryBuilder, Query, ReturningClause,
+    SelectStatement, SqliteQueryBuilder, Value, Values,
 };
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
@@ -87,6 +87,11 @@ macro_rules! build {
 
 fn name(text: &str) -> Alias {
     Alias::new(text)
+}
+
+/// The columns of [`Record::stored`], of rows that are changed.
+fn stored(record: &Record) -> ReturningClause {
+    Query::returning().columns(record.stored().iter().map(|column| name(column.name)))
 }
 
 fn col(text: &str) -> Expr {
@@ -244,20 +249,29 @@ impl Writer {
         build!(self, aside, Query::select().column(name("id")).from(name(record.name)).cond_where(all).limit(1))
     }
 
-    /// Lets go of this id wherever the column refers to it.
+    /// The ids of all rows whose column refers to this id, deleted or not.
+    pub fn all_referring(&self, record: &Record, column: &Column, id: Uuid) -> Statement {
+        let mut aside = Aside::default();
+        let all = self.whose(record, &mut aside).add(col(column.name).eq(aside.put(Datum::Uuid(id))));
+        build!(self, aside, Query::select().column(name("id")).from(name(record.name)).cond_where(all))
+    }
+
+    /// Lets go of this id wherever the column refers to it; gives the rows as they are then.
     pub fn let_go(&self, record: &Record, column: &Column, id: Uuid) -> Statement {
         let mut aside = Aside::default();
         let all = self.whose(record, &mut aside).add(col(column.name).eq(aside.put(Datum::Uuid(id))));
         let mut update = Query::update();
         update.table(name(record.name)).value(name(column.name), aside.put(Datum::Null)).cond_where(all);
-        build!(self, aside, update)
+        build!(self, aside, update.returning(stored(record)))
     }
 
-    /// Removes all rows whose column refers to this id.
+    /// Removes all rows whose column refers to this id, and gives them.
     pub fn delete_referring(&self, record: &Record, column: &Column, id: Uuid) -> Statement {
         let mut aside = Aside::default();
         let all = self.whose(record, &mut aside).add(col(column.name).eq(aside.put(Datum::Uuid(id))));
-        build!(self, aside, Query::delete().from_table(name(record.name)).cond_where(all))
+        let mut delete = Query::delete();
+        delete.from_table(name(record.name)).cond_where(all);
+        build!(self, aside, delete.returning(stored(record)))
     }
 
     /// Some rows whose time is over: those that were made before `made_before`, and those that were deleted before

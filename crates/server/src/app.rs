@@ -48,7 +48,6 @@ struct Shared {
     chosen: Notify,
     passwords: Passwords,
     oidc: OnceLock<Oidc>,
-    public_url: OnceLock<String>,
     draining: CancellationToken,
 }
 
@@ -73,7 +72,6 @@ impl App {
             chosen: Notify::new(),
             passwords: Passwords::default(),
             oidc: OnceLock::new(),
-            public_url: OnceLock::new(),
             draining,
         };
         App { gate: Arc::new(gate), shared: Arc::new(shared) }
@@ -167,19 +165,14 @@ impl App {
         let _ = tokio::time::timeout(CHOSEN_ELSEWHERE, self.shared.chosen.notified()).await;
     }
 
-    /// The same, knowing by which address others reach it: its scheme, host and port, without a slash behind them.
-    #[must_use]
-    pub fn with_public_url(self, url: Option<String>) -> App {
-        if let Some(url) = url {
-            // Nobody has asked before it serves.
-            let _ = self.shared.public_url.set(url);
-        }
-        self
-    }
-
     /// By which address others reach it, if somebody said so.
     pub fn public_url(&self) -> Option<&str> {
-        self.shared.public_url.get().map(String::as_str)
+        self.settings().bounds().process.public_url.as_deref()
+    }
+
+    /// What people call the installation.
+    pub fn installation_name(&self) -> &str {
+        &self.settings().bounds().process.installation_name
     }
 
     /// How often requests may come.

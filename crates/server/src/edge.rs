@@ -1,11 +1,14 @@
 //! The outer layer of every route: problem bodies, headers for safety, the request's id, counting.
 //!
 //! Invariant: no answer leaves without passing here, so none leaves without its headers, and no error without a problem
-//! document. It costs no span and, on success, no allocation beyond the id that the client sent.
+//! document. It costs no span, and no allocation but the request's id.
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -34,7 +37,9 @@ const URI_BYTES_MAX: usize = 16 << 10;
 /// Everything between the connection and the routes.
 pub async fn around(app: &App, mut request: Request, routes: &Router) -> Response {
     let started = Instant::now();
-    let sent_id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned();
+    let id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned().unwrap_or_else(new_request_id);
+    // Whoever notes something of the request finds it there, whoever made it.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let refusal = refuse(&request);
     let is_scim = scim::is_here(request.uri().path());
     let _in_flight = app.metrics().enter();
@@ -47,12 +52,9 @@ pub async fn around(app: &App, mut request: Request, routes: &Router) -> Respons
         Some(problem) => problem.into_response(),
     };
     if response.status().is_client_error() || response.status().is_server_error() {
-        let id = sent_id.clone().unwrap_or_else(new_request_id);
         response = if is_scim { as_scim_error(response, &id) } else { as_problem(response, &id) };
-        response.headers_mut().insert(REQUEST_ID, id);
-    } else if let Some(id) = sent_id {
-        response.headers_mut().insert(REQUEST_ID, id);
     }
+    response.headers_mut().insert(REQUEST_ID, id);
     if let Some([limit, policy]) = told.and_then(|told| told.headers()) {
         response.headers_mut().insert(RATE_LIMIT, limit);
         response.headers_mut().insert(RATE_LIMIT_POLICY, policy);
@@ -140,11 +142,12 @@ fn is_plain(id: &HeaderValue) -> bool {
     !bytes.is_empty() && bytes.len() <= REQUEST_ID_CHARS_MAX && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-/// An id that no other request of this process has.
+/// An id that no other request has: the digits before the dash are drawn once by each process.
 fn new_request_id() -> HeaderValue {
+    static PROCESS: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string()[..12].to_owned());
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let text = format!("{:x}-{count:x}", std::process::id());
+    let text = format!("{}-{count:x}", *PROCESS);
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("-"))
 }
 

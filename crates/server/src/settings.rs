@@ -53,6 +53,12 @@ pub enum Category {
     Security,
     /// What comes in and goes out.
     Network,
+    /// What other programs that work with this one have to know.
+    Integrations,
+    /// What models get.
+    Ai,
+    /// What people see.
+    Ui,
     /// What those see who look into the server.
     Developer,
 }

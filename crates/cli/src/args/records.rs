@@ -108,10 +108,10 @@ fn list_command(record: &'static Record, command: Command) -> Command {
 }
 
 fn export_command(record: &'static Record, command: Command) -> Command {
-    let format = Arg::new("format").long("format").value_parser(["jsonl", "csv"]).default_value("jsonl");
+    let format = Arg::new("format").long("format").value_parser(["jsonl", "json", "csv"]).default_value("jsonl");
     let output = Arg::new("output").long("output").short('o').value_name("FILE").value_parser(value_parser!(PathBuf));
     command
-        .arg(format.help("`jsonl` is what `windlass apply` reads; `csv` is a table"))
+        .arg(format.help("`jsonl` is what `windlass apply` reads, `json` an array of these, `csv` a table"))
         .arg(output.help("Where to; standard output when left out"))
         .args(filters(record))
 }

@@ -18,7 +18,7 @@ pub struct ServeArgs {
     pub listen: Option<SocketAddr>,
     /// The address by which others reach this server, such as `https://windlass.example.org`: how it calls itself towards
     /// applications of third parties (docs/oauth.md)
-    #[arg(long, env = "WINDLASS_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
+    #[arg(long, env = "WINDLASS_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
     /// An API key that may do everything, at least 16 characters; without one, a link that signs the administrator in is
     /// printed until somebody has come in
@@ -53,15 +53,6 @@ pub struct ServeArgs {
     /// What is logged: a level, or filters such as `info,windlass_runtime=debug`; `info` unless a setting says otherwise
     #[arg(long, env = "WINDLASS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
-}
-
-/// Reads an address of nothing but scheme, host and port.
-fn public_url(text: &str) -> Result<String, String> {
-    let url = text.trim_end_matches('/');
-    match windlass_resource::records::providers::ORIGIN.compiled() {
-        Some(pattern) if pattern.is_match(url) => Ok(url.to_owned()),
-        _ => Err("an https address without a path is needed (http is for this machine alone)".to_owned()),
-    }
 }
 
 /// Reads what an environment variable may say for yes and no: `1`, `true`, `yes`, `on`, and their opposites.

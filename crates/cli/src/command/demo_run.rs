@@ -41,7 +41,6 @@ pub async fn run(args: DemoRunArgs, context: &Context) -> Outcome {
         vec![place::chosen("listen", &args.listen.to_string())?, grace, place::chosen("private_networks", "all")?];
     let serving = Serving {
         database,
-        public_url: None,
         bootstrap_token: std::env::var("WINDLASS_BOOTSTRAP_TOKEN").ok(),
         allowed: Allowed::default(),
         settings: Told { environment, ..Told::default() },

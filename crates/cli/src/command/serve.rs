@@ -31,7 +31,6 @@ pub async fn run(args: ServeArgs, context: &Context) -> Outcome {
     let webhook_keys = place::webhook_keys(args.webhook_signing_key_file.as_deref())?;
     let serving = Serving {
         database,
-        public_url: args.public_url,
         bootstrap_token: args.bootstrap_token,
         allowed: Allowed { webhook_keys, known, ..Allowed::default() },
         settings: told,
@@ -68,6 +67,7 @@ fn told(args: &ServeArgs) -> Result<Told, Failure> {
     environment.extend(place::chosen_for_steps(args.allow_private_network.as_ref(), args.allow_exec)?);
     let own = [
         args.listen.map(|it| place::chosen("listen", &it.to_string())),
+        args.public_url.as_ref().map(|it| place::chosen("public_url", it)),
         args.grace_seconds.map(|it| place::chosen("grace_seconds", &it.to_string())),
         args.log.as_ref().map(|it| place::chosen("log", it)),
         args.log_format.as_ref().map(|it| place::chosen("log_format", it)),

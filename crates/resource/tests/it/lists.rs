@@ -172,9 +172,9 @@ fn statements() {
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Text("n"), Int(1)]
         SELECT … FROM "books" WHERE "tenant_key" = ? AND "editor_id" = ? LIMIT ?
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Int(1)]
-        UPDATE "books" SET "editor_id" = ? WHERE "tenant_key" = ? AND "editor_id" = ?
+        UPDATE "books" SET "editor_id" = ? WHERE "tenant_key" = ? AND "editor_id" = ? RETURNING "id", "title", "slug", "summary", "copies", "barcode", "price", "weight", "lendable", "due_at", "bought_on", "labels", "authors", "chapters", "extra", "cover", "twin", "language", "pin", "badge", "shelf_id", "editor_id", "status", "published_at", "published_by", "reason", "rejections", "isbn10", "search_text", "revision", "created_at", "created_by", "updated_at", "updated_by"
         [Null, Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
-        DELETE FROM "books" WHERE "tenant_key" = ? AND "editor_id" = ?
+        DELETE FROM "books" WHERE "tenant_key" = ? AND "editor_id" = ? RETURNING "id", "title", "slug", "summary", "copies", "barcode", "price", "weight", "lendable", "due_at", "bought_on", "labels", "authors", "chapters", "extra", "cover", "twin", "language", "pin", "badge", "shelf_id", "editor_id", "status", "published_at", "published_by", "reason", "rejections", "isbn10", "search_text", "revision", "created_at", "created_by", "updated_at", "updated_by"
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = ? AND ("id" < ? OR "deleted_at" < ?) LIMIT ?
         [Int(7), Uuid(018bcfe5-6800-7000-8000-000000000000), Time(Timestamp(1700000000000000)), Int(500)]
@@ -198,9 +198,9 @@ fn statements() {
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Text("n"), Int(1)]
         SELECT … FROM "books" WHERE "tenant_key" = $1 AND "editor_id" = $2 LIMIT $3
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000), Int(1)]
-        UPDATE "books" SET "editor_id" = $1 WHERE "tenant_key" = $2 AND "editor_id" = $3
+        UPDATE "books" SET "editor_id" = $1 WHERE "tenant_key" = $2 AND "editor_id" = $3 RETURNING "id", "title", "slug", "summary", "copies", "barcode", "price", "weight", "lendable", "due_at", "bought_on", "labels", "authors", "chapters", "extra", "cover", "twin", "language", "pin", "badge", "shelf_id", "editor_id", "status", "published_at", "published_by", "reason", "rejections", "isbn10", "search_text", "revision", "created_at", "created_by", "updated_at", "updated_by"
         [Null, Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
-        DELETE FROM "books" WHERE "tenant_key" = $1 AND "editor_id" = $2
+        DELETE FROM "books" WHERE "tenant_key" = $1 AND "editor_id" = $2 RETURNING "id", "title", "slug", "summary", "copies", "barcode", "price", "weight", "lendable", "due_at", "bought_on", "labels", "authors", "chapters", "extra", "cover", "twin", "language", "pin", "badge", "shelf_id", "editor_id", "status", "published_at", "published_by", "reason", "rejections", "isbn10", "search_text", "revision", "created_at", "created_by", "updated_at", "updated_by"
         [Int(7), Uuid(00000000-0000-0000-0000-000000000000)]
         SELECT … FROM "shelves" WHERE "tenant_key" = $1 AND ("id" < $2 OR "deleted_at" < $3) LIMIT $4
         [Int(7), Uuid(018bcfe5-6800-7000-8000-000000000000), Time(Timestamp(1700000000000000)), Int(500)]

@@ -80,13 +80,13 @@ pub fn base32(bytes: &[u8]) -> String {
 }
 
 /// The address by which an app takes a secret over.
-pub fn url(secret: &[u8], email: &str) -> String {
+pub fn url(secret: &[u8], installation: &str, email: &str) -> String {
     let escaped = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),
     };
-    let email: String = email.bytes().map(escaped).collect();
-    format!("otpauth://totp/Windlass:{email}?secret={}&issuer=Windlass", base32(secret))
+    let [installation, email] = [installation, email].map(|text| text.bytes().map(escaped).collect::<String>());
+    format!("otpauth://totp/{installation}:{email}?secret={}&issuer={installation}", base32(secret))
 }
 
 /// The code of a step of time.
@@ -171,10 +171,10 @@ mod tests {
         for (bytes, text) in [("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foobar", "MZXW6YTBOI")] {
             assert_eq!(base32(bytes.as_bytes()), text);
         }
-        let url = url(b"12345678901234567890", "a+b@x.org");
+        let url = url(b"12345678901234567890", "Our Works", "a+b@x.org");
         assert_eq!(
             url,
-            "otpauth://totp/Windlass:a%2Bb%40x%2Eorg?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Windlass"
+            "otpauth://totp/Our%20Works:a%2Bb%40x%2Eorg?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Our%20Works"
         );
         let codes = recovery_codes().unwrap();
         assert!(codes.len() == 10 && codes.iter().all(|it| it.len() == 16) && codes[0] != codes[1], "{codes:?}");

@@ -16,7 +16,7 @@ use crate::{
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Asks a person who is signed in.
-pub fn consent(asking: &Asking, request: &AuthorizationRequest, identity: &Identity) -> Response {
+pub fn consent(here: &str, asking: &Asking, request: &AuthorizationRequest, identity: &Identity) -> Response {
     let application = &asking.application;
     let (name, who) = (escaped(&application.name), escaped(&identity.who()));
     let mut text = format!("<p><strong>{name}</strong> asks to act in your name. You are {who}.</p>\n");
@@ -35,11 +35,11 @@ pub fn consent(asking: &Asking, request: &AuthorizationRequest, identity: &Ident
     }
     text.push_str("<button name=\"decision\" value=\"approve\">Allow</button>\n");
     text.push_str("<button name=\"decision\" value=\"refuse\">Refuse</button>\n</form>\n");
-    page(&format!("{name} asks"), &text)
+    page(here, &format!("{name} asks"), &text)
 }
 
 /// Tells somebody who is not signed in how to go on: with one of these providers, or at the command line.
-pub fn sign_in(asking: &Asking, (this, providers): (&str, &[String])) -> Response {
+pub fn sign_in(here: &str, asking: &Asking, (this, providers): (&str, &[String])) -> Response {
     let name = escaped(&asking.application.name);
     let mut text = format!("<p><strong>{name}</strong> asks to act in your name. Sign in first.</p>\n");
     text.push_str(&about(asking));
@@ -53,7 +53,7 @@ pub fn sign_in(asking: &Asking, (this, providers): (&str, &[String])) -> Respons
     }
     let command = format!("windlass oauth answer '{this}'");
     let _ = writeln!(text, "<p>Or answer at the command line: <code>{}</code></p>", escaped(&command));
-    page(&format!("{name} asks"), &text)
+    page(here, &format!("{name} asks"), &text)
 }
 
 fn about(asking: &Asking) -> String {
@@ -71,12 +71,12 @@ fn about(asking: &Asking) -> String {
 }
 
 /// With no referrer at all browsers would not say either that the form comes from here (`Origin`).
-fn page(title: &str, text: &str) -> Response {
+fn page(here: &str, title: &str, text: &str) -> Response {
     let head = format!("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n");
     let head = format!(
         "{head}<meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"referrer\" content=\"same-origin\">\n"
     );
-    reply::text(HTML, format!("{head}<body>\n<h1>Windlass</h1>\n{text}</body>\n</html>\n"))
+    reply::text(HTML, format!("{head}<body>\n<h1>{}</h1>\n{text}</body>\n</html>\n", escaped(here)))
 }
 
 fn escaped(text: &str) -> String {

@@ -28,6 +28,8 @@ use crate::{
 /// As what rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
+    /// An array of objects.
+    Json,
     /// An object a line, each with the `record` that it is: what `windlass apply` reads.
     Jsonl,
     /// A table.
@@ -42,8 +44,9 @@ pub fn answer(store: Store, (tenant, record): (TenantKey, &'static Record), pair
     let (formats, mut filters): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "format");
     let format = match formats.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().as_slice() {
         [] | ["jsonl"] => Format::Jsonl,
+        ["json"] => Format::Json,
         ["csv"] => Format::Csv,
-        _ => return Err(Problem::bad_request("invalid_query", "`format` must be jsonl or csv, once")),
+        _ => return Err(Problem::bad_request("invalid_query", "`format` must be jsonl, json or csv, once")),
     };
     if let Some((name, _)) = filters.iter().find(|(name, _)| name == "limit" || name == "after") {
         return Err(Problem::bad_request("invalid_query", format!("an export has no `{name}`: it is no page")));
@@ -57,6 +60,7 @@ pub fn answer(store: Store, (tenant, record): (TenantKey, &'static Record), pair
     let pages =
         Pages { store, tenant, record, filters, query: Some(query), format, first: true, names: HashMap::new() };
     let (media_type, ending) = match format {
+        Format::Json => ("application/json", "json"),
         Format::Jsonl => ("application/jsonl", "jsonl"),
         Format::Csv => ("text/csv; charset=utf-8", "csv"),
     };
@@ -81,6 +85,7 @@ struct Pages {
     /// `None` behind the last page.
     query: Option<ListQuery>,
     format: Format,
+    /// Nothing was written yet.
     first: bool,
     /// Workflows by their ids, as far as they were needed.
     names: HashMap<Uuid, Option<String>>,
@@ -99,19 +104,27 @@ impl Pages {
             .await
             .map_err(|error| StoreError::Invalid(error.to_string()))?;
         let piece = match self.format {
-            Format::Csv => table(self.record, &page.items, self.first)?,
-            Format::Jsonl => {
+            Format::Csv => table(self.record, &page.items, std::mem::take(&mut self.first))?,
+            Format::Json | Format::Jsonl => {
                 let mut lines = Vec::new();
                 for item in page.items {
                     let Some(document) = self.document(item).await? else { continue };
+                    if self.format == Format::Json {
+                        lines.extend_from_slice(if self.first { b"[\n" } else { b",\n" });
+                        self.first = false;
+                    }
                     // JSON values always have a JSON form.
                     let _ = serde_json::to_writer(&mut lines, &document);
-                    lines.push(b'\n');
+                    if self.format == Format::Jsonl {
+                        lines.push(b'\n');
+                    }
+                }
+                if self.format == Format::Json && page.next.is_none() {
+                    lines.extend_from_slice(if self.first { b"[]\n" } else { b"\n]\n" });
                 }
                 lines
             }
         };
-        self.first = false;
         if let Some(next) = page.next {
             let mut pairs = self.filters.clone();
             pairs.push(("after".to_owned(), next));

@@ -60,7 +60,7 @@ pub async fn authorize(
         let back: String = url::form_urlencoded::byte_serialize(this_path(&this).as_bytes()).collect();
         let path = |name: String| format!("/api/v1/sign-in/oidc/{name}?tenant={tenant}&return_to={back}");
         let paths: Vec<String> = names.into_iter().map(path).collect();
-        return Ok(page::sign_in(&asking, (&this, &paths)));
+        return Ok(page::sign_in(app.installation_name(), &asking, (&this, &paths)));
     };
     let remembered = match identity.member() {
         Some(member) if asking.is_sure() => app.store().consented(&asking.application, member).await?,
@@ -69,7 +69,7 @@ pub async fn authorize(
     if remembered.is_some_and(|all| asking.scopes.iter().all(|it| all.contains(it))) {
         return Ok(see_other(&approve(&app, (&identity, &asked), asking).await?));
     }
-    Ok(page::consent(&asking, &request, &identity))
+    Ok(page::consent(app.installation_name(), &asking, &request, &identity))
 }
 
 fn this_path(this: &str) -> &str {

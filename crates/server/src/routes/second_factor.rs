@@ -81,7 +81,8 @@ pub async fn begin_second_factor(
         }
         begun => {
             begun?;
-            let (text, url) = (second_factor::base32(&secret), second_factor::url(&secret, &account.email));
+            let (text, url) =
+                (second_factor::base32(&secret), second_factor::url(&secret, app.installation_name(), &account.email));
             reply::json(StatusCode::CREATED, &SecondFactorBegun { secret: text, url })
         }
     }

@@ -67,6 +67,10 @@ impl Default for People {
 pub struct Process {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// By which address others reach the installation: scheme, host and port.
+    pub public_url: Option<String>,
+    /// What people call the installation.
+    pub installation_name: String,
     /// How long open requests and running steps have when it stops.
     pub grace: Duration,
     /// Which addresses steps may reach that are not public.
@@ -83,6 +87,8 @@ impl Default for Process {
     fn default() -> Process {
         Process {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            public_url: None,
+            installation_name: "Windlass".to_owned(),
             grace: MINUTE / 2,
             private_networks: PrivateNetwork::Refuse,
             exec_steps: false,

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use tracing_subscriber::EnvFilter;
-use windlass_resource::records::files::FILE_BYTES_MAX;
+use windlass_resource::records::{files::FILE_BYTES_MAX, providers::ORIGIN};
 use windlass_steps::egress::address::PrivateNetwork;
 
 use super::{Category, Kind, Setting, Takes, Unit};
@@ -18,11 +18,23 @@ const COUNT_OR_NONE: Kind = number(0, 1_000_000_000, Unit::Count);
 const DAYS_OR_NONE: Kind = number(0, 100_000, Unit::Days);
 const PLACE: Kind = Kind::Text { chars_max: 1_000, check: |_| Ok(()) };
 const ADDRESS: Kind = Kind::Text { chars_max: 100, check: address };
+const URL: Kind = Kind::Text { chars_max: 300, check: origin };
+const NAME: Kind = Kind::Text { chars_max: 60, check: name };
 const FILTER: Kind = Kind::Text { chars_max: 500, check: filter };
 const NETWORKS: Kind = Kind::List { items_max: 100, check: network };
 
 fn address(text: &str) -> Result<(), String> {
     text.parse::<SocketAddr>().map(|_| ()).map_err(|_| "is an address with a port, such as 127.0.0.1:7400".to_owned())
+}
+
+fn origin(text: &str) -> Result<(), String> {
+    let fits = ORIGIN.compiled().is_some_and(|pattern| pattern.is_match(text));
+    if text.is_empty() || fits { Ok(()) } else { Err(format!("is {}", ORIGIN.meaning)) }
+}
+
+fn name(text: &str) -> Result<(), String> {
+    let fits = !text.trim().is_empty() && !text.contains(char::is_control);
+    if fits { Ok(()) } else { Err("is a name in one line".to_owned()) }
 }
 
 fn filter(text: &str) -> Result<(), String> {
@@ -130,7 +142,7 @@ settings! {
         "Minutes that a link works which signs in whoever lost the password";
     impersonation_minutes_max: Security, Tenant, number(1, 480, Unit::Minutes), people.impersonation,
         "Minutes that somebody acts in another's name at most";
-    feature_mcp: Security, ForTenant, Kind::Switch, features.mcp,
+    feature_mcp: Ai, ForTenant, Kind::Switch, features.mcp,
         "Whether there are tools for models, at `/mcp` and with `windlass mcp`";
     feature_files: Security, ForTenant, Kind::Switch, features.files,
         "Whether there are files, and links to them";
@@ -138,6 +150,12 @@ settings! {
         "Whether API keys are made, and let anybody in";
     exec_steps: Security, BeforeDatabase, Kind::Switch, process.exec_steps,
         "Whether `exec` steps may run programs on the machine of the server";
+
+    public_url: Integrations, AtStart, URL, process.public_url,
+        "By which address others reach the installation, such as https://windlass.example.org: applications, browsers, providers";
+
+    installation_name: Ui, AtStart, NAME, process.installation_name,
+        "What people call the installation: pages and apps for second factors show it";
 
     log: Developer, AtOnce, FILTER, process.log,
         "What is logged: a level, or filters such as `info,windlass_runtime=debug`";

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use windlass_engine::id::TenantKey;
 use windlass_store::{Trust, verify_file};
 
-use crate::harness::{Api, send};
+use crate::{
+    harness::{Api, send},
+    identity::{administrator, member, member_id},
+};
 
 const WAITS: &str = "name: waits\nsteps:\n  - id: go\n    type: wait\n    with: { signal: go }\n";
 
@@ -30,8 +33,12 @@ pub async fn what_is_done_is_in_the_audit(api: Api) {
     let put = api.request(Method::PUT, "/workflows/waits").header("content-type", "application/yaml");
     let put = put.header("x-request-id", "r-7").header("user-agent", "tests").body(WAITS);
     send(put).await.expect(201);
-    api.post("/workflows/waits/publish", json!({})).await.expect(200);
+    // Whoever sends no id is given one, and finds it in the audit.
+    let published = api.post("/workflows/waits/publish", json!({})).await;
+    let id = published.header("x-request-id").to_owned();
+    published.expect(200);
     let workflows = actions(&api, "workflows").await;
+    assert_eq!(workflows[1]["request_id"], id.as_str());
     assert_eq!(named(&workflows), ["draft", "publish"]);
     let first = &workflows[0];
     assert_eq!(
@@ -68,6 +75,32 @@ pub async fn what_is_done_is_in_the_audit(api: Api) {
     assert_eq!(report["findings"], json!([]));
 }
 
+pub async fn what_goes_with_something_is_in_the_audit(api: Api) {
+    let admin = administrator(&api).await;
+    member(&api, &admin, ("grace@example.org", "viewer")).await;
+    let grace = member_id(&api, "grace@example.org").await;
+    let role = api.get("/roles?name=builder").await.expect(200)["items"][0]["id"].clone();
+    let group = api.post("/groups", json!({ "name": "Builders" })).await.expect(201)["id"].clone();
+    let given = json!({ "role_id": role, "group_id": group });
+    let given = api.post("/role-assignments", given).await.expect(201)["id"].clone();
+    let joined = json!({ "group_id": group, "member_id": grace });
+    let joined = api.post("/group-members", joined).await.expect(201)["id"].clone();
+    // What went, of which kind, and what it said.
+    let gone = async |record: &str| {
+        let mut entries = actions(&api, record).await;
+        entries.retain(|it| it["action"] == "delete");
+        entries.into_iter().map(|it| (it["record_id"].clone(), it["changes"].clone())).collect::<Vec<_>>()
+    };
+    send(api.request(Method::DELETE, &format!("/groups/{}", group.as_str().unwrap()))).await.expect(204);
+    assert_eq!(gone("groups").await[0].0, group);
+    let (assignment, membership) = (gone("role_assignments").await, gone("group_members").await);
+    assert_eq!((assignment.len(), &assignment[0].0), (1, &given));
+    assert_eq!(assignment[0].1["role_id"], json!({ "from": role }), "it names the role that nobody has by it any more");
+    assert_eq!((membership.len(), &membership[0].0), (1, &joined));
+    assert_eq!(membership[0].1["member_id"], json!({ "from": grace }));
+    assert_eq!(sealed(&api).await["findings"], json!([]));
+}
+
 pub async fn the_audit_is_exported_and_judged(api: Api) {
     for name in ["a", "b", "=1+1"] {
         api.post("/folders", json!({ "name": name })).await.expect(201);
@@ -85,6 +118,10 @@ pub async fn the_audit_is_exported_and_judged(api: Api) {
     assert_eq!(entries.len(), 3);
     let nothing = api.get("/audit-entries/export?q=nothingofthekind").await;
     assert_eq!((nothing.status, nothing.body.as_str()), (200.try_into().unwrap(), ""));
+    let array = api.get("/audit-entries/export?format=json&record=folders").await;
+    assert_eq!(array.header("content-type"), "application/json");
+    assert_eq!(array.expect(200), json!(entries));
+    assert_eq!(api.get("/audit-entries/export?format=json&q=nothingofthekind").await.expect(200), json!([]));
     let table = api.get("/audit-entries/export?format=csv&record=folders").await;
     assert_eq!(table.body.lines().count(), 4);
     assert!(table.body.starts_with("id,action,") && table.body.contains(",'=1+1,"), "{}", table.body);

@@ -46,7 +46,7 @@ macro_rules! on_every_database {
 }
 
 on_every_database! {
-    audit: what_is_done_is_in_the_audit, the_audit_is_exported_and_judged;
+    audit: what_is_done_is_in_the_audit, what_goes_with_something_is_in_the_audit, the_audit_is_exported_and_judged;
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
     delegations: people_of_another_tenant_act_in_their_own_names,

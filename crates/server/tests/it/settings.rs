@@ -82,7 +82,7 @@ pub async fn settings_are_chosen_in_layers(api: Api) {
 pub async fn settings_are_of_several_kinds(api: Api) {
     let list = api.get("/settings").await.expect(200);
     let all = list["items"].as_array().unwrap();
-    for category in ["execution", "storage", "security", "network", "developer"] {
+    for category in ["execution", "storage", "security", "network", "integrations", "ai", "ui", "developer"] {
         assert!(all.iter().any(|it| it["category"] == category), "{category}");
     }
     for kind in ["number", "switch", "text", "choice", "list"] {

@@ -23,7 +23,10 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 use windlass_engine::id::TenantKey;
 
-use crate::{RecordError, StoreError, store::StoreOptions};
+use crate::{
+    RecordError, StoreError,
+    store::{Store, StoreOptions},
+};
 use objects::Objects;
 
 pub use links::SharedFile;
@@ -83,6 +86,16 @@ pub enum FileError {
     Damaged(String),
 }
 
+impl Store {
+    /// Opens the storage of files, if one was named, in place of waiting for the first of them. A bucket is not asked for anything.
+    ///
+    /// # Errors
+    /// There is no such place, or it cannot be used.
+    pub async fn open_file_storage(&self) -> Result<(), FileError> {
+        self.inner.files.begin().await
+    }
+}
+
 impl From<StoreError> for FileError {
     fn from(error: StoreError) -> FileError {
         FileError::Record(error.into())
@@ -116,6 +129,14 @@ impl Files {
     async fn objects(&self) -> Result<&Objects, FileError> {
         let place = self.place.as_deref().ok_or(FileError::NoStorage)?;
         self.objects.get_or_try_init(|| async { Objects::open(place) }).await
+    }
+
+    /// Opens the storage, if one was named.
+    async fn begin(&self) -> Result<(), FileError> {
+        match &self.place {
+            Some(_) => self.objects().await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// A place among the transfers, until it is dropped.

@@ -15,7 +15,6 @@ use super::FileError;
 /// Bytes that are handed to a directory at once.
 const DIRECTORY_PART_BYTES: usize = 1 << 20;
 /// Bytes that are handed to a bucket at once: 10,000 of them are the most that an object can have.
-#[cfg(feature = "s3")]
 const BUCKET_PART_BYTES: usize = 8 << 20;
 
 /// An open storage.
@@ -136,7 +135,6 @@ fn open_directory(directory: PathBuf) -> Result<Objects, FileError> {
 }
 
 /// A bucket; its keys, its region and its endpoint are in the environment (`AWS_…`).
-#[cfg(feature = "s3")]
 fn open_bucket(place: &str) -> Result<Objects, FileError> {
     // Its client asks for the process's cryptography; one that is there already stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -144,9 +142,4 @@ fn open_bucket(place: &str) -> Result<Objects, FileError> {
     let store = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(failed)?;
     let prefix = if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) };
     Ok(Objects { store: Arc::new(store), prefix, part_bytes: BUCKET_PART_BYTES, directory: None })
-}
-
-#[cfg(not(feature = "s3"))]
-fn open_bucket(_: &str) -> Result<Objects, FileError> {
-    Err(FileError::Storage("this program was built without buckets (cargo feature `s3`)".to_owned()))
 }

@@ -439,7 +439,7 @@ impl Write {
         if taken.is_empty() { Ok(()) } else { Err(RecordError::Taken { noun, errors: taken }) }
     }
 
-    /// Whatever refers to a row that is about to go: it refuses, lets go, or goes first.
+    /// Whatever refers to a row that is about to go: it refuses, lets go, or goes first. The audit has each of them.
     async fn release(&self, tx: &mut Tx, id: Uuid) -> Result<(), RecordError> {
         let referring = || {
             self.records.iter().flat_map(|record| {
@@ -453,16 +453,30 @@ impl Write {
             }
         }
         for (record, column, rule) in referring() {
-            let statement = match rule {
-                OnDelete::Restrict => continue,
+            let other = Write { record, elsewhere: None, ..self.clone() };
+            match rule {
+                OnDelete::Restrict => {}
                 // What is hidden keeps what is its own, and gets it back when it is restored; links go.
-                OnDelete::Cascade if self.record.deletion == Deletion::Soft && record.writing != Writing::Link => {
-                    continue;
+                OnDelete::Cascade if self.record.deletion == Deletion::Soft && record.writing != Writing::Link => {}
+                OnDelete::SetNull => {
+                    for found in run(tx, self.writer.let_go(record, column, id)).await? {
+                        let new = row::read(record, &found)?;
+                        let mut old = new.clone();
+                        other.put(&mut old, &[(column.name, Datum::Uuid(id))]);
+                        other.note(tx, "update", (Some(&old), Some(&new))).await?;
+                    }
                 }
-                OnDelete::SetNull => self.writer.let_go(record, column, id),
-                OnDelete::Cascade => self.writer.delete_referring(record, column, id),
-            };
-            tx.execute(statement.sql, row::values(statement.params)).await?;
+                OnDelete::Cascade => {
+                    for found in run(tx, self.writer.all_referring(record, column, id)).await? {
+                        Box::pin(other.release(tx, found.uuid(0)?)).await?;
+                    }
+                    let gone = run(tx, self.writer.delete_referring(record, column, id)).await?;
+                    // What is a log itself is in none.
+                    for found in gone.iter().filter(|_| record.writing != Writing::Log) {
+                        other.note(tx, "delete", (Some(&row::read(record, found)?), None)).await?;
+                    }
+                }
+            }
         }
         Ok(())
     }

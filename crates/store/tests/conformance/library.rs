@@ -484,6 +484,20 @@ async fn rows_are_deleted_restored_and_let_go_of(fixture: Fixture) {
     let let_go = store.record(TENANT, &BOOKS, id_of(&book)).await.unwrap().json;
     assert!(let_go["editor_id"].is_null());
     store.delete_record((TENANT, &BOOKS), target(id_of(&book)), ada()).await.unwrap();
+    // What was let go of, and what went with it, is in the audit by itself.
+    for (row, actions, last) in [
+        (&book, vec!["create", "update", "delete"], "editor_id"),
+        (&remark, vec!["create", "delete"], "book_id"),
+        (&loan, vec!["create", "delete"], "book_id"),
+    ] {
+        let pairs =
+            [("record_id".to_owned(), row["id"].as_str().unwrap().to_owned()), ("sort".to_owned(), "id".to_owned())];
+        let query = ListQuery::parse(&AUDIT_ENTRIES, &pairs).unwrap();
+        let entries = store.list_records(TENANT, &AUDIT_ENTRIES, &query).await.unwrap().items;
+        let said: Vec<&str> = entries.iter().map(|it| it["action"].as_str().unwrap()).collect();
+        assert_eq!(said, actions, "{row}");
+        assert_eq!(entries[1]["changes"][last], json!({ "from": row[last] }), "{row}");
+    }
     for (record, row) in [(&BOOKS, &book), (&REMARKS, &remark), (&LOANS, &loan)] {
         let gone = store.record(TENANT, record, id_of(row)).await;
         assert!(matches!(gone, Err(RecordError::NotFound { .. })), "{}", record.name);
