@@ -13,6 +13,7 @@ pub mod overload;
 pub mod pgchaos;
 pub mod powercut;
 pub mod resume;
+pub mod rotation;
 pub mod saga;
 pub mod scaleout;
 pub mod schemathesis;

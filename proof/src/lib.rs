@@ -87,6 +87,7 @@ pub static CHECKS: &[Check] = &[
     checks::idor::CHECK,
     checks::schemathesis::CHECK,
     checks::canary::CHECK,
+    checks::rotation::CHECK,
     checks::ssrf::CHECK,
     checks::upgrade::CHECK,
     checks::upgrade::MAKE,

@@ -26,7 +26,7 @@ use crate::{
 /// The administrator's token of every server.
 pub const TOKEN: &str = "a-token-for-proofs";
 /// What opens the vaults of databases on PostgreSQL.
-const MASTER_KEY: &str = "7777777777777777777777777777777777777777777777777777777777777777";
+pub const MASTER_KEY: &str = "7777777777777777777777777777777777777777777777777777777777777777";
 /// How long a server may take to stop in peace.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// How long `windlass verify` may take.

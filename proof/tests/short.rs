@@ -54,6 +54,8 @@ short! {
     schemathesis_postgres: "schemathesis" "postgres";
     canary_sqlite: "canary" "sqlite";
     canary_postgres: "canary" "postgres";
+    rotation_sqlite: "rotation" "sqlite";
+    rotation_postgres: "rotation" "postgres";
     ssrf_sqlite: "ssrf" "sqlite";
     ssrf_postgres: "ssrf" "postgres";
     upgrade_sqlite: "upgrade" "sqlite";

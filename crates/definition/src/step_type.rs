@@ -21,6 +21,8 @@ pub struct StepType {
     pub secret_fields: &'static [&'static str],
     /// JSON pointers into `with` whose text is program text: `${{` in it is an error.
     pub program_fields: &'static [&'static str],
+    /// Fields of `with` that name a credential: literal, and as much a reference to a secret as `secrets.<name>`.
+    pub credential_fields: &'static [&'static str],
     /// A type that people are not shown: it is left out of the reference and of suggestions.
     pub hidden: bool,
 }

@@ -60,6 +60,7 @@ fn plan(document: &str) -> Arc<Plan> {
         output_schema: Value::from(serde_json::json!({})),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: true,
     });
     let compiled = windlass_definition::compile(document, Format::Yaml, &StepTypes::new(types));

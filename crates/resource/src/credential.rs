@@ -135,6 +135,12 @@ pub static TYPES: &[CredentialType] = &[
             open("port", Form::Port, "Its port.").optional(),
             open("database", Form::Line, "The database on it."),
             open("username", Form::Line, "The user.").optional(),
+            open(
+                "tls",
+                Form::Word(&["verify", "require", "none"]),
+                "How it is encrypted: `verify` checks the server's certificate and is meant when left out, `require` does not check it.",
+            )
+            .optional(),
             secret("password", Form::Line, "The password.").optional(),
         ],
     },
@@ -144,6 +150,7 @@ pub static TYPES: &[CredentialType] = &[
         fields: &[
             open("access_key_id", Form::Line, "The id of the key."),
             open("region", Form::Line, "The region, such as `eu-central-1`."),
+            open("sts_endpoint", Form::Url, "Where the test asks who we are, when that is not AWS's own STS.").optional(),
             secret("secret_access_key", Form::Line, "The key."),
             secret("session_token", Form::Line, "The token of a session.").optional(),
         ],

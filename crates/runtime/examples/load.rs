@@ -46,6 +46,7 @@ impl Step for Given {
             output_schema: schema("true"),
             secret_fields: &[],
             program_fields: &[],
+            credential_fields: &[],
             hidden: false,
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     live::LiveEvent,
     live_run::Source,
     metrics::add,
+    secrets::{self, Revealed},
     settings::Settings,
     step::{Sent, Step, StepContext, StepFailure},
     turner::Deliver,
@@ -188,17 +189,17 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
             at: started_at,
         }],
     );
-    let context = context(core, order);
     // The code is not used again after a panic: each attempt has a context of its own.
     let work = async {
-        let with = crate::secrets::reveal(core, order).await?;
+        let Revealed { with, credential } = secrets::reveal(core, order).await?;
+        let context = StepContext { credential, ..context(core, order) };
         code.run(&context, with).await
     };
     let result = AssertUnwindSafe(work).catch_unwind().await;
     drop(held);
     let known = core.known.of_tenant(order.tenant);
     let result = match result {
-        Ok(result) => crate::secrets::cleaned(known, result).map_err(failure),
+        Ok(result) => secrets::cleaned(known, result).map_err(failure),
         Err(panic) => {
             add(&core.metrics.attempts_panicked, 1);
             let error = panicked(&order.step.type_name, panic.as_ref());
@@ -241,6 +242,7 @@ fn context(core: &Arc<Core>, order: &Order) -> StepContext {
         stop: order.stop.clone(),
         store: core.store.clone(),
         events: Arc::new(crate::events::Intake(Arc::clone(core))),
+        credential: None,
     }
 }
 

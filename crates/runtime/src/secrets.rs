@@ -3,7 +3,11 @@
 //! Invariant: what comes out of here goes to the step's code alone. The journal, the run and its views have the
 //! expressions, and everything that an attempt gives back is looked through for the values.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde_json::{Map as JsonMap, Value as Json};
 use uuid::Uuid;
@@ -15,7 +19,7 @@ use windlass_definition::{
 use windlass_engine::{effect::RunStep, id::TenantKey};
 use windlass_store::{Found, Kept, KeptCredential, Store, StoreError};
 
-use crate::{core::Core, dispatch::Order, redact::Redactor, step::StepFailure};
+use crate::{core::Core, dispatch::Order, plans::literal, redact::Redactor, step::StepFailure};
 
 /// Makes of a credential what steps see, such as an access token; knows how to try one.
 pub trait Credentials: Send + Sync {
@@ -34,6 +38,22 @@ pub trait Credentials: Send + Sync {
         tenant: TenantKey,
         credential: &'a KeptCredential,
     ) -> crate::step::Boxed<'a, CredentialTest>;
+}
+
+/// A credential that a step names, as its code uses it.
+pub struct ReadyCredential {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type.
+    pub credential_type: String,
+    /// Its fields, and what was got with it: `authorization`, `access_token`.
+    pub fields: JsonMap<String, Json>,
+}
+
+impl fmt::Debug for ReadyCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadyCredential").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What trying a credential came to.
@@ -94,58 +114,92 @@ impl Scope for SecretScope<'_> {
     }
 }
 
-/// The template of the `with` that an attempt was evaluated from, if it has secrets in it.
-pub(crate) fn template_of<'a>(plan: &'a Plan, step: &RunStep) -> Option<&'a Template> {
+/// The template of the `with` that an attempt was evaluated from.
+fn template_of<'a>(plan: &'a Plan, step: &RunStep) -> Option<&'a Template> {
     let of_plan = plan.step(step.step);
     let kind = match (&of_plan.undo, step.path.ends_with(":undo")) {
         (Some(undo), true) => &undo.kind,
         _ => &of_plan.kind,
     };
     match kind {
-        StepKind::Action { with } if with.uses_secrets() => Some(with),
+        StepKind::Action { with } => Some(with),
         _ => None,
     }
 }
 
-/// The `with` of an attempt as its code gets it.
-pub(crate) async fn reveal(core: &Core, order: &Order) -> Result<Value, StepFailure> {
-    let Some(template) = template_of(&order.plan, &order.step) else { return Ok(order.step.with.clone()) };
-    revealed(core, order, template).await.map_err(StepFailure::nothing_sent)
+/// What an attempt is given that its record does not have.
+pub(crate) struct Revealed {
+    /// Its `with`, with the values of secrets.
+    pub(crate) with: Value,
+    /// The credential that it names.
+    pub(crate) credential: Option<ReadyCredential>,
 }
 
-async fn revealed(core: &Core, order: &Order, template: &Template) -> Result<Value, Error> {
-    let names: Vec<Arc<str>> = template.secrets().into_iter().collect();
+/// What the code of an attempt gets.
+pub(crate) async fn reveal(core: &Core, order: &Order) -> Result<Revealed, StepFailure> {
+    let template = template_of(&order.plan, &order.step);
+    // A `with` that comes from elsewhere, such as the run's input, names no credential: its author may not have been allowed to.
+    let named = template.and_then(|template| credential_of(core, template, &order.step));
+    match template.filter(|template| named.is_some() || template.uses_secrets()) {
+        None => Ok(Revealed { with: order.step.with.clone(), credential: None }),
+        Some(template) => revealed(core, order, (template, named)).await.map_err(StepFailure::nothing_sent),
+    }
+}
+
+/// The name of the credential that a document wrote into a `with`.
+fn credential_of(core: &Core, template: &Template, step: &RunStep) -> Option<Arc<str>> {
+    let fields = core.step_types.get(&step.type_name)?.credential_fields;
+    fields.iter().find_map(|field| literal(template, field)?.as_str().map(Arc::from))
+}
+
+async fn revealed(
+    core: &Core,
+    order: &Order,
+    (template, named): (&Template, Option<Arc<str>>),
+) -> Result<Revealed, Error> {
+    let in_expressions = template.secrets();
+    let names: BTreeSet<Arc<str>> = in_expressions.iter().chain(&named).cloned().collect();
+    let names: Vec<Arc<str>> = names.into_iter().collect();
     let found = core.store.secrets_for(order.tenant, &order.workflow, &names).await.map_err(of_store)?;
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut credential) = (BTreeMap::new(), None);
     let mut values: Vec<String> = Vec::new();
     for (name, found) in found {
+        let is_named = named.as_ref() == Some(&name);
         let value = match found {
             Found::Missing => return Err(missing(&name)),
             Found::Empty => return Err(empty(&name)),
+            Found::Kept(Kept::Secret(_)) if is_named => return Err(no_credential(&name)),
             Found::Kept(Kept::Secret(text)) => {
                 values.push(text.to_string());
                 Value::from(text.as_str())
             }
-            Found::Kept(Kept::Credential(credential)) => {
-                values.extend(secret_texts(&credential));
+            Found::Kept(Kept::Credential(kept)) => {
+                // Known before anything is asked for with them: what is asked may fail and say so.
+                core.known.learn(order.tenant, secret_texts(&kept).iter().map(String::as_str));
                 let fields = match &core.catalogue.credentials {
-                    Some(credentials) => credentials.ready(&core.store, order.tenant, &credential).await?,
-                    None => fields_of(&credential),
+                    Some(credentials) => credentials.ready(&core.store, order.tenant, &kept).await?,
+                    None => fields_of(&kept),
                 };
                 // What was got with it, such as an access token, is as secret.
-                let got = fields.iter().filter(|(name, _)| credential.fields.get(name.as_str()).is_none());
+                let got = fields.iter().filter(|(name, _)| kept.fields.get(name.as_str()).is_none());
                 values.extend(got.filter_map(|(_, value)| value.as_str()).map(str::to_owned));
+                if is_named {
+                    let (name, credential_type) = (Arc::clone(&name), kept.credential_type);
+                    credential = Some(ReadyCredential { name, credential_type, fields: fields.clone() });
+                }
                 serde_json::from_value(Json::Object(fields)).unwrap_or_default()
             }
         };
-        secrets.insert(name, value);
+        if in_expressions.contains(&name) {
+            secrets.insert(name, value);
+        }
     }
     core.known.learn(order.tenant, values.iter().map(String::as_str));
     let scope = SecretScope { secrets: Value::map(secrets), step: &order.step };
     let mut derived: Vec<String> = Vec::new();
     let with = template.reveal(&order.step.with, &scope, &mut |value| derived.push(value.to_text().to_string()));
     core.known.learn(order.tenant, derived.iter().map(String::as_str));
-    with
+    Ok(Revealed { with: with?, credential })
 }
 
 /// All fields of a credential, as they are kept.
@@ -179,6 +233,14 @@ fn missing(name: &str) -> Error {
          secrets create` or `windlass vault credentials create`"
     );
     Error::new(Class::NotFound, "secret_missing", message)
+}
+
+fn no_credential(name: &str) -> Error {
+    let message = format!(
+        "`{name}` is a secret and no credential: make one of another name with `windlass vault credentials create`, or use \
+         `${{{{ secrets.{name} }}}}` where its value belongs"
+    );
+    Error::new(Class::Validation, "credential_type", message)
 }
 
 fn empty(name: &str) -> Error {

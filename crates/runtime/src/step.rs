@@ -14,7 +14,7 @@ use crate::{
     error::RuntimeError,
     redact::Known,
     request::{EventRequest, PublishedEvent},
-    secrets::Credentials,
+    secrets::{Credentials, ReadyCredential},
 };
 
 /// A boxed future, as the step seam returns it.
@@ -66,6 +66,8 @@ pub struct StepContext {
     pub store: Store,
     /// For step types that hand in events, such as `emit`.
     pub events: Arc<dyn Events>,
+    /// The credential that the step's `with` names, where its type has such a field.
+    pub credential: Option<ReadyCredential>,
 }
 
 /// Takes events in: the runtime does.

@@ -100,9 +100,10 @@ impl Runtime {
             let detail = "this server tries no credentials".to_owned();
             return Ok(CredentialTest { verdict: Verdict::Unknown, detail });
         };
-        let mut test = credentials.test(&self.core.store, tenant, &credential).await;
+        // Known before it is tried: what is tried with may log.
         let texts = crate::secrets::secret_texts(&credential);
         self.core.known.learn(tenant, texts.iter().map(String::as_str));
+        let mut test = credentials.test(&self.core.store, tenant, &credential).await;
         if let Some(clean) = self.core.known.of_tenant(tenant).and_then(|known| known.text(&test.detail)) {
             test.detail = clean;
         }
@@ -111,7 +112,7 @@ impl Runtime {
 
     /// Whether a document refers to secrets; one that does not compile refers to none.
     pub fn uses_secrets(&self, source: &str, format: Format) -> bool {
-        source.contains("secrets") && self.check(source, format).is_ok_and(|compiled| compiled.uses_secrets())
+        self.check(source, format).is_ok_and(|compiled| compiled.uses_secrets())
     }
 
     pub(crate) fn check(&self, source: &str, format: Format) -> Result<Compiled, RuntimeError> {

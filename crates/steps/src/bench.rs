@@ -39,6 +39,7 @@ impl Step for Bench {
             output_schema: schema::any_output("The `value`."),
             secret_fields: &[],
             program_fields: &[],
+            credential_fields: &[],
             hidden: true,
         }
     }

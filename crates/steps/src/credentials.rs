@@ -1,7 +1,14 @@
-//! Credentials: access tokens fetched and renewed, and each type tried as far as it can be.
+//! Credentials: access tokens fetched and renewed; what makes of them what a step sends is [`crate::http`], and how each type
+//! is tried stands in a file of its own.
 //!
 //! Invariant: everything that leaves for the outside goes through the [egress client](crate::egress); no message has a
 //! secret field in it.
+
+pub(crate) mod aws;
+mod database;
+mod smtp;
+mod ssh;
+mod trial;
 
 use std::{
     collections::HashMap,
@@ -11,14 +18,14 @@ use std::{
 
 use reqwest::{
     Method, Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp};
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
-    secrets::{CredentialTest, Credentials, Verdict, fields_of},
+    secrets::{CredentialTest, Credentials, fields_of},
     step::Boxed,
 };
 use windlass_store::{By, KeptCredential, Store, Target};
@@ -27,8 +34,6 @@ use crate::egress::{Egress, Redirects, Request};
 
 /// Bytes of an answer that a test or a token server gives.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How long a test waits.
-const TEST_TIME_MAX: Duration = Duration::from_secs(20);
 /// An access token is fetched anew that long before it ends.
 const MARGIN: Duration = Duration::from_secs(60);
 /// How long one holds that does not say.
@@ -97,7 +102,7 @@ impl Ready {
         let answer: Json = serde_json::from_slice(&response.body).unwrap_or_default();
         let token = answer["access_token"].as_str().filter(|_| response.status.is_success());
         let Some(token) = token.map(str::to_owned) else {
-            let said: String = answer["error"].as_str().unwrap_or("no access token").chars().take(100).collect();
+            let said = trial::Tried::of(credential).quote(answer["error"].as_str().unwrap_or("no access token"));
             let error = refused(&format!("its token server answered {}: {said}", response.status.as_u16()));
             return Err(if response.status.is_server_error() { error.retryable() } else { error });
         };
@@ -113,52 +118,6 @@ impl Ready {
         }
         tokens.insert((tenant, credential.id), Token { revision, text: token.clone(), until });
         Ok(token)
-    }
-
-    /// Asks an address with a header.
-    async fn ask(&self, test_url: Option<&str>, header: (HeaderName, String)) -> CredentialTest {
-        let Some(test_url) = test_url else {
-            return unknown("nothing was tried: give it a `test_url` that answers 2xx to a GET with it");
-        };
-        let Ok(url) = url(test_url) else { return fails("its `test_url` is no address") };
-        let Ok(mut value) = HeaderValue::from_str(&header.1) else { return fails("it does not fit into a header") };
-        value.set_sensitive(true);
-        let mut request = get(url);
-        request.headers.insert(header.0, value);
-        match self.egress.send(request).await {
-            Ok(response) if response.status.is_success() => {
-                works(format!("{test_url} answered {}", response.status.as_u16()))
-            }
-            Ok(response) => fails(format!("{test_url} answered {}", response.status.as_u16())),
-            Err(failure) => fails(windlass_runtime::step::StepFailure::from(failure).error.message.to_string()),
-        }
-    }
-
-    async fn try_out(&self, store: &Store, tenant: TenantKey, credential: &KeptCredential) -> CredentialTest {
-        let fields = fields_of(credential);
-        let text = |name: &str| fields.get(name).and_then(Json::as_str);
-        let test_url = text("test_url");
-        match credential.credential_type.as_str() {
-            "bearer" => {
-                self.ask(test_url, (AUTHORIZATION, format!("Bearer {}", text("token").unwrap_or_default()))).await
-            }
-            "basic_auth" => self.ask(test_url, (AUTHORIZATION, basic(&text))).await,
-            "api_key" => match HeaderName::try_from(text("header").unwrap_or("x-api-key")) {
-                Ok(name) => self.ask(test_url, (name, text("key").unwrap_or_default().to_owned())).await,
-                Err(_) => fails("its `header` is no name of a header"),
-            },
-            "oauth2" => match self.fetch(store, tenant, credential).await {
-                Ok(_) => works("the token server gave an access token".to_owned()),
-                Err(error) => fails(error.message.to_string()),
-            },
-            "ssh_key" => match text("private_key")
-                .is_some_and(|key| key.contains("-----BEGIN ") && key.contains("PRIVATE KEY-----"))
-            {
-                true => unknown("it looks like a private key; no server was tried with it"),
-                false => fails("its `private_key` is no key as OpenSSH and PEM write it"),
-            },
-            kind => unknown(&format!("nothing was tried: this version tries no `{kind}`")),
-        }
     }
 }
 
@@ -198,8 +157,8 @@ impl Credentials for Ready {
         credential: &'a KeptCredential,
     ) -> Boxed<'a, CredentialTest> {
         Box::pin(async move {
-            let tried = tokio::time::timeout(TEST_TIME_MAX, self.try_out(store, tenant, credential)).await;
-            tried.unwrap_or_else(|_| fails(format!("no answer within {} s", TEST_TIME_MAX.as_secs())))
+            let tried = tokio::time::timeout(trial::TIME_MAX, trial::run(self, store, (tenant, credential))).await;
+            tried.unwrap_or_else(|_| trial::fails(format!("no answer within {} s", trial::TIME_MAX.as_secs())))
         })
     }
 }
@@ -209,6 +168,14 @@ fn basic<'a>(text: &dyn Fn(&str) -> Option<&'a str>) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let pair = format!("{}:{}", text("username").unwrap_or_default(), text("password").unwrap_or_default());
     format!("Basic {}", STANDARD.encode(pair))
+}
+
+/// The header that an `api_key` goes into, and its value.
+pub(crate) fn key_header(fields: &Map<String, Json>) -> Result<(HeaderName, String), &'static str> {
+    let text = |name: &str| fields.get(name).and_then(Json::as_str);
+    let name = HeaderName::try_from(text("header").unwrap_or("x-api-key"));
+    let name = name.map_err(|_| "its `header` is no name of a header")?;
+    Ok((name, text("key").unwrap_or_default().to_owned()))
 }
 
 async fn keep_refresh_token(
@@ -245,16 +212,4 @@ fn url(text: &str) -> Result<Url, Error> {
 
 fn refused(why: &str) -> Error {
     Error::new(Class::Denied, "credential", format!("the credential gives no access token: {why}"))
-}
-
-fn works(detail: String) -> CredentialTest {
-    CredentialTest { verdict: Verdict::Works, detail }
-}
-
-fn fails(detail: impl Into<String>) -> CredentialTest {
-    CredentialTest { verdict: Verdict::Fails, detail: detail.into() }
-}
-
-fn unknown(detail: &str) -> CredentialTest {
-    CredentialTest { verdict: Verdict::Unknown, detail: detail.to_owned() }
 }

@@ -1,16 +1,19 @@
-//! The one HTTP client: every request that leaves this process for the outside world goes through here.
+//! The one HTTP client, and the one way to open any other connection: whatever leaves this process for the outside world
+//! goes through here.
 //!
 //! Invariant: a connection is opened only to an address that was checked. Literal addresses are checked before each
 //! request, names by the resolver that the connection itself uses, so there is no second lookup that could answer
 //! otherwise; redirects are followed here, one checked request at a time. Environment proxies are not used.
 
 pub mod address;
+mod dial;
 mod error;
 mod redirect;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use address::PrivateNetwork;
+pub use dial::Line;
 use error::translate;
 pub use error::{EgressError, EgressFailure};
 use reqwest::{
@@ -99,6 +102,8 @@ pub struct Response {
 #[derive(Clone)]
 pub struct Egress {
     client: Client,
+    /// For what is no HTTP.
+    tls: Arc<rustls::ClientConfig>,
     options: Arc<EgressOptions>,
 }
 
@@ -114,6 +119,9 @@ impl Egress {
     /// # Errors
     /// An extra root certificate cannot be read.
     pub fn new(options: EgressOptions) -> Result<Egress, EgressError> {
+        let tls = tls(&options)?;
+        let mut of_http = tls.clone();
+        of_http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -123,10 +131,10 @@ impl Egress {
             .read_timeout(options.read_timeout)
             .pool_idle_timeout(Duration::from_secs(15))
             .dns_resolver(Arc::new(CheckedResolver { private_network: options.private_network.clone() }))
-            .tls_backend_preconfigured(tls(&options)?)
+            .tls_backend_preconfigured(of_http)
             .build()
             .map_err(|err| EgressError::Setup(Box::new(err)))?;
-        Ok(Egress { client, options: Arc::new(options) })
+        Ok(Egress { client, tls: Arc::new(tls), options: Arc::new(options) })
     }
 
     /// Sends a request, follows its redirects when it asks for that, and reads the body.
@@ -211,13 +219,10 @@ fn tls(options: &EgressOptions) -> Result<rustls::ClientConfig, EgressError> {
         roots.add(root.clone()).map_err(|err| EgressError::Setup(Box::new(err)))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|err| EgressError::Setup(Box::new(err)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+        .map_err(|err| EgressError::Setup(Box::new(err)))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn host_of(url: &Url) -> String {

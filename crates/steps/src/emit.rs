@@ -101,6 +101,7 @@ impl Step for Emit {
             output_schema: schema::output_schema::<EmitOutput>(),
             secret_fields: &[],
             program_fields: &[],
+            credential_fields: &[],
             hidden: false,
         }
     }

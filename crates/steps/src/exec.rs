@@ -131,6 +131,7 @@ impl Step for Exec {
             output_schema: schema::output_schema::<ExecOutput>(),
             secret_fields: &["/env/*", "/stdin"],
             program_fields: &["/program"],
+            credential_fields: &[],
             hidden: false,
         }
     }

@@ -3,6 +3,7 @@
 //! Invariant: whoever repeats an attempt sends the same `Idempotency-Key`, so that a service that honours it acts once.
 
 mod body;
+mod credential;
 pub(crate) mod status;
 mod with;
 
@@ -25,6 +26,9 @@ use crate::{
     schema,
 };
 
+/// The field that names a credential.
+const CREDENTIAL: &str = "credential";
+
 /// How long a step that is asked to stop waits for the answer to a request that may already have changed something.
 /// Knowing the outcome is worth a moment: it is the difference between an undo that runs and one that cannot.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +41,9 @@ A status that `expect` does not name fails the step with class `http` and the st
 class `connect`. Requests other than GET, HEAD and OPTIONS carry `Idempotency-Key: <step.key>` unless `headers` gives \
 one: the same key on every retry. Such a request, when its step is asked to stop, still has 5 seconds for its answer: \
 what is known to have happened can be undone.
+
+`credential` names a credential of the vault: `basic_auth`, `bearer` and `oauth2` give `Authorization`, `api_key` its \
+header, and `aws` signs the request (SigV4), whose redirect is then the answer. No redirect takes it to another host.
 
 Addresses that are not public are refused unless the server's settings allow them.";
 
@@ -88,6 +95,7 @@ impl Step for Http {
                 "/json/*/*",
             ],
             program_fields: &[],
+            credential_fields: &[CREDENTIAL],
             hidden: false,
         }
     }
@@ -95,7 +103,10 @@ impl Step for Http {
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
         Box::pin(async move {
             let with: HttpWith = schema::read_with("http", &input)?;
-            let request = with.request(&context.key)?;
+            let mut request = with.request(&context.key)?;
+            if let Some(credential) = with.credential(context.credential.as_ref()) {
+                credential.put_into(&mut request, context.store.now())?;
+            }
             let expected = with.expected()?;
             let started = Instant::now();
             let response = exchange(&self.egress, context, request, &expected).await?;

@@ -103,6 +103,7 @@ impl Step for Jq {
             output_schema: schema::any_output("What the program gives."),
             secret_fields: &[],
             program_fields: &["/program"],
+            credential_fields: &[],
             hidden: false,
         }
     }

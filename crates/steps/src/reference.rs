@@ -76,7 +76,7 @@ impl Field {
         let mut marks = String::new();
         for (mark, applies) in [
             ("required", self.required),
-            ("literal", within(step_type.program_fields)),
+            ("literal", within(step_type.program_fields) || step_type.credential_fields.contains(&self.name.as_str())),
             ("secret", within(step_type.secret_fields)),
         ] {
             if applies {

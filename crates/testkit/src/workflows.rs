@@ -44,6 +44,7 @@ pub fn step_types() -> StepTypes {
         output_schema: Value::from(json!({})),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: true,
     });
     StepTypes::new(types)

@@ -141,10 +141,15 @@ async fn play(client: &Client, (number, round): (usize, &Round), url: &str) -> R
         "name": format!("bearer{number}"), "credential_type": "bearer",
         "fields": { "test_url": format!("{url}/status/401") }, "secret_fields": { "token": round.token },
     });
+    let aws = json!({
+        "name": format!("cloud{number}"), "credential_type": "aws",
+        "fields": { "access_key_id": "AKIDEXAMPLE", "region": "eu-central-1", "sts_endpoint": format!("{url}/test") },
+        "secret_fields": { "secret_access_key": round.password, "session_token": round.token },
+    });
     let mut shown = Vec::new();
     let mut note = |what: &str, value: &Value| shown.push((what.to_owned(), value.to_string().into_bytes()));
     note("the answer to a secret", &client.must(&Request::post("/secrets", &secret)).await?);
-    for body in [&basic, &bearer] {
+    for body in [&basic, &bearer, &aws] {
         let made = client.must(&Request::post("/credentials", body)).await?;
         let id = made["id"].as_str().context("no id")?;
         note(
@@ -188,8 +193,16 @@ fn document(name: &str, number: usize, url: &str) -> Value {
             { "id": format!("{id}_log"), "type": "log", "with": { "message": braces("json(e)") } },
         ] }] })
     };
+    let named = |id: &str, credential: &str, path: &str| {
+        let service = credential.starts_with("cloud").then_some("s3");
+        let with = json!({ "url": format!("{url}{path}"), "credential": credential, "aws_service": service });
+        json!({ "id": id, "type": "http", "with": with })
+    };
     json!({ "name": name, "steps": [
         post("sends", "/ok"),
+        named("names", &format!("login{number}"), "/ok"),
+        named("signs", &format!("cloud{number}"), "/ok"),
+        failing("named", named("is_named", &format!("bearer{number}"), "/status/401")),
         { "id": "says", "type": "log", "with": { "message": braces("json(steps.sends.output)") } },
         { "id": "keeps", "type": "state", "with": { "op": "set", "key": "said", "value": braces("steps.sends.output") } },
         { "id": "turns", "type": "transform", "with": { "value": braces("steps.sends.output.body") } },

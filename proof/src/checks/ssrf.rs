@@ -10,6 +10,8 @@
 
 mod listener;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
@@ -93,6 +95,7 @@ async fn ssrf(plan: Plan) -> Result<Outcome> {
         caller.by_redirect(&mut outcome).await?;
         caller.by_changing_names(&mut outcome).await?;
         caller.by_credentials(&mut outcome).await?;
+        caller.by_hosts(&mut outcome).await?;
         if !outcome.passed() {
             break;
         }
@@ -255,6 +258,7 @@ impl Caller<'_> {
             ("basic_auth", "test_url", json!({ "password": "p" })),
             ("api_key", "test_url", json!({ "key": "k" })),
             ("oauth2", "token_url", json!({ "client_secret": "s" })),
+            ("aws", "sts_endpoint", json!({ "secret_access_key": "k" })),
         ];
         for (kind, field, secret_fields) in types {
             let name = format!("tricked_{kind}");
@@ -264,6 +268,10 @@ impl Caller<'_> {
                 "oauth2" => {
                     fields["client_id"] = json!("ada");
                     fields["grant"] = json!("client_credentials");
+                }
+                "aws" => {
+                    fields["access_key_id"] = json!("AKIDEXAMPLE");
+                    fields["region"] = json!("eu-central-1");
                 }
                 _ => {}
             }
@@ -291,6 +299,44 @@ impl Caller<'_> {
                 }
             }
             judge(kind, told.iter().map(|(trick, answer)| (*trick, answer)), outcome);
+        }
+        Ok(())
+    }
+
+    /// A host in a credential whose test speaks no HTTP. No URL is read there, so some of them are no names at all.
+    async fn by_hosts(&self, outcome: &mut Outcome) -> Result<()> {
+        let port = self.listener.port();
+        let end = format!(":{port}/");
+        let hosts: BTreeSet<&str> =
+            self.tricks.iter().filter_map(|it| it.strip_prefix("http://")?.strip_suffix(&end)).collect();
+        for (kind, mut fields) in [
+            ("smtp", json!({ "security": "none", "username": "ada" })),
+            ("database", json!({ "engine": "postgres", "database": "d", "username": "ada", "tls": "none" })),
+        ] {
+            fields["port"] = json!(port);
+            let mut refused = 0;
+            for host in &hosts {
+                fields["host"] = json!(host);
+                let name = format!("host_{}", uuid::Uuid::now_v7().simple());
+                let secret_fields = json!({ "password": "p" });
+                let body =
+                    json!({ "name": name, "credential_type": kind, "fields": fields, "secret_fields": secret_fields });
+                let kept = self.client.ask(&Request::post("/credentials", &body)).await?;
+                if kept.status == 422 {
+                    continue;
+                }
+                ensure!(kept.is_success(), "{host}: {}", kept.body);
+                let path = format!("/credentials/{}", kept.body["id"].as_str().context("no id")?);
+                let tested = self.client.must(&Request::post(format!("{path}/test"), &json!({}))).await?;
+                let answer = as_answer(&tested);
+                match answer["error"]["code"].as_str() {
+                    Some("private_address") => refused += 1,
+                    Some("connect_failed") => {}
+                    _ => outcome.violation(format!("{kind}: {host:?} is not refused as it should be: {tested}")),
+                }
+                self.client.must(&Request::delete(path)).await?;
+            }
+            outcome.at_least(&format!("refused: {kind}"), refused, 60);
         }
         Ok(())
     }

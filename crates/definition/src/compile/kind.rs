@@ -66,6 +66,7 @@ impl Compiler<'_> {
         let empty = Node::map::<&str>([]);
         let node = with.unwrap_or(&empty);
         self.check_schemas(step_type, node);
+        self.check_credentials(step_type, node);
         let with = self.template(node, Site { field: "with", fields });
         match step_type.name {
             "restart" => StepKind::Restart { with },
@@ -163,6 +164,23 @@ impl Compiler<'_> {
 }
 
 impl Compiler<'_> {
+    /// A credential is named in the document itself: who saves it has to be allowed to use it.
+    fn check_credentials(&mut self, step_type: &StepType, with: &Node) {
+        for field in step_type.credential_fields {
+            let Some(node) = with.get(field) else { continue };
+            // What is no text does not fit the schema, which has been reported.
+            let Some(name) = node.as_str() else { continue };
+            if is_secret_name(name) {
+                self.secrets.insert(name.into());
+                continue;
+            }
+            let problem = Problem::new(node.span, format!("`{field}` is the name of a credential, and literal"));
+            self.report(
+                problem.note("letters, digits and `_`; values of a secret are written `${{ secrets.<name> }}`"),
+            );
+        }
+    }
+
     /// More approvals than people are asked can never come in.
     fn check_quorum(&mut self, with: &Node) {
         let Some(quorum) = with.get("quorum") else { return };
@@ -173,6 +191,12 @@ impl Compiler<'_> {
             self.error(written.span, format!("`quorum` needs {need} of {of}: that can never be reached"));
         }
     }
+}
+
+/// Whether a text can stand behind `secrets.`.
+fn is_secret_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(fits) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
 fn holds_expression(node: &Node) -> bool {

@@ -72,6 +72,7 @@ fn control(name: &'static str, documentation: &'static str) -> StepType {
         output_schema,
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: false,
     }
 }

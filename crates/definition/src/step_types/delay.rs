@@ -32,6 +32,7 @@ pub(super) fn step_type() -> StepType {
         output_schema: Value::map([("type", Value::from("null"))]),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: false,
     }
 }

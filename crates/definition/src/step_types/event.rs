@@ -41,6 +41,7 @@ pub(super) fn step_type() -> StepType {
         output_schema: Value::map([("type", Value::from("object"))]),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: false,
     }
 }

@@ -87,6 +87,7 @@ pub fn step_type() -> StepType {
         output_schema: anything(),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: false,
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn step_type() -> StepType {
         output_schema: anything(),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: false,
     }
 }

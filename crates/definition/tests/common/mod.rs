@@ -22,6 +22,7 @@ fn http() -> StepType {
         "query":{"type":"object"},
         "json":{},
         "body":{"type":"string"},
+        "credential":{"type":"string"},
         "max_bytes":{"type":["integer","null"],"minimum":1,"maximum":67108864}}}"#;
     StepType {
         name: "http",
@@ -31,6 +32,7 @@ fn http() -> StepType {
         output_schema: Value::map([("type", Value::from("object"))]),
         secret_fields: &["/headers/*", "/query/*"],
         program_fields: &[],
+        credential_fields: &["credential"],
         hidden: false,
     }
 }
@@ -46,6 +48,7 @@ fn jq() -> StepType {
         output_schema: Value::map::<&str>([]),
         secret_fields: &[],
         program_fields: &["/program"],
+        credential_fields: &[],
         hidden: false,
     }
 }

@@ -58,6 +58,7 @@ fn step_types() -> Vec<windlass_definition::step_type::StepType> {
         output_schema: Value::from(serde_json::json!({})),
         secret_fields: &[],
         program_fields: &[],
+        credential_fields: &[],
         hidden: true,
     });
     types

@@ -82,6 +82,7 @@ impl Step for Probe {
             output_schema: schema("true"),
             secret_fields: &[],
             program_fields: &[],
+            credential_fields: &[],
             hidden: false,
         }
     }

@@ -20,6 +20,9 @@ use windlass_testkit::{Postgres, library};
 /// The administrator's token.
 pub const TOKEN: &str = "a-token-for-the-tests";
 
+/// The one address on this machine that steps may reach.
+pub const REACHED: &str = "127.0.0.9";
+
 /// A server and a client for it.
 pub struct Api {
     pub base: String,
@@ -67,7 +70,9 @@ impl Api {
         let options = StoreOptions { master_key, files: place, ..options };
         let store = Store::open(options).await.unwrap();
         make_library(&store).await;
-        let catalogue = windlass_steps::catalogue(windlass_steps::Options::default()).unwrap();
+        let egress = EgressOptions { private_network: REACHED.parse().unwrap(), ..EgressOptions::default() };
+        let options = windlass_steps::Options { egress, ..windlass_steps::Options::default() };
+        let catalogue = windlass_steps::catalogue(options).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let (base, stop) = serve(&runtime, Limits::default(), PrivateNetwork::Allow).await;

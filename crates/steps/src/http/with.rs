@@ -8,9 +8,9 @@ use reqwest::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use windlass_runtime::step::StepFailure;
+use windlass_runtime::{secrets::ReadyCredential, step::StepFailure};
 
-use super::{body::ResponseKind, is_safe, status::Expected};
+use super::{body::ResponseKind, credential::Named, is_safe, status::Expected};
 use crate::{
     egress::{RESPONSE_BYTES_LIMIT, RESPONSE_BYTES_MAX, Redirects, Request},
     schema::invalid,
@@ -45,6 +45,12 @@ pub(super) struct HttpWith {
     form: Option<BTreeMap<String, Scalars>>,
     /// The body as bytes, in base64.
     body: Option<String>,
+    /// The credential with which the request is made, by its name.
+    #[schemars(length(min = 1, max = 100))]
+    credential: Option<String>,
+    /// The service of AWS that a credential of type `aws` signs for, such as `s3`, where the address does not say it.
+    #[schemars(length(min = 1, max = 60))]
+    aws_service: Option<String>,
     /// The statuses that count as success: numbers, `2xx`, or ranges such as `200-204`. 2xx and 3xx when absent.
     expect: Option<Vec<StatusPattern>>,
     /// Whether redirects are followed.
@@ -132,6 +138,12 @@ impl HttpWith {
             None => Ok(Expected::default()),
             Some(patterns) => Expected::parse(patterns),
         }
+    }
+
+    /// The credential that it names.
+    pub(super) fn credential<'a>(&'a self, ready: Option<&'a ReadyCredential>) -> Option<Named<'a>> {
+        let name = self.credential.as_deref()?;
+        Some(Named { name, aws_service: self.aws_service.as_deref(), ready })
     }
 
     /// The request that this describes; `key` becomes its `Idempotency-Key` when it may change something.

@@ -2,6 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+        UriPathNormalizationMode, sign,
+    },
+    sign::v4,
+};
+use axum::http::{HeaderMap, Uri};
+use chrono::NaiveDateTime;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use windlass_definition::{Timestamp, Value};
@@ -44,6 +54,7 @@ pub async fn scene() -> Scene {
         stop: CancellationToken::new(),
         store,
         events: Arc::new(Kept::default()),
+        credential: None,
     };
     Scene { context, _directory: directory }
 }
@@ -60,4 +71,30 @@ pub async fn answer(step: &dyn Step, with: serde_json::Value) -> serde_json::Val
         Ok(output) => output,
         Err(failure) => json!({ "error": format!("{}/{}", failure.error.class, failure.error.code) }),
     }
+}
+
+/// Whether a request is signed with that key for what its signature names, by the rules of AWS.
+pub fn is_signed_with(secret_key: &str, (method, uri): (&str, &Uri), headers: &HeaderMap, body: &[u8]) -> bool {
+    let given = headers["authorization"].to_str().unwrap();
+    let part = |name: &str| given.split([' ', ',']).find_map(|part| part.trim().strip_prefix(name)).unwrap();
+    let [id, _, region, service, _] = part("Credential=").split('/').collect::<Vec<_>>()[..] else { return false };
+    let header = |name: &str| headers.get(name).map(|it| it.to_str().unwrap());
+    // These the signer adds itself.
+    let own = ["host", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+    let signed = part("SignedHeaders=").split(';').filter(|name| !own.contains(name));
+    let signed = signed.map(|name| (name, header(name).unwrap()));
+    let token = header("x-amz-security-token").map(str::to_owned);
+    let identity = Credentials::new(id, secret_key, token, None, "test").into();
+    let at = NaiveDateTime::parse_from_str(header("x-amz-date").unwrap(), "%Y%m%dT%H%M%SZ").unwrap().and_utc();
+    let mut settings = SigningSettings::default();
+    if service == "s3" {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    let params = v4::SigningParams::builder().identity(&identity).region(region).name(service).time(at.into());
+    let params = params.settings(settings).build().unwrap().into();
+    let url = format!("http://{}{uri}", header("host").unwrap());
+    let request = SignableRequest::new(method, url, signed, SignableBody::Bytes(body)).unwrap();
+    sign(request, &params).unwrap().signature() == part("Signature=")
 }

@@ -1,10 +1,12 @@
 //! The step types, run as the runtime runs them.
 
 mod common;
+mod credentials;
 mod egress;
 mod emit;
 mod exec;
 mod http;
+mod http_credential;
 mod jq;
 mod reference;
 mod state;

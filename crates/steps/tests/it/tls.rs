@@ -18,14 +18,19 @@ fn certificate(pem: &'static [u8]) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem).unwrap()
 }
 
-/// A server that answers every request with 204; gives its port.
-async fn server() -> u16 {
+/// TLS of a server for `localhost` and 127.0.0.1.
+pub fn acceptor() -> TlsAcceptor {
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../data/localhost.key")).unwrap();
     let chain = vec![certificate(include_bytes!("../data/localhost.pem"))];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server that answers every request with 204; gives its port.
+async fn server() -> u16 {
+    let acceptor = acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -11,11 +11,13 @@ pub(crate) mod sqlite;
 mod tls;
 mod value;
 pub(crate) mod vfs;
+mod visit;
 
 use futures::future::BoxFuture;
 use windlass_engine::id::TenantKey;
 
 pub use value::{Row, Sql, Value};
+pub use visit::{Encryption, Visit, visit};
 
 use crate::StoreError;
 

@@ -125,7 +125,8 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     }
 }
 
-fn unverified() -> ClientConfig {
+/// Takes whoever answers for the right one: what `sslmode=require` means.
+pub(super) fn unverified() -> ClientConfig {
     let verifier = Arc::new(AnyServer(provider()));
     builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
 }

@@ -19,7 +19,7 @@ use super::{
     master,
 };
 use crate::{
-    StoreError, Value,
+    StoreError, Value, crash_point,
     database::{Dialect, Statement},
     store::Store,
 };
@@ -83,6 +83,7 @@ impl Store {
             if self.database().across_tenants().execute(ACCEPT, params).await?.count == 0 {
                 return Err(StoreError::conflict("the vault's keys were replaced in this moment: ask again"));
             }
+            crash_point::hit("after-key-accepted");
             self.reload().await?;
         }
         self.announce_keys().await?;
@@ -91,6 +92,7 @@ impl Store {
         if waiting_for.is_empty() {
             let sql = "delete from vault_master_keys where id <> $1";
             self.database().across_tenants().execute(sql, vec![newest.into()]).await?;
+            crash_point::hit("after-key-retired");
             self.keep_newest_alone(newest)?;
             self.reload().await?;
         }
@@ -116,6 +118,7 @@ impl Store {
         };
         let key = Arc::new(MasterKey::generate()?);
         master::write_file(path, &[held.as_slice(), &[Arc::clone(&key)]].concat())?;
+        crash_point::hit("after-key-written");
         Ok(key)
     }
 
@@ -127,6 +130,7 @@ impl Store {
         for key in old {
             let aside = path.with_extension(format!("key.until-{}", self.now().to_string().replace(':', "")));
             master::write_file(&aside, std::slice::from_ref(&key))?;
+            crash_point::hit("after-key-aside");
             tracing::info!(path = %aside.display(), key = %key.id(), "the old master key is kept for older backups alone");
         }
         master::write_file(path, &new)
@@ -195,10 +199,12 @@ impl Store {
                     let params = vec![tenant.into(), id.into(), sealed.into(), Value::Bool(true), now.into()];
                     tx.execute(add, params).await?;
                 }
+                crash_point::hit("before-data-keys");
                 Ok(())
             })
         });
         replaced.await?;
+        crash_point::hit("after-data-keys");
         if let Some(open) = self.vault().open.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.active.clear();
         }
@@ -259,7 +265,10 @@ impl Store {
         }
         let retired = "delete from vault_data_keys where not is_active";
         if done == 0 && self.rows_to_reseal().await? == 0 {
-            self.database().across_tenants().execute(retired, vec![]).await?;
+            let dropped = self.database().across_tenants().execute(retired, vec![]).await?;
+            if dropped.count > 0 {
+                crash_point::hit("after-keys-dropped");
+            }
         }
         Ok(done)
     }
@@ -305,10 +314,12 @@ impl Store {
                         stale.push(tenant);
                     }
                 }
+                crash_point::hit("before-reseal");
                 Ok((count, stale))
             })
         });
         let (count, stale) = written.await?;
+        crash_point::hit("after-reseal");
         stale.into_iter().for_each(|tenant| self.forget_sealing_key(tenant));
         Ok(count)
     }
