@@ -138,6 +138,7 @@ fn start(plan: &Plan, number: u64, created_at: Timestamp) -> Start {
         key: tagged.then(|| order.as_str().into()),
         labels: tagged.then(|| ("customer".into(), customer.as_str().into())).into_iter().collect(),
         priority: 0,
+        trace: None,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

@@ -14,6 +14,7 @@ mod runs;
 mod serve;
 mod settings;
 mod state;
+mod trace;
 mod vault;
 mod verify;
 
@@ -36,6 +37,7 @@ pub use runs::{RunsCommand, SettleOutcome};
 pub use serve::ServeArgs;
 pub use settings::{OfTenant, SettingsCommand};
 pub use state::{StateCommand, StateWriteArgs};
+pub use trace::TraceArgs;
 pub use vault::VaultCommand;
 pub use verify::VerifyArgs;
 
@@ -255,6 +257,9 @@ pub struct RunArgs {
     /// while one replaces the other. Without it, `WINDLASS_WEBHOOK_SIGNING_KEY` may hold the key itself
     #[arg(long, env = "WINDLASS_WEBHOOK_SIGNING_KEY_FILE", value_name = "FILE")]
     pub webhook_signing_key_file: Option<PathBuf>,
+    /// The trace that it joins
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// What `windlass start` takes.
@@ -287,6 +292,9 @@ pub struct StartArgs {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub priority: Option<i32>,
+    /// The trace that it joins
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// Reads `name=value`.
@@ -306,6 +314,12 @@ pub enum WorkflowsCommand {
         /// With this tag alone
         #[arg(long, value_name = "TAG")]
         tag: Option<String>,
+        /// Templates alone
+        #[arg(long)]
+        template: bool,
+        /// Templates of this category alone
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
         /// With all these words in their name, description or draft; `ord*` for how one begins
         #[arg(long, value_name = "WORDS")]
         q: Option<String>,
@@ -339,6 +353,31 @@ pub enum WorkflowsCommand {
     Publish {
         /// The workflow's name
         name: String,
+    },
+    /// Make a workflow a template, there to be copied; it runs as before
+    Template {
+        /// Which one
+        #[command(flatten)]
+        workflow: WorkflowArgs,
+        /// Under what it is found; an empty one takes it away
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
+        /// It is a template no more
+        #[arg(long, conflicts_with = "category")]
+        off: bool,
+    },
+    /// Make a new workflow from a template, or from any other workflow
+    Copy {
+        /// The name of the workflow that is there
+        name: String,
+        /// The name of the new one
+        new_name: String,
+        /// The id of the folder in which it is to lie
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<String>,
+        /// The version to copy; the newest when left out, the draft as long as there is none
+        #[arg(long)]
+        version: Option<i32>,
     },
     /// Delete a workflow: its runs go on, and it can be restored
     Delete(WorkflowArgs),

@@ -47,6 +47,11 @@ impl Call {
         Call { method: Method::POST, ..Call::get(path) }
     }
 
+    /// Changes something.
+    pub fn patch(path: impl Into<String>) -> Call {
+        Call { method: Method::PATCH, ..Call::get(path) }
+    }
+
     /// Ends something.
     pub fn delete(path: impl Into<String>) -> Call {
         Call { method: Method::DELETE, ..Call::get(path) }

@@ -74,6 +74,7 @@ impl Scene {
             key: None,
             labels: BTreeMap::new(),
             priority: 0,
+            trace: None,
         }
     }
 

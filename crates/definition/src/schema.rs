@@ -87,7 +87,7 @@ fn document(types: &[&StepType]) -> Map<String, Json> {
             "catch": reference("catches"),
             "finally": reference("block"),
             "output": { "description": "The run's output; that of its last step when absent." },
-            "ui": { "description": "The editor's own." },
+            "ui": { "type": "object", "description": "The editor's own." },
         },
     }))
 }
@@ -192,8 +192,14 @@ fn shared() -> Map<String, Json> {
         },
         "position": {
             "type": "object", "required": ["x", "y"], "additionalProperties": false,
-            "properties": { "x": { "type": "number" }, "y": { "type": "number" } },
+            "properties": { "x": reference("coordinate"), "y": reference("coordinate") },
         },
+        "coordinate": { "type": "number", "minimum": -1_000_000, "maximum": 1_000_000 },
+        "ui": {
+            "type": "object", "description": "The editor's own.",
+            "properties": { "width": reference("length"), "height": reference("length") },
+        },
+        "length": { "type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000 },
         "defaults": {
             "type": "object", "additionalProperties": false,
             "properties": {
@@ -264,7 +270,7 @@ fn step(types: &[&StepType]) -> Json {
             "needs": { "type": "array", "uniqueItems": true, "items": reference("id") },
             "if": described("condition", "False skips this step alone."),
             "position": reference("position"),
-            "ui": { "description": "The editor's own." },
+            "ui": reference("ui"),
         },
         "allOf": by_type,
         "unevaluatedProperties": false,

@@ -8,6 +8,7 @@ use common::step_types;
 use windlass_definition::{
     Plan, compile,
     compile::compile_within,
+    compile_kept,
     diagnostic::render,
     document::Limits,
     plan::{Backoff, Block, Condition, EdgeWhen, Join, StepKind, UndoAfter},
@@ -166,6 +167,15 @@ fn the_hash_is_of_the_meaning() {
     }
     let json = r#"{"steps":[{"type":"log","id":"a","with":{"level":"warn","message":"hi"}}],"name":"a"}"#;
     assert_eq!(compile(json, Format::Json, &step_types()).unwrap().plan.hash, hash(base));
+}
+
+/// What is kept was taken once: what its editor wrote there stops no run, whatever is asked of it later.
+#[test]
+fn what_is_kept_is_read_without_the_editors_own() {
+    let kept = r#"{"name":"a","ui":"red","steps":[{"id":"a","type":"log","with":{"message":"hi"},"ui":{"width":0},"position":[1]}]}"#;
+    assert_eq!(compile(kept, Format::Json, &step_types()).unwrap_err().len(), 3);
+    let plan = plan("name: a\nsteps: [{id: a, type: log, with: {message: hi}}]");
+    assert_eq!(compile_kept(kept, &step_types()).unwrap().plan.hash, plan.hash);
 }
 
 fn check_warning(text: &str, expect: &str) {

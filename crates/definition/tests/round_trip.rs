@@ -193,7 +193,7 @@ fn common_fields() -> Vec<(&'static str, BoxedStrategy<Node>)> {
         ("lock", text().prop_map(Node::text).boxed()),
         ("test", value().prop_map(|it| Node::map([("output", it)])).boxed()),
         ("position", (-9i64..9).prop_map(|it| Node::map([("x", whole(it)), ("y", node(Kind::Double(0.5)))])).boxed()),
-        ("ui", value().boxed()),
+        ("ui", entries(value()).boxed()),
     ]
 }
 
@@ -341,7 +341,7 @@ fn document() -> impl Strategy<Value = Node> {
         ),
         ("defaults", retry().prop_map(|it| Node::map([("http", Node::map([("retry", it)]))])).boxed()),
         ("output", value().boxed()),
-        ("ui", value().boxed()),
+        ("ui", entries(value()).boxed()),
     ]);
     (head, vec(step(block(2)), 0..4)).prop_map(|(head, steps)| {
         let name = vec![("name".to_owned(), Node::text("a-1"))];

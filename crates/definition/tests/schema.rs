@@ -61,6 +61,9 @@ fn slips_do_not_fit() {
         "{name: order, steps: [{id: a, type: http, with: {url: x}, undo: {type: log, with: {message: x}}}]}",
         "{name: order, steps: [{id: a, type: http, with: {url: x}, undo: {type: http, with: {uri: x}}}]}",
         "{name: order, steps: [{id: a, type: if, when: true, then: [{id: b, type: lgo}]}]}",
+        "{name: order, ui: red, steps: []}",
+        "{name: order, steps: [{id: a, type: log, with: {message: hi}, ui: {width: 0}}]}",
+        "{name: order, steps: [{id: a, type: log, with: {message: hi}, position: {x: 1000000.5, y: 0}}]}",
     ] {
         let instance = parse(text, Format::Yaml).root.unwrap().to_value().to_serde();
         assert!(!validator.is_valid(&instance), "{text}");

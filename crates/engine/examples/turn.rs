@@ -82,6 +82,7 @@ fn turn(plan: &Plan, seed: u8) -> usize {
         key: None,
         labels: Default::default(),
         priority: 0,
+        trace: None,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

@@ -14,6 +14,7 @@ pub mod planted;
 pub mod run;
 pub mod start;
 pub mod status;
+pub mod trace;
 
 pub use effect::Effect;
 pub use entry::{Entry, Record};

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use windlass_definition::{Error, Timestamp, Value};
 
-use crate::id::{RunId, TenantKey};
+use crate::{
+    id::{RunId, TenantKey},
+    trace::{Trace, TraceId},
+};
 
 /// Everything that a run is made from, apart from its plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Start {
     /// Who goes first where runs wait for their turn: the higher one. A child has its parent's.
     #[serde(default, skip_serializing_if = "is_ordinary")]
     pub priority: i32,
+    /// The trace that it joins; its own begins with it, and is not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// The step that started it as a subflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
@@ -55,6 +61,18 @@ pub struct Start {
     /// The bounds of this run.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+}
+
+impl Start {
+    /// The id of the trace that the run belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace.as_ref().map_or_else(|| TraceId::of_run(self.run), |trace| trace.id)
+    }
+
+    /// The trace that the run belongs to.
+    pub fn belongs_to(&self) -> Trace {
+        self.trace.clone().unwrap_or_else(|| Trace::of_run(self.run))
+    }
 }
 
 fn is_zero(depth: &u32) -> bool {

@@ -131,7 +131,8 @@ fn check_record(record: &Record, found: &mut Findings) {
             found.say(&place, "there are two columns of this name");
         }
         check_column(&place, column, found);
-        let by_callers = matches!(record.writing, Writing::Full | Writing::Link | Writing::Append) && !column.generated;
+        let by_callers = matches!(record.writing, Writing::Full | Writing::Stays | Writing::Link | Writing::Append)
+            && !column.generated;
         if column.required && column.access == Access::ReadOnly && by_callers {
             found.say(&place, "nobody could give what is required and set by the program alone");
         }

@@ -82,6 +82,8 @@ pub enum Ownership {
 pub enum Writing {
     /// Callers make, change and delete them.
     Full,
+    /// Callers make and change them; they stay.
+    Stays,
     /// Callers make and delete them; they do not change.
     Link,
     /// The program makes them of what callers send by a way of its own; callers change and delete them.
@@ -339,7 +341,7 @@ impl Record {
 
     /// Whether a row may change once it is there.
     pub fn changes(&self) -> bool {
-        matches!(self.writing, Writing::Full | Writing::Upload | Writing::Program)
+        matches!(self.writing, Writing::Full | Writing::Stays | Writing::Upload | Writing::Program)
     }
 
     /// Its columns that the vault seals.
@@ -358,10 +360,10 @@ impl Record {
     /// What callers may do with it.
     pub fn operations(&self) -> Vec<Operation> {
         let mut all = vec![Operation::List, Operation::Export, Operation::Get];
-        if matches!(self.writing, Writing::Full | Writing::Link | Writing::Append) {
+        if matches!(self.writing, Writing::Full | Writing::Stays | Writing::Link | Writing::Append) {
             all.push(Operation::Create);
         }
-        if matches!(self.writing, Writing::Full | Writing::Upload) {
+        if matches!(self.writing, Writing::Full | Writing::Stays | Writing::Upload) {
             all.push(Operation::Update);
         }
         if matches!(self.writing, Writing::Full | Writing::Upload | Writing::Link) {

@@ -160,5 +160,6 @@ fn request(name: &str) -> StartRequest {
         key: None,
         labels: BTreeMap::new(),
         priority: 0,
+        trace: None,
     }
 }

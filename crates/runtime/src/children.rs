@@ -134,6 +134,7 @@ async fn prepare_child(
         mode: order.mode,
         by: Principal::Run(order.parent),
         input: order.input.clone(),
+        trace: order.trace.clone(),
     };
     let mut start = starts::prepare(core, draft)?;
     start.start.parent = Some(parent);
@@ -227,7 +228,8 @@ async fn restarted(core: &Arc<Core>, here: &Here, old: &Start, input: Value) -> 
         Err(error) => return Err(error),
     };
     let (run, mode, by) = (here.run, old.mode, old.by.clone());
-    let draft = Draft { tenant: here.tenant, run, plan, version, mode, by, input };
+    let trace = Some(old.belongs_to().handed_on());
+    let draft = Draft { tenant: here.tenant, run, plan, version, mode, by, input, trace };
     let mut new = starts::prepare(core, draft)?;
     // What the caller said about the run stays, where the document says nothing.
     new.start.key = new.start.key.or_else(|| old.key.clone());
@@ -252,6 +254,7 @@ async fn refused_restart(
         queued: false,
         refused: Some(why),
         limits: core.settings.limits,
+        trace: Some(old.belongs_to().handed_on()),
         ..old.clone()
     };
     let lane = here.lane;

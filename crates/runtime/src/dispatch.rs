@@ -19,6 +19,7 @@ use windlass_engine::{
     effect::RunStep,
     event::Failure,
     id::{RunId, TenantKey},
+    trace::Trace,
 };
 
 use windlass_store::{Standing, crash_point};
@@ -45,6 +46,7 @@ pub(crate) struct Order {
     pub(crate) tenant: TenantKey,
     pub(crate) run: RunId,
     pub(crate) workflow: Arc<str>,
+    pub(crate) trace: Trace,
     pub(crate) plan: Arc<Plan>,
     pub(crate) step: RunStep,
     pub(crate) stop: CancellationToken,
@@ -237,6 +239,7 @@ fn context(core: &Arc<Core>, order: &Order) -> StepContext {
         workflow: order.workflow.clone(),
         path: order.step.path.clone(),
         key: order.step.key.clone(),
+        trace: order.trace.clone(),
         attempt: order.step.attempt,
         now: order.step.now,
         stop: order.stop.clone(),

@@ -149,6 +149,7 @@ impl From<WorkflowError> for RuntimeError {
             WorkflowError::Stale { expected, found } => return RuntimeError::Revision { expected, found },
             WorkflowError::NotNoted => return RuntimeError::unavailable(error.to_string()),
             WorkflowError::Store(error) => return error.into(),
+            WorkflowError::NoTemplate(_) => return RuntimeError::invalid("/template_category", error.to_string()),
             WorkflowError::NoFolder => return RuntimeError::invalid("/folder", error.to_string()),
             WorkflowError::NoDraft(_) => "no_draft",
             WorkflowError::LiesElsewhere(_) => "lies_elsewhere",

@@ -90,6 +90,7 @@ impl Runtime {
             run: RunId::new(Uuid::now_v7()),
             by,
             created_at: self.core.now(),
+            trace: None,
             parent: None,
             depth: 0,
             origin,

@@ -73,6 +73,9 @@ pub(crate) struct ChildOrder {
     pub(crate) mode: windlass_engine::start::Mode,
     #[serde(default)]
     pub(crate) priority: i32,
+    /// That of its parent; an older program did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<windlass_engine::trace::Trace>,
 }
 
 impl Letter {

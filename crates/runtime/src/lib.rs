@@ -67,7 +67,8 @@ pub use runtime::Runtime;
 pub use settings::{Now, RetainDefaults, Settings};
 pub use tasks::HeartbeatAnswer;
 pub use views::{
-    ApprovalView, ClaimedTask, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView, WorkflowView,
+    ApprovalView, ClaimedTask, MadeFromView, OriginView, Page, RunSummary, RunView, StepView, TaskView, VersionView,
+    WorkflowView,
 };
-pub use windlass_store::{InFolder, Reached};
-pub use workflows::{Expected, Revision};
+pub use windlass_store::{InFolder, MadeFrom, Reached, TemplateChange};
+pub use workflows::{Copied, Expected, Revision};

@@ -314,6 +314,7 @@ impl LiveRun {
                     depth: child.depth,
                     mode: self.run.info().mode,
                     priority: self.run.info().priority,
+                    trace: Some(self.run.info().belongs_to().handed_on()),
                 })),
             ),
             Effect::UndoChild { child, of, path, error } => {
@@ -486,6 +487,7 @@ pub(crate) fn new_run(
             windlass_engine::start::Mode::Test => RunMode::Test,
         },
         priority: info.priority,
+        trace: info.trace.as_ref().map(|trace| trace.id),
         key: info.key.as_deref().map(str::to_owned),
         labels: (!info.labels.is_empty()).then(|| serde_json::to_value(&info.labels).unwrap_or_default()),
         started_by: serde_json::to_value(&info.by).ok(),

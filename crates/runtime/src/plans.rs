@@ -8,7 +8,6 @@ use std::{
 use windlass_definition::{
     Plan, Template, Value,
     plan::{PlanHash, StepKind},
-    source::Format,
     step_type::StepTypes,
 };
 use windlass_engine::id::TenantKey;
@@ -126,8 +125,7 @@ impl Plans {
         let document = String::from_utf8(document)
             .map_err(|_| StoreError::damaged(format!("document {} is no text", PlanHash(hash))))?;
         let types = Arc::clone(&self.types);
-        let compiled =
-            tokio::task::spawn_blocking(move || windlass_definition::compile(&document, Format::Json, &types));
+        let compiled = tokio::task::spawn_blocking(move || windlass_definition::compile_kept(&document, &types));
         let compiled = compiled.await.map_err(|error| RuntimeError::unavailable(error.to_string()))?;
         let compiled = compiled.map_err(|diagnostics| RuntimeError::Document { diagnostics })?;
         Ok(self.learn(&compiled.plan))

@@ -8,6 +8,7 @@ use windlass_engine::{
     id::{RunId, TaskId, TenantKey},
     start::{Mode, Principal},
     status::{RunStatus, TaskStatus},
+    trace::{Trace, TraceId},
 };
 use windlass_store::{InFolder, Reached};
 
@@ -60,6 +61,8 @@ pub struct StartRequest {
     pub labels: BTreeMap<String, String>,
     /// Who goes first where runs wait for their turn: the higher one; 0 is ordinary.
     pub priority: i32,
+    /// The trace that it joins; without one, its own begins.
+    pub trace: Option<Trace>,
 }
 
 /// A run that was started.
@@ -155,6 +158,8 @@ pub struct RunFilter {
     pub labels: BTreeMap<String, String>,
     /// Started by this run's steps.
     pub parent: Option<RunId>,
+    /// Of this trace.
+    pub trace: Option<TraceId>,
     /// With all these words in their key, labels, input, error or output; `ord*` for how one begins.
     pub q: Option<String>,
     /// Of these workflows alone.
@@ -176,6 +181,10 @@ pub struct WorkflowFilter {
     pub folder: InFolder,
     /// A tag that they have.
     pub tag: Option<String>,
+    /// Templates alone, or what is none.
+    pub template: Option<bool>,
+    /// Templates of this category alone.
+    pub category: Option<String>,
     /// Those that are deleted, in place of those that are there.
     pub deleted: bool,
     /// With all these words in their name, description or draft; `ord*` for how one begins.

@@ -105,7 +105,7 @@ impl Runtime {
         if core.is_draining() {
             return Err(RuntimeError::unavailable("the server is stopping: ask another one, or again"));
         }
-        let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels, priority } = request;
+        let StartRequest { tenant, target, input, mode, by, idempotency_key, key, labels, priority, trace } = request;
         core.store.ready(tenant).await;
         starts::check_priority(priority)?;
         let idempotency = idempotency_key.map(|given| {
@@ -114,6 +114,7 @@ impl Runtime {
                 Target::Draft { name } => (name.clone(), Some(0)),
                 Target::Document(document) => (document.plan.name.to_string(), None),
             };
+            // Not the trace: whoever asks again may be another span of it, or in another.
             starts::idempotency(&given, &(name, &input, mode, &key, &labels, priority))
         });
         let (version, plan) = match (self.target(tenant, target).await, &idempotency) {
@@ -124,7 +125,7 @@ impl Runtime {
             (found, _) => found?,
         };
         let run = RunId::new(Uuid::now_v7());
-        let mut new = starts::prepare(core, Draft { tenant, run, plan, version, mode, by, input })?;
+        let mut new = starts::prepare(core, Draft { tenant, run, plan, version, mode, by, input, trace })?;
         starts::tag(&mut new.start, key, labels)?;
         new.start.priority = priority;
         new.when_busy = WhenBusy::Queue;
@@ -279,6 +280,7 @@ impl Runtime {
             key: filter.key,
             labels: filter.labels.into_iter().collect(),
             parent: filter.parent,
+            trace: filter.trace,
             after,
             within: filter.within,
             ..windlass_store::RunFilter::default()
@@ -525,6 +527,7 @@ fn summary(row: RunRow) -> RunSummary {
         started_at: view.started_at,
         finished_at: view.finished_at,
         priority: view.priority,
+        trace_id: view.trace_id,
         parent_run_id: view.parent_run_id,
         key: view.key,
         labels: view.labels,

@@ -13,6 +13,7 @@ use windlass_engine::{
     entry::Record,
     id::{RunId, TenantKey},
     start::{Mode, Origin, Principal},
+    trace::Trace,
 };
 use windlass_store::{IdempotencyKey, LaneId};
 
@@ -44,6 +45,8 @@ pub(crate) struct Draft {
     pub(crate) mode: Mode,
     pub(crate) by: Principal,
     pub(crate) input: Value,
+    /// The trace that it joins.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// A run that is ready to be started.
@@ -84,6 +87,7 @@ impl Scope for StartScope<'_> {
             "vars" => Some(self.plan.vars.clone()),
             "run" => Some(Value::map([
                 ("id", Value::from(self.start.run.to_string())),
+                ("trace_id", Value::from(self.start.trace_id().to_string())),
                 ("workflow", Value::String(self.start.workflow.clone())),
                 ("version", Value::Int(self.start.version.into())),
                 ("mode", Value::from(self.start.mode.as_str())),
@@ -113,7 +117,7 @@ impl Scope for StartScope<'_> {
 /// # Errors
 /// The input does not match, or an expression of `key` or `labels` fails on it.
 pub(crate) fn prepare(core: &Core, draft: Draft) -> Result<NewStart, RuntimeError> {
-    let Draft { tenant, run, plan, version, mode, by, input } = draft;
+    let Draft { tenant, run, plan, version, mode, by, input, trace } = draft;
     let input = validate_input(&plan.plan, input).map_err(|errors| RuntimeError::Invalid {
         fields: errors.into_iter().map(|it| FieldError::new(format!("/input{}", it.pointer), it.message)).collect(),
     })?;
@@ -137,6 +141,7 @@ pub(crate) fn prepare(core: &Core, draft: Draft) -> Result<NewStart, RuntimeErro
         key: None,
         labels: BTreeMap::new(),
         priority: 0,
+        trace,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,
@@ -344,6 +349,7 @@ pub(crate) async fn undo_of(
         run,
         by: Principal::System,
         created_at: core.now(),
+        trace: Some(info.belongs_to().handed_on()),
         parent: None,
         origin: Origin::Undo { of, items, error },
         queued: false,

@@ -7,7 +7,10 @@ use windlass_definition::{
     Error, Timestamp, Value,
     step_type::{Checker, StepType, StepTypes},
 };
-use windlass_engine::id::{RunId, TenantKey};
+use windlass_engine::{
+    id::{RunId, TenantKey},
+    trace::Trace,
+};
 use windlass_store::Store;
 
 use crate::{
@@ -56,6 +59,8 @@ pub struct StepContext {
     pub path: Arc<str>,
     /// The idempotency key: the same over retries, restarts and servers.
     pub key: Arc<str>,
+    /// The trace that the run belongs to.
+    pub trace: Trace,
     /// Counts from 1.
     pub attempt: u32,
     /// The time recorded for the step when it became ready.

@@ -10,6 +10,7 @@ use windlass_engine::{
     run::{ActiveStep, Run, UndoSummary},
     start::{Mode, Origin, Principal, Start},
     status::{RunStatus, StepStatus, TaskStatus},
+    trace::TraceId,
 };
 
 use windlass_store::RunRow;
@@ -66,6 +67,8 @@ pub struct RunView {
     pub finished_at: Option<Timestamp>,
     /// Who goes first where runs wait for their turn: the higher one.
     pub priority: i32,
+    /// The trace that it belongs to: its own, or that of whoever started it.
+    pub trace_id: TraceId,
     /// The run whose step started it.
     pub parent_run_id: Option<RunId>,
     /// That step's path.
@@ -129,6 +132,7 @@ impl RunView {
             started_at: None,
             finished_at: None,
             priority: start.priority,
+            trace_id: start.trace_id(),
             parent_run_id: start.parent.as_ref().map(|parent| parent.run),
             parent_path: start.parent.as_ref().map(|parent| parent.path.clone()),
             started_by: start.by.clone(),
@@ -164,6 +168,7 @@ impl RunView {
             started_at: row.started_at,
             finished_at: row.finished_at,
             priority: row.priority,
+            trace_id: row.trace.unwrap_or_else(|| TraceId::of_run(row.id)),
             parent_run_id: row.parent.as_ref().map(|(run, _)| *run),
             parent_path: row.parent.as_ref().map(|(_, path)| path.as_str().into()),
             started_by: started_by.unwrap_or(Principal::System),
@@ -226,6 +231,8 @@ pub struct RunSummary {
     pub finished_at: Option<Timestamp>,
     /// Who goes first where runs wait for their turn: the higher one.
     pub priority: i32,
+    /// The trace that it belongs to.
+    pub trace_id: TraceId,
     /// The run whose step started it.
     pub parent_run_id: Option<RunId>,
     /// Its `key`.
@@ -300,6 +307,12 @@ pub struct WorkflowView {
     pub revision: i64,
     /// The newest published version.
     pub version: Option<i32>,
+    /// Whether it is there to be copied.
+    pub is_template: bool,
+    /// Under what a template is found.
+    pub template_category: Option<String>,
+    /// What it was copied from.
+    pub made_from: Option<MadeFromView>,
     /// The draft as it was written; null in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -318,6 +331,15 @@ pub struct WorkflowView {
     /// What to know about the document though it was taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<windlass_definition::diagnostic::Diagnostic>,
+}
+
+/// What a workflow was copied from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeFromView {
+    /// The name of the workflow.
+    pub workflow: String,
+    /// Its published version; null for its draft.
+    pub version: Option<i32>,
 }
 
 /// A published version of a workflow.

@@ -2,7 +2,9 @@
 
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
-use windlass_store::{Actor, Draft, FindWorkflows, IfMatch, Rotate, Rotation, WorkflowError, WorkflowRow};
+use windlass_store::{
+    Actor, Draft, FindWorkflows, IfMatch, MadeFrom, Rotate, Rotation, TemplateChange, WorkflowError, WorkflowRow,
+};
 
 use crate::{
     core::Core,
@@ -12,7 +14,7 @@ use crate::{
     runtime::Runtime,
     search,
     secrets::{CredentialTest, Verdict},
-    views::{Page, VersionView, WorkflowView},
+    views::{MadeFromView, Page, VersionView, WorkflowView},
 };
 
 /// Versions of a workflow that are looked through for a page.
@@ -22,18 +24,31 @@ const VERSIONS_MAX: i64 = 1_000;
 pub type Revision = i64;
 
 /// What a draft is expected to find.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Expected {
     /// That revision; 0 means that there is no workflow yet, and `None` that any will do.
     pub revision: Option<Revision>,
     /// The folder in which the workflow lies, and a new one will.
     pub folder: Option<uuid::Uuid>,
+    /// What a new one is copied from.
+    pub made_from: Option<MadeFrom>,
 }
 
 impl From<Option<Revision>> for Expected {
     fn from(revision: Option<Revision>) -> Expected {
-        Expected { revision, folder: None }
+        Expected { revision, ..Expected::default() }
     }
+}
+
+/// A document that a new workflow is to have.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// Its text, with the new name.
+    pub source: String,
+    /// How it is written.
+    pub format: Format,
+    /// What it was copied from.
+    pub made_from: MadeFrom,
 }
 
 impl Runtime {
@@ -66,6 +81,7 @@ impl Runtime {
             source: source.to_owned(),
             hash: compiled.plan.hash.0,
             folder: expected.folder,
+            made_from: expected.made_from,
         };
         let expect = expected.revision.map_or(IfMatch::Any, IfMatch::Revision);
         self.core.store.put_draft(actor, draft, expect).await?;
@@ -208,6 +224,47 @@ impl Runtime {
         self.workflow(tenant, name).await
     }
 
+    /// The document of a workflow under another name, to be kept as that one's draft: of its newest version, of the version
+    /// that is named, or of its draft as long as nothing is published.
+    ///
+    /// # Errors
+    /// There is no such workflow or version, or its document does not compile any more.
+    pub async fn copied(
+        &self,
+        tenant: TenantKey,
+        (name, version): (&str, Option<i32>),
+        copy: &str,
+    ) -> Result<Copied, RuntimeError> {
+        let workflow = self.workflow(tenant, name).await?;
+        let version = version.or(workflow.version);
+        let source = match version {
+            Some(version) => self.version(tenant, name, version).await?.source,
+            None => workflow.source,
+        };
+        let source = source.unwrap_or_default();
+        let format = format_of(&source);
+        let source = windlass_definition::rename(&source, format, copy, &self.core.step_types)
+            .map_err(|diagnostics| RuntimeError::Document { diagnostics })?;
+        Ok(Copied { source, format, made_from: MadeFrom { workflow: workflow.name, version } })
+    }
+
+    /// Makes a workflow a template, or an ordinary one again. With `expected`, only at that revision.
+    ///
+    /// # Errors
+    /// There is no such workflow, somebody was faster, or what is no template is to have a category.
+    pub async fn mark_template(
+        &self,
+        actor: impl Into<Actor>,
+        (name, change): (&str, TemplateChange),
+        expected: Option<Revision>,
+    ) -> Result<WorkflowView, RuntimeError> {
+        let actor = actor.into();
+        let tenant = actor.tenant;
+        let expect = expected.map_or(IfMatch::Any, IfMatch::Revision);
+        self.core.store.mark_template(actor, (name, change), expect).await?;
+        self.workflow(tenant, name).await
+    }
+
     /// A workflow with its draft.
     ///
     /// # Errors
@@ -227,9 +284,10 @@ impl Runtime {
         filter: WorkflowFilter,
     ) -> Result<Page<WorkflowView>, RuntimeError> {
         let limit = filter.limit.clamp(1, self.core.settings.page_max);
-        let WorkflowFilter { after, folder, tag, deleted, q, within, .. } = filter;
+        let WorkflowFilter { after, folder, tag, template, category, deleted, q, within, .. } = filter;
         let terms = q.map_or(Ok(Vec::new()), |q| search::terms(&q))?;
-        let find = FindWorkflows { after: after.unwrap_or_default(), folder, tag, deleted, terms, within };
+        let after = after.unwrap_or_default();
+        let find = FindWorkflows { after, folder, tag, template, category, deleted, terms, within };
         let mut rows = self.core.store.list_workflows(tenant, &find, limit as i64 + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -325,6 +383,9 @@ fn view(row: WorkflowRow) -> WorkflowView {
         tags: row.tags,
         revision: row.revision,
         version: row.published_version,
+        is_template: row.is_template,
+        template_category: row.template_category,
+        made_from: row.made_from.map(|MadeFrom { workflow, version }| MadeFromView { workflow, version }),
         source: Some(row.draft),
         created_at: row.created_at,
         created_by: row.created_by,

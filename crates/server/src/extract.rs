@@ -8,11 +8,12 @@ use std::{str::FromStr, time::Duration};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use windlass_definition::duration;
+use windlass_engine::trace::Trace;
 
 use crate::{json, problem::Problem};
 
@@ -247,6 +248,15 @@ pub fn id<T: FromStr>(text: &str, noun: &'static str) -> Result<T, Problem> {
         return Err(Problem::not_found(noun));
     }
     text.parse().map_err(|_| Problem::not_found(noun))
+}
+
+/// The trace that a request belongs to, if it says so in a way that can be read: whatever else it says is as good as
+/// nothing.
+pub fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let parent = parents.next().filter(|_| parents.next().is_none())?.to_str().ok()?;
+    let states: Result<Vec<&str>, _> = headers.get_all("tracestate").iter().map(HeaderValue::to_str).collect();
+    Trace::of_headers(parent, &states.unwrap_or_default().join(","))
 }
 
 /// The `Idempotency-Key` of a request, if it has one.

@@ -23,6 +23,7 @@ mod start;
 mod state;
 mod stream;
 mod tasks;
+mod templates;
 mod vault;
 mod workflows;
 
@@ -222,6 +223,8 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, workflows::list_versions);
     route!(router, workflows::get_version);
     route!(router, workflows::check_workflow);
+    route!(router, templates::update_workflow);
+    route!(router, templates::copy_workflow);
     route!(router, start::start_run);
     route!(router, runs::list_runs);
     route!(router, runs::get_run);
@@ -293,5 +296,6 @@ fn guarded() -> OpenApiRouter<App> {
     route!(router, delegations::return_delegation);
     route!(router, schema::list_step_types);
     route!(router, schema::workflow_schema);
+    route!(router, schema::record_schemas);
     router
 }

@@ -27,7 +27,8 @@ Emits a CloudEvent (1.0): runs that wait for one like it take it, and it is kept
 characters). An event of the same source and id counts once.
 
 With `webhook`, the event is sent to that address instead, as Standard Webhooks has it: a POST of the event, which also \
-has its `time` as `timestamp`, with `webhook-id` (the same on every retry), `webhook-timestamp` and `webhook-signature`. \
+has its `time` as `timestamp`, with `webhook-id` (the same on every retry), `webhook-timestamp` and `webhook-signature`, and \
+with the run's trace as `http` sends it. \
 An answer other than 2xx fails the step as it does for `http`; redirects are not followed. The server signs with its own \
 key: `--webhook-signing-key-file FILE` or `WINDLASS_WEBHOOK_SIGNING_KEY`, `whsec_` and 24 to 64 bytes in base64; two keys \
 with a space between them make two signatures, while one replaces the other. A server without a key sends nothing and \

@@ -5,6 +5,7 @@
 mod body;
 mod credential;
 pub(crate) mod status;
+pub(crate) mod trace;
 mod with;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -44,6 +45,10 @@ what is known to have happened can be undone.
 
 `credential` names a credential of the vault: `basic_auth`, `bearer` and `oauth2` give `Authorization`, `api_key` its \
 header, and `aws` signs the request (SigV4), whose redirect is then the answer. No redirect takes it to another host.
+
+Every request carries the run's trace, as [W3C Trace Context](https://www.w3.org/TR/trace-context/) has it: `traceparent`, with a \
+span of its own for each attempt, and the `tracestate` that the run was started with. A `traceparent` in `headers` takes \
+the place of both, a `tracestate` its own.
 
 Addresses that are not public are refused unless the server's settings allow them.";
 
@@ -104,6 +109,7 @@ impl Step for Http {
         Box::pin(async move {
             let with: HttpWith = schema::read_with("http", &input)?;
             let mut request = with.request(&context.key)?;
+            trace::join(&mut request.headers, context);
             if let Some(credential) = with.credential(context.credential.as_ref()) {
                 credential.put_into(&mut request, context.store.now())?;
             }

@@ -88,6 +88,7 @@ async fn run(store: &Store, rows: &AtomicU64) -> Result<(), CommitError> {
                     started_by: None,
                     parent: None,
                     origin: None,
+                    trace: None,
                     depth: 0,
                     error: None,
                     created_at: now,

@@ -108,4 +108,7 @@ pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, Ta
 pub use tenants::{Tenant, TenantRules};
 pub use timers::Timer;
 pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Rotate, Rotation, Vault, VaultStatus};
-pub use workflows::{Draft, FindWorkflows, IfMatch, InFolder, ToNote, WorkflowError, WorkflowRow, WorkflowVersion};
+pub use workflows::{
+    Draft, FindWorkflows, IfMatch, InFolder, MadeFrom, TemplateChange, ToNote, WorkflowError, WorkflowRow,
+    WorkflowVersion,
+};

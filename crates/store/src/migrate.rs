@@ -197,6 +197,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0030_groups_and_provisioning.sql"),
         postgres: include_str!("../migrations/postgres/0030_groups_and_provisioning.sql"),
     },
+    Migration {
+        version: 31,
+        name: "templates and traces",
+        sqlite: include_str!("../migrations/sqlite/0031_templates_and_traces.sql"),
+        postgres: include_str!("../migrations/postgres/0031_templates_and_traces.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

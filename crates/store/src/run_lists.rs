@@ -1,7 +1,7 @@
 //! Lists of runs: pages by id, newest first, each read off an index however many runs there are.
 //!
-//! A list is a union of branches, each of which one index gives in the order of the page: what has a key or a label by
-//! `run_labels`, what has words by `search_words`, what is open by its lane and status, what ended badly by its status,
+//! A list is a union of branches, each of which one index gives in the order of the page: what is of a trace by that,
+//! what has a key or a label by `run_labels`, what has words by `search_words`, what is open by its lane and status, what ended badly by its status,
 //! all else by its id. Statuses stand in the text, not in parameters: only then can a database know that a partial
 //! index has them all. Whoever reaches some workflows alone gets the list of each of them, and of these the newest.
 //! Invariant: a branch reads no more rows than its page has, apart from those that conditions beside its index leave
@@ -13,6 +13,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::{
     id::{RunId, TenantKey},
     status::RunStatus,
+    trace::TraceId,
 };
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct RunFilter {
     pub labels: Vec<(String, String)>,
     /// Started by that run.
     pub parent: Option<RunId>,
+    /// Of that trace: those that joined it, and the one that it begins with.
+    pub trace: Option<TraceId>,
     /// In that mode.
     pub mode: Option<RunMode>,
     /// Made at or after.
@@ -110,9 +113,14 @@ impl Query {
             filter.labels.iter().map(|(name, value)| (label_name(name), value.as_str())).collect();
         labels.extend(filter.key.as_deref().map(|key| (KEY_NAME.to_owned(), key)));
         // One of them finds the runs, the key if there is one; the others are asked of each.
-        let found_by = match labels.pop() {
-            Some((name, value)) => Some(query.by_label(name, value)),
-            None => words.sought.pop().map(|sought| query.by_words(&sought, dialect)),
+        let by_trace = filter.trace.map(|trace| query.given(trace.uuid()));
+        let found_by = match (&by_trace, labels.pop()) {
+            (Some(_), label) => {
+                labels.extend(label);
+                None
+            }
+            (None, Some((name, value))) => Some(query.by_label(name, value)),
+            (None, None) => words.sought.pop().map(|sought| query.by_words(&sought, dialect)),
         };
         let id = found_by.as_ref().map_or("r.id", |it| it.id);
         let mut conditions = search::conditions(("run", id), &words.sought, dialect, &mut query.params);
@@ -131,15 +139,16 @@ impl Query {
         let (columns, limit) = (columns.join(", "), query.given(limit));
         let end = format!("order by {id} desc limit {limit}");
         let reached = filter.within.as_ref().map(|reached| query.given(among(filter, reached)));
-        // What a label or a word finds is few, and lies together.
+        // What a trace, a label or a word finds is few, and lies together.
+        let is_found = by_trace.is_some() || found_by.is_some();
         let each = reached.filter(|names| {
             let is_among = match dialect {
-                _ if found_by.is_none() => "= w.value".to_owned(),
+                _ if !is_found => "= w.value".to_owned(),
                 Dialect::Sqlite => format!("in (select value from json_each({names}))"),
                 Dialect::Postgres => format!("= any({names}::text[])"),
             };
             conditions.push_str(&format!(" and r.workflow {is_among}"));
-            found_by.is_none()
+            !is_found
         });
         let of_workflow = filter.workflow.is_some() || each.is_some();
         // SQLite has no lateral joins: it finds the ids first.
@@ -149,11 +158,12 @@ impl Query {
         let mut statuses = filter.statuses.clone();
         statuses.sort_unstable_by_key(|status| status.as_str());
         statuses.dedup();
-        query.sql = match found_by {
-            Some(found_by) => page.found(&statuses, dialect, &found_by),
+        query.sql = match (found_by, by_trace) {
+            (_, Some(trace)) => page.of_trace(&statuses, dialect, &trace),
+            (Some(found_by), None) => page.found(&statuses, dialect, &found_by),
             // Few runs have one parent.
-            None if statuses.is_empty() || filter.parent.is_some() => page.of_any(&statuses),
-            None => page.of_statuses(&statuses, dialect),
+            (None, None) if statuses.is_empty() || filter.parent.is_some() => page.of_any(&statuses),
+            (None, None) => page.of_statuses(&statuses, dialect),
         };
         if let Some(names) = each {
             let of_each = match dialect {
@@ -223,6 +233,15 @@ impl Page {
 
     fn of_any(&self, statuses: &[RunStatus]) -> String {
         self.from("runs r where r.tenant_key = $1", &is_one_of(statuses))
+    }
+
+    /// Those that joined a trace, and the one that it begins with.
+    fn of_trace(&self, statuses: &[RunStatus], dialect: Dialect, trace: &str) -> String {
+        let (is, index) = (is_one_of(statuses), dialect.pick(" indexed by runs_by_trace", ""));
+        let joined = self.from(&format!("runs r{index} where r.tenant_key = $1 and r.trace_id = {trace}"), &is);
+        let first =
+            self.from(&format!("runs r where r.tenant_key = $1 and r.id = {trace} and r.trace_id is null"), &is);
+        format!("select * from (select * from ({joined}) j union all select * from ({first}) f) r {}", self.end)
     }
 
     fn found(&self, statuses: &[RunStatus], dialect: Dialect, found_by: &FoundBy) -> String {
@@ -404,6 +423,7 @@ mod tests {
         let workflow = || Some("w3".to_owned());
         let reached = || Some(Reached { workflows: vec!["w3".into(), "w5".into()] });
         let after = Some(RunId::new(uuid::Uuid::from_u128(7)));
+        let trace = Some(TraceId::from(uuid::Uuid::from_u128(9)));
         vec![
             (all(), &[], &["the id"]),
             (RunFilter { after, ..all() }, &[], &["the id"]),
@@ -424,6 +444,10 @@ mod tests {
             (RunFilter { workflow: workflow(), ..all() }, &[], &["runs_by_workflow"]),
             (RunFilter { workflow: workflow(), after, ..all() }, &[], &["runs_by_workflow"]),
             (RunFilter { parent: after, ..all() }, &[], &["runs_by_parent"]),
+            (RunFilter { trace, ..all() }, &[], &["runs_by_trace", "the id"]),
+            (RunFilter { trace, after, key: workflow(), ..all() }, &[], &["runs_by_trace", "the id"]),
+            (RunFilter { trace, within: reached(), ..of(&[RunStatus::Failed]) }, &[], &["runs_by_trace"]),
+            (RunFilter { trace, ..all() }, &[&["odd"]], &["runs_by_trace", "the id"]),
             (RunFilter { key: workflow(), ..all() }, &[], &["the labels"]),
             (
                 RunFilter { key: workflow(), labels: vec![("a".to_owned(), "b".to_owned())], ..all() },
@@ -467,8 +491,10 @@ mod tests {
             // Several branches are merged; one comes in its order.
             let sorts = filter.statuses.len() < 2 && ["TEMP B-TREE", "Sort"].iter().any(|sort| plan.contains(sort));
             // Pages of lanes and of workflows are merged, and PostgreSQL sorts the few runs of a key.
-            let merges =
-                plan.contains("lanes") || filter.within.is_some() || (filter.key.is_some() && store.is_shared());
+            let merges = plan.contains("lanes")
+                || filter.within.is_some()
+                || filter.trace.is_some()
+                || (filter.key.is_some() && store.is_shared());
             // Whatever has one of several words is in no order.
             let merges = merges || words.last().is_some_and(|words| words.len() > 1);
             if !all || reads_everything || (sorts && !merges) {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: [`COLUMNS`], [`values`] and [`read`] have the same order.
 
-use windlass_engine::status::RunStatus;
+use windlass_engine::{status::RunStatus, trace::TraceId};
 
 use crate::{
     LaneId, OriginKind, RunError, RunMode, RunRow, StoreError, UndoStatus,
@@ -47,6 +47,7 @@ columns! {
     started_at: timestamptz,
     finished_at: timestamptz,
     journal_bytes: bigint,
+    trace_id: uuid,
 }
 
 /// The values of these columns for a run that starts to exist.
@@ -78,6 +79,7 @@ pub(crate) fn values(commit: &RunCommit, run: &NewRun, journal_bytes: i64) -> Ve
         run.started_at.into(),
         run.finished_at.into(),
         journal_bytes.into(),
+        run.trace.map(TraceId::uuid).into(),
     ]
 }
 
@@ -139,5 +141,6 @@ pub(crate) fn read(row: &Row) -> Result<RunRow, StoreError> {
         started_at: row.opt(22, Row::time)?,
         finished_at: row.opt(23, Row::time)?,
         journal_bytes: row.int(24)?,
+        trace: row.opt(25, Row::uuid)?.map(TraceId::from),
     })
 }

@@ -4,6 +4,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::{
     id::{RunId, TenantKey},
     status::RunStatus,
+    trace::TraceId,
 };
 
 use crate::{
@@ -61,6 +62,8 @@ pub struct RunRow {
     pub finished_at: Option<Timestamp>,
     /// The bytes of its journal's payloads, once it is over.
     pub journal_bytes: i64,
+    /// The trace of somebody else that it joined.
+    pub trace: Option<TraceId>,
 }
 
 /// A run that has to be rebuilt, and where it stands.

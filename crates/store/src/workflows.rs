@@ -4,6 +4,7 @@
 //! deleted stays for the runs that are pinned to it, and is not found otherwise.
 
 mod deletion;
+mod templates;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use deletion::ToNote;
+pub use templates::{MadeFrom, TemplateChange};
 
 /// A workflow: a name, a draft, and which version is published.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +43,12 @@ pub struct WorkflowRow {
     pub revision: i64,
     /// The newest published version.
     pub published_version: Option<i32>,
+    /// Whether it is there to be copied.
+    pub is_template: bool,
+    /// Under what a template is found.
+    pub template_category: Option<String>,
+    /// What it was copied from.
+    pub made_from: Option<MadeFrom>,
     /// When it was made.
     pub created_at: Timestamp,
     /// By whom; a program before schema 25 did not say.
@@ -85,6 +93,8 @@ pub struct Draft {
     pub hash: [u8; 32],
     /// The folder in which a new one lies, and one that is there has to.
     pub folder: Option<uuid::Uuid>,
+    /// What a new one is copied from.
+    pub made_from: Option<MadeFrom>,
 }
 
 /// What a change expects to find.
@@ -125,6 +135,9 @@ pub enum WorkflowError {
     /// It is to lie in a folder that is not there.
     #[error("there is no such folder")]
     NoFolder,
+    /// What is no template is to have a category.
+    #[error("workflow `{0}` is no template, so it has no category: make it one, or leave the category out")]
+    NoTemplate(String),
     /// It lies somewhere else than where it is expected.
     #[error(
         "workflow `{0}` is there already, and does not lie in that folder: leave the folder out, or take another name"
@@ -181,6 +194,10 @@ pub struct FindWorkflows {
     pub folder: InFolder,
     /// A tag that they have: one of the tenant's tags, or one that stands in their document.
     pub tag: Option<String>,
+    /// Templates alone, or what is none.
+    pub template: Option<bool>,
+    /// Templates of this category alone.
+    pub category: Option<String>,
     /// Those that are deleted, in place of those that are there.
     pub deleted: bool,
     /// Words that all stand in their names, descriptions or drafts.
@@ -207,9 +224,11 @@ const WITH_TAG: &str = "select 1 from workflow_tags x \
                         join tags t on t.tenant_key = x.tenant_key and t.id = x.tag_id \
                         where x.tenant_key = workflows.tenant_key and x.workflow_id = workflows.id";
 const COLUMNS: &str = "id, name, description, tags, revision, published_version, created_at, updated_at, draft_hash, \
-                       created_by, updated_by, deleted_at, deleted_by";
+                       created_by, updated_by, deleted_at, deleted_by, is_template, template_category, made_from, \
+                       made_from_version";
 
 fn workflow(row: &Row) -> Result<WorkflowRow, StoreError> {
+    let made_from = row.opt(15, Row::string)?;
     Ok(WorkflowRow {
         id: row.id(0)?,
         name: row.string(1)?,
@@ -224,7 +243,12 @@ fn workflow(row: &Row) -> Result<WorkflowRow, StoreError> {
         updated_by: row.opt(10, Row::string)?,
         deleted_at: row.opt(11, Row::time)?,
         deleted_by: row.opt(12, Row::string)?,
-        draft: row.opt(13, Row::string)?.unwrap_or_default(),
+        is_template: row.bool(13)?,
+        template_category: row.opt(14, Row::string)?,
+        made_from: made_from
+            .map(|workflow| Ok::<_, StoreError>(MadeFrom { workflow, version: row.opt(16, Row::int32)? }))
+            .transpose()?,
+        draft: row.opt(17, Row::string)?.unwrap_or_default(),
     })
 }
 
@@ -253,6 +277,16 @@ async fn check_folder(
     let sql = "select 1 from workflow_places where tenant_key = $1 and workflow_id = $2 and folder_id = $3";
     let found = tx.query(sql, vec![tenant.into(), id.into(), folder.into()]).await?;
     if found.is_empty() { Err(WorkflowError::LiesElsewhere(name.to_owned())) } else { Ok(()) }
+}
+
+/// Why a workflow that was not there when it was looked for is not made: somebody was faster.
+async fn made_meanwhile(tx: &mut Tx, tenant: TenantKey, name: String) -> Result<WorkflowError, StoreError> {
+    let sql = "select revision from workflows where tenant_key = $1 and name = $2 and deleted_at is null";
+    let rows = tx.query(sql, vec![tenant.into(), (&name).into()]).await?;
+    Ok(match rows.first() {
+        Some(row) => WorkflowError::Stale { expected: 0, found: row.int(0)? },
+        None => WorkflowError::Deleted(name),
+    })
 }
 
 /// What the audit keeps of a change.
@@ -334,12 +368,13 @@ impl Store {
                     check_folder(tx, (tenant, id, folder), (is_new, &draft.name)).await?;
                 }
                 let sql = "insert into workflows (tenant_key, id, name, description, tags, draft, draft_hash, revision, \
-                           created_at, created_by, updated_at, updated_by) \
-                           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $10) \
+                           created_at, created_by, updated_at, updated_by, made_from, made_from_version) \
+                           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, $10, $11, $12) \
                            on conflict (tenant_key, name) do update set description = excluded.description, \
                            tags = excluded.tags, draft = excluded.draft, draft_hash = excluded.draft_hash, \
                            revision = workflows.revision + 1, updated_at = excluded.updated_at, \
-                           updated_by = excluded.updated_by where workflows.deleted_at is null returning revision, id";
+                           updated_by = excluded.updated_by where workflows.deleted_at is null and not $13 \
+                           returning revision, id";
                 let params = vec![
                     tenant.into(),
                     id.into(),
@@ -351,18 +386,27 @@ impl Store {
                     1i64.into(),
                     now.into(),
                     (&by.who).into(),
+                    draft.made_from.as_ref().map(|it| &it.workflow).into(),
+                    draft.made_from.as_ref().and_then(|it| it.version).into(),
+                    (expect == IfMatch::Revision(0)).into(),
                 ];
                 let rows = tx.query(sql, params).await?;
-                // Made and deleted since it was looked for.
-                let Some(put) = rows.first() else { return Err(WorkflowError::Deleted(draft.name)) };
+                let Some(put) = rows.first() else { return Err(made_meanwhile(tx, tenant, draft.name).await?) };
                 let (put, id): (i64, WorkflowId) = (put.int(0)?, put.id(1)?);
                 let texts = [draft.name.as_str(), &draft.description, &draft.source];
                 search::put_workflow(tx, tenant, (id.uuid(), &texts)).await?;
-                let changes = json!({
+                let mut changes = json!({
                     "revision": { "from": revision, "to": put },
                     "document": { "from": before.map(hex::encode), "to": hex::encode(draft.hash) },
                 });
-                note(("draft", now, by.clone()), (id, draft.name), changes).write(tx, tenant).await?;
+                let action = match draft.made_from.filter(|_| is_new) {
+                    Some(of) => {
+                        changes["made_from"] = json!({ "to": of.to_json() });
+                        "copy"
+                    }
+                    None => "draft",
+                };
+                note((action, now, by.clone()), (id, draft.name), changes).write(tx, tenant).await?;
                 if let Some(folder) = draft.folder.filter(|_| is_new) {
                     place_workflow(&store, tx, (tenant, id.uuid(), folder), by).await?;
                 }
@@ -501,6 +545,15 @@ impl Store {
         if let Some(reached) = &find.within {
             params.push(reached.workflows.clone().into());
             more.push_str(&format!(" and name {}", self.database().dialect().in_texts(params.len())));
+        }
+        match find.template {
+            Some(true) => more.push_str(" and is_template"),
+            Some(false) => more.push_str(" and not is_template"),
+            None => {}
+        }
+        if let Some(category) = &find.category {
+            params.push(category.as_str().into());
+            more.push_str(&format!(" and is_template and template_category = ${}", params.len()));
         }
         let which = if find.deleted { "is not null" } else { "is null" };
         let sql = format!(

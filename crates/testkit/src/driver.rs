@@ -329,6 +329,7 @@ fn start_of(plan: &Plan, random: &mut Random, now: Timestamp) -> Start {
         key: None,
         labels: Default::default(),
         priority: 0,
+        trace: None,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

@@ -21,6 +21,9 @@ pub enum RunsCommand {
         /// With this label alone: `name:value`
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
+        /// Of this trace alone: those that joined it, and the one that it begins with
+        #[arg(long, value_name = "TRACE")]
+        trace_id: Option<String>,
         /// With all these words in their key, labels, input, error or output; `ord*` for how one begins
         #[arg(long, value_name = "WORDS")]
         q: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use crate::args::grammar;
 
@@ -50,7 +50,10 @@ fn about(command: &Command) -> String {
 }
 
 fn options<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
-    let rows: Vec<String> = arguments.filter(|arg| !arg.is_hide_set() && arg.get_id() != "version").map(row).collect();
+    let rows: Vec<String> = arguments
+        .filter(|arg| !arg.is_hide_set() && !matches!(arg.get_action(), ArgAction::Version))
+        .map(row)
+        .collect();
     if rows.is_empty() {
         return;
     }

@@ -7,6 +7,7 @@ use windlass_definition::{diagnostic, print};
 use windlass_engine::{
     id::{RunId, TenantKey},
     start::{Mode, Principal},
+    trace::Trace,
 };
 use windlass_runtime::{Document, StartRequest, Target};
 use windlass_server::settings::Told;
@@ -50,7 +51,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Outcome {
     let stop = CancellationToken::new();
     let socket = serving::serve_socket(&database, local.app(), &stop);
     let client = Client::Local(local);
-    let outcome = Session { client: &client, context, database: &database, test: args.test }
+    let outcome = Session { client: &client, context, database: &database, test: args.test, trace: args.trace.read() }
         .carry_out(&what, document, input)
         .await;
     stop.cancel();
@@ -115,6 +116,7 @@ struct Session<'a> {
     context: &'a Context,
     database: &'a Database,
     test: bool,
+    trace: Option<Trace>,
 }
 
 impl Session<'_> {
@@ -142,6 +144,7 @@ impl Session<'_> {
             key: None,
             labels: Default::default(),
             priority: 0,
+            trace: self.trace.clone(),
         };
         let started = local.runtime().start(request).await;
         let started = started.map_err(|error| of_problem(&windlass_server::problem::Problem::from(error)))?;

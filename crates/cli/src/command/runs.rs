@@ -26,12 +26,13 @@ pub async fn run(command: RunsCommand, context: &Context) -> Outcome {
 async fn carry_out(command: RunsCommand, context: &Context, client: &Client) -> Outcome {
     let run_path = |run: &str, rest: &str| format!("/runs/{}{rest}", escape(run));
     let call = match command {
-        RunsCommand::List { status, workflow, key, label, q, page } => {
+        RunsCommand::List { status, workflow, key, label, trace_id, q, page } => {
             let path = query(&[
                 ("status", status),
                 ("workflow", workflow),
                 ("key", key),
                 ("label", label),
+                ("trace_id", trace_id),
                 ("q", q),
                 ("limit", page.limit.map(|it| it.to_string())),
                 ("after", page.after),

@@ -41,6 +41,11 @@ pub async fn run(args: StartArgs, context: &Context) -> Outcome {
     if let Some(key) = args.idempotency_key {
         call = call.header("idempotency-key", key);
     }
+    // What cannot be read is as good as nothing, and might be no header.
+    if let (Some(trace), Some(traceparent)) = (args.trace.read(), args.trace.traceparent) {
+        call = call.header("traceparent", traceparent);
+        call.headers.extend(trace.state.map(|state| ("tracestate", state.to_string())));
+    }
     let answer = context.ask(call).await?;
     let run: Value = answer.read()?;
     if context.json() {

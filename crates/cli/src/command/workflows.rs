@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Context, runs};
 use crate::{
     args::{PageArgs, WorkflowArgs, WorkflowsCommand},
-    client::{Call, Client, escape, query},
+    client::{Answer, Call, Client, escape, query},
     exit::{Exit, Outcome},
     output,
     output::table::{Table, cell, time_cell},
@@ -24,10 +24,10 @@ pub async fn run(command: WorkflowsCommand, context: &Context) -> Outcome {
 
 async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client) -> Outcome {
     match command {
-        WorkflowsCommand::List { folder, tag, q, deleted, page } => {
-            let deleted = deleted.then(|| "true".to_owned());
-            let find = [("folder", folder), ("tag", tag), ("q", q), ("deleted", deleted)];
-            list(client, (find, page), context).await
+        WorkflowsCommand::List { folder, tag, template, category, q, deleted, page } => {
+            let word = |is: bool| is.then(|| "true".to_owned());
+            let find = [("folder", folder), ("tag", tag), ("category", category), ("q", q)];
+            list(client, (find, [("template", word(template)), ("deleted", word(deleted))], page), context).await
         }
         WorkflowsCommand::Versions { name, page } => versions(client, &name, page, context).await,
         WorkflowsCommand::Show { name, version, format } => {
@@ -47,6 +47,32 @@ async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client
             }
             Ok(Exit::Done)
         }
+        WorkflowsCommand::Template { workflow, category, off } => {
+            let mut body = json!({ "is_template": !off });
+            if let Some(category) = category {
+                body["template_category"] = Some(category).filter(|it| !it.is_empty()).into();
+            }
+            let call = Call::patch(format!("/workflows/{}", escape(&workflow.name))).json(&body);
+            let answer = client.send(seen(call, &workflow)).await?;
+            let said = if off { "no template any more" } else { "a template" };
+            done(&answer, format!("{}: {said}", workflow.name), context)
+        }
+        WorkflowsCommand::Copy { name, new_name, folder, version } => {
+            let mut body = json!({ "name": new_name });
+            if let Some(folder) = folder {
+                body["folder"] = folder.into();
+            }
+            if let Some(version) = version {
+                body["version"] = version.into();
+            }
+            let call = Call::post(format!("/workflows/{}/copies", escape(&name))).json(&body);
+            let answer = client.send(call).await?;
+            done(
+                &answer,
+                format!("{new_name}: made from {name}; publish it with `windlass workflows publish {new_name}`"),
+                context,
+            )
+        }
         WorkflowsCommand::Delete(args) => {
             let call = Call::delete(format!("/workflows/{}", escape(&args.name)));
             client.send(seen(call, &args)).await?;
@@ -60,14 +86,19 @@ async fn carry_out(command: WorkflowsCommand, context: &Context, client: &Client
         WorkflowsCommand::Restore(args) => {
             let call = Call::post(format!("/workflows/{}/restore", escape(&args.name)));
             let answer = client.send(seen(call, &args)).await?;
-            if context.json() {
-                output::line(answer.text())?;
-            } else {
-                output::line(format!("{}: restored", args.name))?;
-            }
-            Ok(Exit::Done)
+            done(&answer, format!("{}: restored", args.name), context)
         }
     }
+}
+
+/// The workflow as it is now, for programs; what was done, for people.
+fn done(answer: &Answer, said: String, context: &Context) -> Outcome {
+    if context.json() {
+        output::line(answer.text())?;
+    } else {
+        output::line(said)?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Only at the revision that was seen.
@@ -78,15 +109,21 @@ fn seen(call: Call, args: &WorkflowArgs) -> Call {
     }
 }
 
-type Find = [(&'static str, Option<String>); 4];
+/// A filter of the list, and what it asks for.
+type Filter = (&'static str, Option<String>);
 
-async fn list(client: &Client, ([folder, tag, q, deleted], page): (Find, PageArgs), context: &Context) -> Outcome {
+async fn list(
+    client: &Client,
+    (find, [template, deleted], page): ([Filter; 4], [Filter; 2], PageArgs),
+    context: &Context,
+) -> Outcome {
     let (word, at, by) = match deleted.1 {
         Some(_) => ("DELETED", "deleted_at", "deleted_by"),
         None => ("CHANGED", "updated_at", "updated_by"),
     };
-    let query =
-        query(&[("limit", page.limit.map(|it| it.to_string())), ("after", page.after), folder, tag, q, deleted]);
+    let [folder, tag, category, q] = find;
+    let (limit, after) = (("limit", page.limit.map(|it| it.to_string())), ("after", page.after));
+    let query = query(&[limit, after, folder, tag, template, category, q, deleted]);
     let answer = client.send(Call::get(format!("/workflows{query}"))).await?;
     if context.json() {
         output::line(answer.text())?;

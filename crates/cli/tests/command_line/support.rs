@@ -40,7 +40,8 @@ impl Folder {
     /// The binary with these arguments, in this folder, with nothing of ours in its environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WINDLASS_")) {
+        let ours = |name: &str| name.starts_with("WINDLASS_") || matches!(name, "TRACEPARENT" | "TRACESTATE");
+        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
         command.env("WINDLASS_CONFIG_DIR", self.path().join("config"));

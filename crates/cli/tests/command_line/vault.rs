@@ -16,7 +16,7 @@ const TOKEN: &str = "a-token-for-the-vault";
 const CANARIES: [&str; 3] = ["sk_live_canary-0123456789", "pässword \"canary\" + 1", "correct-canary-battery"];
 
 /// A server that answers every request with what it was sent, and remembers it.
-fn echo() -> (String, Arc<Mutex<Vec<String>>>) {
+pub fn echo() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -79,8 +79,26 @@ pub fn compile_within(
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let text = source::without_mark(text);
     let parsed = source::parse_within(text, format, limits.document_bytes);
+    compiled((text, parsed), types, |root| document::read_within(root, types, limits))
+}
+
+/// Compiles a document that was checked once and is kept as JSON. What belongs to the editor is left out unread: it
+/// changes nothing, and a rule that is younger than the document stops no run.
+///
+/// # Errors
+/// As [`compile`]: a step type is missing.
+pub fn compile_kept(text: &str, types: &StepTypes) -> Result<Compiled, Vec<Diagnostic>> {
+    let parsed = source::parse(text, Format::Json);
+    compiled((text, parsed), types, |root| document::read_kept(root, types))
+}
+
+fn compiled(
+    (text, parsed): (&str, source::Parsed),
+    types: &StepTypes,
+    read: impl FnOnce(&source::Node) -> (Document, Vec<Problem>),
+) -> Result<Compiled, Vec<Diagnostic>> {
     let Some(root) = parsed.root else { return Err(diagnostics(parsed.problems, text, None)) };
-    let (document, problems) = document::read_within(&root, types, limits);
+    let (document, problems) = read(&root);
     let mut compiler = Compiler::new(text, types);
     compiler.problems = [parsed.problems, problems].concat();
     let plan = compiler.plan(&document);

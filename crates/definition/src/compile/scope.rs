@@ -66,7 +66,7 @@ pub(super) enum Secrets {
 pub(super) const ROOTS: &[&str] =
     &["event", "index", "input", "item", "last", "loops", "output", "run", "secrets", "state", "step", "steps", "vars"];
 
-const RUN_FIELDS: &[&str] = &["id", "workflow", "version", "started_at", "attempt", "mode"];
+const RUN_FIELDS: &[&str] = &["id", "workflow", "version", "started_at", "attempt", "mode", "trace_id"];
 const STEP_FIELDS: &[&str] = &["id", "key"];
 const STEP_RESULT_FIELDS: &[&str] = &["output", "status", "error"];
 const ERROR_FIELDS: &[&str] = &["class", "code", "message", "retryable", "details"];

@@ -7,6 +7,7 @@ mod fields;
 mod limits;
 mod read;
 mod read_control;
+mod read_editor;
 mod read_run;
 mod read_step;
 mod words;
@@ -14,8 +15,8 @@ mod words;
 use std::{sync::Arc, time::Duration};
 
 pub use limits::Limits;
-pub(crate) use read::shortened;
 pub use read::{read, read_within};
+pub(crate) use read::{read_kept, shortened};
 pub(crate) use words::listed;
 pub use words::{CONTROL_TYPES, NOT_BUILT_TYPES};
 

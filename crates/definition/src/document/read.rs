@@ -9,6 +9,7 @@ use crate::{
     error::Class,
     expression,
     plan::ErrorPattern,
+    print::Editor,
     source::{Entry, Kind, Node, Span, Spanned},
     step_type::StepTypes,
 };
@@ -24,19 +25,34 @@ pub fn read(root: &Node, types: &StepTypes) -> (Document, Vec<Problem>) {
 
 /// The same, within other limits.
 pub fn read_within(root: &Node, types: &StepTypes, limits: &Limits) -> (Document, Vec<Problem>) {
-    let mut reader = Reader { types, limits: *limits, problems: Vec::new(), blocks: 0, steps: 0, nesting: 0 };
-    let document = reader.document(root);
-    (document, reader.problems)
+    Reader::new(types, *limits, Editor::Kept).read(root)
+}
+
+/// Reads a document that was checked once and is kept, without what belongs to the editor.
+pub(crate) fn read_kept(root: &Node, types: &StepTypes) -> (Document, Vec<Problem>) {
+    Reader::new(types, Limits::default(), Editor::LeftOut).read(root)
 }
 
 /// Reads parts of a document and records what is wrong with them.
 pub(super) struct Reader<'t> {
     pub(super) types: &'t StepTypes,
     pub(super) limits: Limits,
+    pub(super) editor: Editor,
     pub(super) problems: Vec<Problem>,
     pub(super) blocks: u32,
     pub(super) steps: usize,
     pub(super) nesting: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn new(types: &'t StepTypes, limits: Limits, editor: Editor) -> Reader<'t> {
+        Reader { types, limits, editor, problems: Vec::new(), blocks: 0, steps: 0, nesting: 0 }
+    }
+
+    fn read(mut self, root: &Node) -> (Document, Vec<Problem>) {
+        let document = self.document(root);
+        (document, self.problems)
+    }
 }
 
 impl Reader<'_> {

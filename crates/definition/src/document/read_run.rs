@@ -38,7 +38,7 @@ impl Reader<'_> {
         document.catches = fields.take("catch").map_or(Vec::new(), |node| self.catches(node));
         document.finally = fields.take("finally").map(|node| self.block(node, "`finally`"));
         document.output = fields.take("output").cloned();
-        document.ui = fields.take("ui").cloned();
+        document.ui = self.ui(&mut fields);
         self.finish(&fields);
         document
     }

@@ -3,13 +3,13 @@
 use super::{
     Common, Control, Name, OnError, Place, Rate, Retry, Step, Test, Undo,
     fields::Fields,
-    read::{Reader, UNKNOWN_MAX, missing},
+    read::{Reader, UNKNOWN_MAX},
     words,
 };
 use crate::{
     diagnostic::{Problem, nearest},
     plan::{Backoff, UndoAfter},
-    source::{Entry, Kind, Node, Spanned},
+    source::{Entry, Node, Spanned},
 };
 
 impl Reader<'_> {
@@ -65,8 +65,8 @@ impl Reader<'_> {
         step.undo = fields.take("undo").and_then(|it| self.undo(it)).map(Box::new);
         step.output = fields.take("output").cloned();
         step.test = fields.take("test").and_then(|it| self.test(it));
-        step.position = fields.take("position").map(|it| self.position(it));
-        step.ui = fields.take("ui").cloned();
+        step.position = self.position(&mut fields);
+        step.ui = self.step_ui(&mut fields);
         // What a step of unknown type may hold is unknown as well.
         match meant {
             Some(_) => self.finish_step(&fields, &read_as),
@@ -242,19 +242,5 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn position(&mut self, node: &Node) -> Node {
-        if let Some(mut fields) = self.fields(node, "`position`") {
-            for name in ["x", "y"] {
-                let Some(number) = self.require(&mut fields, name) else { continue };
-                if !matches!(number.kind, Kind::Int(_) | Kind::Uint(_) | Kind::Double(_)) {
-                    self.mismatch(number, &format!("`{name}`"), "a number");
-                }
-            }
-            self.finish(&fields);
-            return node.clone();
-        }
-        missing(Kind::Null)
     }
 }

@@ -72,6 +72,7 @@ impl RunScope<'_> {
         let started_at = self.run.started_at.and_then(Timestamp::to_datetime);
         Value::map([
             ("id", Value::from(info.run.to_string())),
+            ("trace_id", Value::from(info.trace_id().to_string())),
             ("workflow", Value::String(info.workflow.clone())),
             ("version", Value::from(i64::from(info.version))),
             ("started_at", started_at.map_or(Value::Null, Value::Timestamp)),

@@ -78,6 +78,7 @@ pub fn start_of(plan: &Plan) -> Start {
         key: None,
         labels: Default::default(),
         priority: 0,
+        trace: None,
         parent: None,
         depth: 0,
         origin: Origin::Fresh,

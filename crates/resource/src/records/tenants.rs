@@ -1,7 +1,7 @@
 //! Tenants: who shares an installation, and what each may use.
 
 use crate::{
-    Area, Column, Effect, Pattern, Record, Unique, integer, patterns::SLUG, state, text, timestamp, transition,
+    Area, Column, Effect, Pattern, Record, Unique, Writing, integer, patterns::SLUG, state, text, timestamp, transition,
 };
 
 /// Who shares an installation.
@@ -36,6 +36,7 @@ pub static TENANTS: Record = Record::of(&AREA, "tenants", "tenant")
         text("suspended_reason").chars(1, 500).read_only().doc("Why, for people."),
     ])
     .unique(&[Unique(&["slug"])])
+    .writing(Writing::Stays)
     .transitions(&[
         transition("suspend", &["active"], "suspended")
             .doc("Refuses its requests and holds its runs.")

@@ -173,9 +173,10 @@ impl Turner {
         let open = OpenAttempt { attempt: step.attempt, stop: stop.clone(), waits_for: waits_for.clone() };
         live.attempts.insert(step.path.clone(), open);
         self.running.push_back((Instant::now(), run));
-        let (tenant, workflow) = (live.tenant(), live.run.info().workflow.clone());
+        let (tenant, info) = (live.tenant(), live.run.info());
+        let (workflow, trace) = (info.workflow.clone(), info.belongs_to());
         let (plan, generation) = (Arc::clone(&live.plan.plan), live.generation);
-        let order = crate::dispatch::Order { tenant, run, workflow, plan, step, stop, waits_for, generation };
+        let order = crate::dispatch::Order { tenant, run, workflow, trace, plan, step, stop, waits_for, generation };
         crate::dispatch::dispatch(&self.core, Arc::clone(code), order);
     }
 

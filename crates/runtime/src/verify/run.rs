@@ -149,6 +149,7 @@ fn of_row(row: &RunRow, run: &Run, judged: &mut Judged) {
     judged.same(id, (rule, "its labels"), (&as_json(&info.labels, info.labels.is_empty()), &row.labels));
     let parent = info.parent.as_ref().map(|parent| (parent.run, &*parent.path));
     judged.same(id, (rule, "its parent"), (parent, row.parent.as_ref().map(|(run, path)| (*run, &**path))));
+    judged.same(id, (rule, "its trace"), (info.trace.as_ref().map(|trace| trace.id), row.trace));
     judged.same(id, (rule, "its depth"), (i64::from(info.depth), i64::from(row.depth)));
     judged.same(id, (rule, "the time of its start"), (run.started_at(), row.started_at));
     judged.same(id, (rule, "the time of its end"), (run.finished_at(), row.finished_at));

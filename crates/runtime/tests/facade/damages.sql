@@ -16,6 +16,12 @@ insert into search_words select tenant_key, 'run', 'c', {plain} from runs where 
 update runs set key = 'lost' where id = {asking};
 -- run_is_found_by_its_key asking
 
+update runs set trace_id = {nobody} where id = {listening};
+-- row_is_fold listening
+
+update runs set parent_run_id = {asking}, trace_id = {nobody} where id = {queued};
+-- trace_of_parent queued
+
 update timers set run_id = {plain} where run_id = {waiting};
 -- timer_of_waiting_run plain
 

@@ -127,6 +127,11 @@ impl Probe {
         if let Some(code) = input.get("fail").and_then(Value::as_str) {
             return Err(StepFailure::maybe_sent(Error::new(Class::User, code, "as it was told to").retryable()));
         }
+        if input.get("trace").is_some() {
+            let parent = context.trace.traceparent(context.run, &context.path, context.attempt);
+            let state = context.trace.state.as_deref().map_or(Value::Null, Value::from);
+            return Ok(Value::map([("parent", Value::from(parent)), ("state", state)]));
+        }
         Ok(input.get("value").cloned().unwrap_or_default())
     }
 }
@@ -381,5 +386,6 @@ pub fn request(name: &str, input: &str) -> StartRequest {
         key: None,
         labels: BTreeMap::new(),
         priority: 0,
+        trace: None,
     }
 }

@@ -10,6 +10,7 @@ mod runs;
 mod searches;
 mod speed;
 mod statements;
+mod traces;
 mod verify;
 mod waits;
 
@@ -50,6 +51,7 @@ on_every_database! {
         a_parent_waits_for_what_took_its_childs_place, a_cancel_reaches_what_took_a_childs_place,
         a_restart_that_is_refused_is_seen, a_child_that_was_cancelled_before_it_began_stays_cancelled,
         a_letter_that_could_not_be_taken_is_opened_again_at_once;
+    traces: a_trace_is_handed_on, what_comes_of_a_run_is_of_its_trace_and_a_new_start_is_not;
     searches: what_was_given_and_what_came_is_found, errors_and_large_values_are_found,
         what_ended_unread_is_found_later, a_tenant_may_not_be_searched;
     deletions: what_is_under_way_goes_on, nothing_starts_what_is_deleted, what_is_started_is_not_deleted,

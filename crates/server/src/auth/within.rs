@@ -133,6 +133,19 @@ impl<P: Permission> Within<P> {
     }
 }
 
+impl<P> Authorized<P> {
+    /// Whether the caller may also see the workflow of that name.
+    ///
+    /// # Errors
+    /// 404 when there is none that it may see.
+    pub async fn sees(&self, app: &App, name: &Name) -> Result<(), Problem> {
+        if self.identity.reach(WorkflowsRead::NAME) == Reach::Everywhere {
+            return Ok(());
+        }
+        look_at(app, &self.identity, (WorkflowsRead::NAME, Thing::Workflow(&name.0))).await
+    }
+}
+
 /// Whether a caller may do that with a thing.
 ///
 /// # Errors

@@ -67,11 +67,20 @@ pub struct Workflow {
     pub description: Option<String>,
     /// For searching.
     pub tags: Vec<String>,
-    /// Counts the changes of the draft, deletions and restorations: the ETag without its quotes.
+    /// Counts the changes of the draft and of what it is as a template, deletions and restorations: the ETag without its
+    /// quotes.
     pub revision: i64,
     /// The newest published version.
     #[schema(required)]
     pub version: Option<i32>,
+    /// Whether it is a template: there to be copied.
+    pub is_template: bool,
+    /// Under what a template is found.
+    #[schema(required)]
+    pub template_category: Option<String>,
+    /// What it was copied from.
+    #[schema(required)]
+    pub made_from: Option<MadeFrom>,
     /// The draft as it was written; left out in lists.
     pub source: Option<String>,
     /// When it was made.
@@ -92,6 +101,16 @@ pub struct Workflow {
     pub deleted_by: Option<String>,
     /// What is worth knowing about the document though it was taken.
     pub warnings: Option<Vec<Json>>,
+}
+
+/// What a workflow was copied from.
+#[derive(Serialize, ToSchema)]
+pub struct MadeFrom {
+    /// The name of the workflow.
+    pub workflow: String,
+    /// Its published version; null for its draft.
+    #[schema(required)]
+    pub version: Option<i32>,
 }
 
 /// A published version of a workflow.
@@ -142,6 +161,9 @@ pub struct Run {
     pub finished_at: Option<DateTime<Utc>>,
     /// Who goes first where runs wait for their turn: the higher one.
     pub priority: i32,
+    /// The trace that it belongs to, as W3C Trace Context has it: its own, which is its id, or that of whoever started it.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    pub trace_id: String,
     /// The run whose step started it.
     #[schema(required)]
     pub parent_run_id: Option<Uuid>,
@@ -216,6 +238,9 @@ pub struct RunSummary {
     pub finished_at: Option<DateTime<Utc>>,
     /// Who goes first where runs wait for their turn: the higher one.
     pub priority: i32,
+    /// The trace that it belongs to, as W3C Trace Context has it: its own, which is its id, or that of whoever started it.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    pub trace_id: String,
     /// The run whose step started it.
     #[schema(required)]
     pub parent_run_id: Option<Uuid>,

@@ -11,6 +11,7 @@ use windlass_engine::{
     event::{Settlement, UndoChoice},
     id::RunId,
     status::RunStatus,
+    trace::BadId,
 };
 use windlass_runtime::{CancelOptions, RunFilter, RunRequest, SettleRequest, SignalRequest};
 
@@ -61,6 +62,9 @@ pub struct RunsQuery {
     label: Option<String>,
     /// Started by this run's steps.
     parent: Option<String>,
+    /// Of this trace: those that joined it, and the one that it begins with.
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    trace_id: Option<String>,
     /// Words that all stand in its key, labels, input, error or output; `ord*` for how one begins.
     q: Option<String>,
     /// Rows of a page, 1 to 1,000.
@@ -82,12 +86,14 @@ impl RunsQuery {
             None => Err(refused("`label` must be `name:value`".into())),
         };
         let parent = |text: String| text.parse().map_err(|_| refused("`parent` is no id of a run".into()));
+        let trace = |text: String| text.parse().map_err(|bad: BadId| refused(format!("`trace_id` {bad}")));
         Ok(RunFilter {
             workflow: self.workflow,
             statuses,
             key: self.key,
             labels: self.label.map(label).transpose()?.into_iter().collect(),
             parent: self.parent.map(parent).transpose()?,
+            trace: self.trace_id.map(trace).transpose()?,
             q: self.q,
             within: None,
             limit: page.limit,

@@ -2,6 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use serde::Serialize;
+use serde_json::Value as Json;
 use utoipa::ToSchema;
 use windlass_definition::{
     Value,
@@ -71,4 +72,49 @@ pub async fn list_step_types(caller: Within<SchemaRead>, State(app): State<App>)
 pub async fn workflow_schema(caller: Within<SchemaRead>, State(app): State<App>) -> Reply {
     let _caller = caller.anywhere();
     reply::ok(&windlass_definition::schema::json_schema(app.runtime().step_types()))
+}
+
+/// What callers write of a record, for those who make forms of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordSchema {
+    /// Its name: that of its table.
+    pub name: &'static str,
+    /// One of it, for people.
+    pub noun: &'static str,
+    /// The part of its addresses behind `/api/v1/`.
+    pub place: String,
+    /// What it is, for people.
+    pub documentation: &'static str,
+    /// Fields in their order, each with its widget, its label and its bounds.
+    #[schema(value_type = schema::Json)]
+    pub form: Json,
+    /// JSON Schema of a body that makes one.
+    #[schema(value_type = schema::Json)]
+    pub new: Json,
+    /// JSON Schema of a body that changes one.
+    #[schema(value_type = schema::Json)]
+    pub change: Json,
+}
+
+/// All records.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordSchemas {
+    /// In the order in which they refer to each other.
+    pub items: Vec<RecordSchema>,
+}
+
+/// List the records, with the form of each and the schemas of what is sent.
+#[utoipa::path(get, path = "/schema/records", tag = "schema", responses((status = 200, body = RecordSchemas)))]
+pub async fn record_schemas(caller: Within<SchemaRead>, State(app): State<App>) -> Reply {
+    let _caller = caller.anywhere();
+    let items = app.store().records().iter().map(|record| RecordSchema {
+        name: record.name,
+        noun: record.noun,
+        place: record.slug(),
+        documentation: record.doc,
+        form: windlass_resource::schema::form(record),
+        new: windlass_resource::schema::new(record),
+        change: windlass_resource::schema::change(record),
+    });
+    reply::ok(&RecordSchemas { items: items.collect() })
 }

@@ -71,7 +71,9 @@ pub struct WaitQuery {
 
 /// Start a run of a workflow.
 #[utoipa::path(post, path = "/workflows/{name}/runs", tag = "runs",
-    params(("name" = String, Path), WaitQuery, ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path), WaitQuery, ("Idempotency-Key" = Option<String>, Header),
+        ("traceparent" = Option<String>, Header, description = "The trace that the run joins, as W3C Trace Context has it"),
+        ("tracestate" = Option<String>, Header, description = "What belongs to it")),
     request_body = Option<StartBody>,
     responses((status = 200, description = "The run has ended", body = schema::Run),
         (status = 202, description = "The run goes on", body = schema::Run)))]
@@ -86,6 +88,7 @@ pub async fn start_run(
     let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
     let caller = caller.workflow(&app, &name).await?;
     let request = body.into_request(&caller, name.0, extract::idempotency_key(&headers)?)?;
+    let request = StartRequest { trace: extract::trace(&headers), ..request };
     let (started, view) = match wait {
         Some(wait) if !wait.is_zero() => {
             // Boxed: what waits is moved from hand to hand first.
@@ -186,6 +189,7 @@ impl StartBody {
             key: self.key,
             labels: self.labels,
             priority: self.priority,
+            trace: None,
         })
     }
 }

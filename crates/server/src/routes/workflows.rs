@@ -16,7 +16,7 @@ use windlass_store::Reach;
 use super::authors;
 use crate::{
     app::App,
-    auth::{Asked, VaultUse, Within, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
+    auth::{Asked, Authorized, VaultUse, Within, WorkflowsPublish, WorkflowsRead, WorkflowsWrite},
     extract::{self, DOCUMENT_BYTES_MAX, Name, NoBody, PathOf, PathParts, Query},
     openapi::schema,
     page::PageQuery,
@@ -58,6 +58,10 @@ pub struct WorkflowsQuery {
     folder: Option<String>,
     /// Only those with this tag: of the tenant's tags, or of their document.
     tag: Option<String>,
+    /// Templates alone; or, when false, what is none.
+    template: Option<bool>,
+    /// Only templates of this category.
+    category: Option<String>,
     /// Words that all stand in its name, description or draft; `ord*` for how one begins.
     q: Option<String>,
     /// Those that are deleted and can be restored, in place of those that are there.
@@ -87,9 +91,10 @@ pub async fn list_workflows(
 ) -> Reply {
     let page = PageQuery { limit: query.limit, after: query.after }.check()?;
     let folder = folder(query.folder)?;
-    let WorkflowsQuery { tag, deleted, q, .. } = query;
+    let WorkflowsQuery { tag, template, category, deleted, q, .. } = query;
     let (caller, within) = caller.all(&app).await?;
-    let filter = WorkflowFilter { limit: page.limit, after: page.after, folder, tag, deleted, q, within };
+    let (limit, after) = (page.limit, page.after);
+    let filter = WorkflowFilter { limit, after, folder, tag, template, category, deleted, q, within };
     reply::ok(&app.runtime().workflows(caller.tenant(), filter).await?)
 }
 
@@ -166,17 +171,30 @@ pub async fn put_workflow(
     let revision = if_match(request.headers())?;
     let caller = caller.workflow_in(&app, &name, folder).await?;
     let (source, format) = read_document(request).await?;
-    // Whoever runs a draft or publishes it runs what somebody wrote who may use secrets.
-    if app.runtime().uses_secrets(&source, format) {
-        caller.also::<VaultUse>()?;
-    }
-    if caller.reach::<WorkflowsWrite>() != Reach::Everywhere {
-        authors::check(&app, &caller, app.runtime().asks(&source, format)).await?;
-    }
-    let expected = Expected { revision, folder };
+    check_author(&app, &caller, (&source, format)).await?;
+    let expected = Expected { revision, folder, made_from: None };
     let workflow = app.runtime().put_workflow(caller.actor(asked), &name.0, &source, format, expected).await?;
     let status = if workflow.revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok(with_etag(reply::json(status, &workflow)?, &workflow))
+}
+
+/// Refuses a draft that asks for what its author may not do.
+///
+/// # Errors
+/// 403 for the first of it.
+pub(super) async fn check_author(
+    app: &App,
+    author: &Authorized<WorkflowsWrite>,
+    (source, format): (&str, Format),
+) -> Result<(), Problem> {
+    // Whoever runs a draft or publishes it runs what somebody wrote who may use secrets.
+    if app.runtime().uses_secrets(source, format) {
+        author.also::<VaultUse>()?;
+    }
+    if author.reach::<WorkflowsWrite>() != Reach::Everywhere {
+        authors::check(app, author, app.runtime().asks(source, format)).await?;
+    }
+    Ok(())
 }
 
 /// Delete a workflow; it can be restored.
@@ -348,14 +366,14 @@ fn print(app: &App, source: &str, wanted: DocumentFormat) -> Reply {
     Ok(reply::text(media_type, printed))
 }
 
-fn with_etag(mut response: Response, workflow: &WorkflowView) -> Response {
+pub(super) fn with_etag(mut response: Response, workflow: &WorkflowView) -> Response {
     let etag = reply::header_value(&format!("\"{}\"", workflow.revision));
     response.headers_mut().insert(header::ETAG, etag);
     response
 }
 
 /// The revision that the caller has seen: `"7"`, or `*` for any that is there.
-fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     let none_match = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
     match (headers.get(header::IF_MATCH), none_match) {
         (None, None) => Ok(None),

@@ -30,6 +30,7 @@ mod second_factor;
 mod settings;
 mod state;
 mod stream;
+mod templates;
 mod workflows;
 
 /// Each test on each database.
@@ -88,7 +89,7 @@ on_every_database! {
     records: a_suspended_tenant_is_refused_and_its_runs_hold, quotas_narrow_what_a_tenant_starts, workflows_are_put_into_folders_and_tagged, records_have_etags_and_problems, transitions_are_verbs,
         no_record_is_open_to_others;
     runs: a_run_is_started_and_waited_for, a_run_is_paused_signalled_and_cancelled, lists_are_pages,
-        a_run_is_rerun_and_forked;
+        a_run_joins_a_trace, a_run_is_rerun_and_forked;
     search: workflows_and_runs_are_found_by_words;
     provisioned: somebody_provisioned_signs_in_and_is_out_again, who_is_linked_to_whom_is_provisioned,
         a_group_gives_what_its_roles_allow, a_provider_never_takes_the_last_administrator,
@@ -101,6 +102,7 @@ on_every_database! {
     settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;
     state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;
+    templates: a_template_is_marked_found_and_copied, what_is_wrong_makes_no_copy, a_copy_is_made_by_who_sees_and_writes;
     workflows: a_workflow_is_saved_published_and_read, a_bad_document_is_refused_with_every_place,
-        what_cannot_run_yet_is_not_published, a_workflow_is_deleted_and_restored;
+        what_cannot_run_yet_is_not_published, a_workflow_is_deleted_and_restored, what_the_editor_keeps_comes_back;
 }

@@ -83,4 +83,9 @@ pub async fn answers_are_what_the_document_says(api: Api) {
     check("ProblemDocument", &api.get("/runs/x").await.json());
     assert!(api.get("/step-types").await.expect(200)["items"].as_array().unwrap().len() > 10);
     assert!(api.get("/schema/workflow").await.expect(200)["$defs"].is_object());
+    let records = api.get("/schema/records").await.expect(200);
+    let folders = records["items"].as_array().unwrap().iter().find(|it| it["name"] == "folders").unwrap();
+    assert_eq!((&folders["place"], &folders["form"]["fields"][0]["name"]), (&json!("folders"), &json!("name")));
+    assert_eq!(folders["new"]["required"], json!(["name"]));
+    assert!(folders["change"]["properties"].is_object() && folders["change"].get("required").is_none(), "{folders}");
 }

@@ -34,6 +34,8 @@ const MATRIX: &[(&str, &str)] = &[
     ("GET /workflows/{w}/versions", "fff oon non oon non ooo ooo"),
     ("GET /workflows/{w}/versions/1", "fff oon non oon non ooo ooo"),
     ("PUT /workflows/{w}", "fff fff fff fff non fff fff"),
+    ("PATCH /workflows/{w}", "fff fff fff fff non fff fff"),
+    ("POST /workflows/{w}/copies", "fff fff fff fff nnn fff fff"),
     ("POST /workflows/{w}/publish", "fff fff fff fff non fff fff"),
     ("POST /workflows/{w}/runs", "fff fff fff oon non fff off"),
     ("GET /runs/{r}", "fff oon non oon non ooo ooo"),
@@ -163,12 +165,15 @@ async fn get(api: &Api, token: &str, path: &str) -> Answer {
 async fn letter(api: &Api, token: &str, (method, path): (&Method, &str), workflow: &str) -> char {
     let request = api.bare(method.clone(), &format!("/api/v1{path}")).bearer_auth(token);
     let request = match (method, path) {
+        (&Method::PATCH, path) if path.starts_with("/workflows") => request.json(&json!({ "is_template": true })),
         (&Method::PATCH, _) => request.json(&json!({ "description": "d" })),
         (_, path) if path.contains("/content") || path.starts_with("/files?name") => request.body("more"),
         (&Method::PUT, _) => request.header("content-type", "application/yaml").body(document(workflow)),
         (&Method::POST, "/state") => {
             request.json(&json!({ "op": "set", "workflow": workflow, "key": "k", "value": 2 }))
         }
+        // In no folder of its own, nobody with places alone makes one.
+        (&Method::POST, _) if path.ends_with("/copies") => request.json(&json!({ "name": format!("{workflow}-2") })),
         (&Method::POST, _) if path.ends_with("/fork") => request.json(&json!({ "at": "ok" })),
         (&Method::POST, _) if path.ends_with("/settle") => request.json(&json!({ "outcome": "again" })),
         (&Method::POST, _) if path.ends_with("/publish") => request.json(&json!({})),

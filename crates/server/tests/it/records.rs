@@ -76,6 +76,7 @@ pub async fn a_suspended_tenant_is_refused_and_its_runs_hold(api: Api) {
         key: None,
         labels: std::collections::BTreeMap::default(),
         priority: 0,
+        trace: None,
     };
     let run = api.runtime().start(request).await.unwrap().run;
     assert!(!api.runtime().run(tenant, run).await.unwrap().status.is_final());

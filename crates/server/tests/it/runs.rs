@@ -1,8 +1,9 @@
 //! Runs over the API.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::Api;
+use crate::harness::{Api, send};
 
 const DOUBLE: &str = "name: double\ninput: { type: object, required: [n], properties: { n: { type: integer } } }\nsteps:\n  - id: a\n    \
                       type: transform\n    with: { value: \"${{ input.n * 2 }}\" }\noutput: ${{ steps.a.output }}\n";
@@ -86,6 +87,64 @@ pub async fn lists_are_pages(api: Api) {
     let journal = api.get(&format!("/runs/{run}/journal?limit=2&after=1")).await.expect(200);
     assert_eq!((&journal["items"][0]["seq"], &journal["items"][1]["seq"]), (&json!(2), &json!(3)));
     assert_eq!(api.get(&format!("/runs/{run}/steps?limit=1")).await.expect(200)["items"][0]["path"], "a");
+}
+
+const CHILD: &str = "name: calls\nsteps:\n  - id: c\n    type: workflow\n    with: { name: tells, input: {} }\n";
+const TELLS: &str =
+    "name: tells\nsteps:\n  - id: a\n    type: transform\n    with: { value: \"${{ run.trace_id }}\" }\n";
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+pub async fn a_run_joins_a_trace(api: Api) {
+    api.deploy("tells", TELLS).await;
+    api.deploy("calls", CHILD).await;
+    let start = async |headers: &[(&str, &str)]| -> Value {
+        let request = api.request(Method::POST, "/workflows/calls/runs?wait=30s").json(&json!({}));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let run = send(request).await.expect(200);
+        assert_eq!((&run["status"], &run["output"]), (&json!("completed"), &run["trace_id"]), "{run}");
+        run
+    };
+    let of_trace = async |trace: &str| -> Vec<Value> {
+        let found = api.get(&format!("/runs?trace_id={trace}")).await.expect(200);
+        found["items"].as_array().unwrap().iter().map(|run| run["workflow"].clone()).collect()
+    };
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let joined = start(&[("traceparent", &parent), ("tracestate", "a=1"), ("tracestate", "b=2")]).await;
+    assert_eq!(joined["trace_id"], TRACE);
+    let path = format!("/runs/{}", joined["id"].as_str().unwrap());
+    assert_eq!(api.get(&path).await.expect(200)["trace_id"], TRACE);
+    let journal = api.get(&format!("{path}/journal?limit=1")).await.expect(200);
+    let kept = json!({ "id": TRACE, "span": "00f067aa0ba902b7", "state": "a=1,b=2" });
+    assert_eq!(journal["items"][0]["data"]["trace"], kept);
+
+    // What cannot be read is as good as nothing: the run's own trace begins.
+    let (bad, twice) = (format!("00-{TRACE}-0-01"), [("traceparent", &*parent), ("traceparent", &*parent)]);
+    for headers in [&[][..], &[("traceparent", &*bad)], &[("tracestate", "a=1")], &twice] {
+        let run = start(headers).await;
+        let own = run["id"].as_str().unwrap().replace('-', "");
+        assert_eq!(run["trace_id"], own, "{headers:?}");
+        assert_eq!(of_trace(&own).await, ["tells", "calls"], "{headers:?}");
+    }
+    assert_eq!(of_trace(TRACE).await, ["tells", "calls"]);
+    assert_eq!(of_trace(&format!("{TRACE}&workflow=tells&status=completed")).await, ["tells"]);
+    assert_eq!(of_trace(&format!("{TRACE}&status=failed")).await, Vec::<Value>::new());
+    let upper = TRACE.to_uppercase();
+    for trace in ["1", &"0".repeat(32), &upper, joined["id"].as_str().unwrap()] {
+        let refused = api.get(&format!("/runs?trace_id={trace}")).await.problem(400, "invalid_query");
+        assert!(refused["detail"].as_str().unwrap().contains("32 hexadecimal digits"), "{refused}");
+    }
+
+    // Under one key it is one run, whatever trace it is asked for in.
+    let keyed = async |parent: &str| {
+        let request = api.request(Method::POST, "/workflows/calls/runs").header("idempotency-key", "k");
+        let answer = send(request.header("traceparent", parent).json(&json!({}))).await;
+        (answer.json()["id"].clone(), answer.json()["trace_id"].clone())
+    };
+    let first = keyed(&parent).await;
+    assert_eq!(
+        (keyed(&format!("00-{}-00f067aa0ba902b7-01", "7".repeat(32))).await, &first.1),
+        (first.clone(), &json!(TRACE))
+    );
 }
 
 pub async fn a_run_is_rerun_and_forked(api: Api) {

@@ -98,6 +98,67 @@ pub async fn a_bad_document_is_refused_with_every_place(api: Api) {
     api.post("/workflows/order/publish", json!({})).await.problem(409, "triggers_not_supported");
 }
 
+/// A document with what an editor keeps at a step, at one with a body, and for itself.
+const DRAWN: &str = "# drawn by hand
+name: drawn
+steps:
+  - id: each
+    type: foreach
+    items: [1, 2]
+    position: { x: 120, y: -40.5 }
+    ui: { width: 480, height: 260.25, colour: \"#88f\" }
+    do:
+      - { id: say, type: log, with: { message: hi }, position: { x: 10, y: 20 } }
+ui: { zoom: 1.5 }
+";
+
+pub async fn what_the_editor_keeps_comes_back(api: Api) {
+    api.put("drawn", DRAWN).await.expect(201);
+    let first = api.post("/workflows/drawn/publish", json!({})).await.expect(200);
+    let hash = api.get("/workflows/drawn/versions/1").await.expect(200)["hash"].clone();
+    for path in ["/workflows/drawn", "/workflows/drawn/versions/1"] {
+        assert_eq!(api.get(path).await.expect(200)["source"], DRAWN);
+        assert_eq!(api.get(&format!("{path}?format=yaml")).await.body, DRAWN);
+        let document = api.get(&format!("{path}?format=json")).await.expect(200);
+        let each = &document["steps"][0];
+        assert_eq!(
+            [&each["position"], &each["ui"], &each["do"][0]["position"], &document["ui"]],
+            [
+                &json!({ "x": 120, "y": -40.5 }),
+                &json!({ "width": 480, "height": 260.25, "colour": "#88f" }),
+                &json!({ "x": 10, "y": 20 }),
+                &json!({ "zoom": 1.5 })
+            ]
+        );
+    }
+
+    // Written as JSON and read as YAML, it is all still there.
+    let document = api.get("/workflows/drawn?format=json").await.expect(200);
+    send(api.request(Method::PUT, "/workflows/drawn").json(&document)).await.expect(200);
+    let yaml = api.get("/workflows/drawn?format=yaml").await.body;
+    api.put("drawn", &yaml).await.expect(200);
+    assert_eq!(api.get("/workflows/drawn?format=json").await.expect(200), document);
+
+    // What was only moved means the same, and what cannot be drawn is refused.
+    api.put("drawn", &DRAWN.replace("x: 120", "x: 121")).await.expect(200);
+    assert_eq!(api.post("/workflows/drawn/publish", json!({})).await.expect(200)["version"], 2);
+    assert_eq!(
+        (&first["version"], &api.get("/workflows/drawn/versions/2").await.expect(200)["hash"]),
+        (&json!(1), &hash)
+    );
+    for (from, to, message) in [
+        ("x: 120", "x: 1000001", "`x` must be from -1000000 to 1000000"),
+        ("width: 480", "width: 0", "`width` must be above 0, at most 1000000"),
+        ("height: 260.25", "height: tall", "`height` must be a number, not a text"),
+        ("{ zoom: 1.5 }", "wide", "`ui` must be a map, not a text"),
+    ] {
+        let problem = api.put("drawn", &DRAWN.replace(from, to)).await.problem(422, "invalid_document");
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!((errors.len(), &errors[0]["message"]), (1, &json!(message)), "{problem}");
+    }
+    assert_eq!(api.get("/workflows/drawn").await.expect(200)["source"], DRAWN.replace("x: 120", "x: 121"));
+}
+
 const CALLS: &str = "name: calls\nsteps:\n  - id: c\n    type: workflow\n    with: { name: order }\n";
 const WAITS: &str = "name: waits\nsteps:\n  - id: w\n    type: wait\n    with: { signal: go }\n";
 

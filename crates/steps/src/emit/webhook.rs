@@ -20,7 +20,7 @@ use windlass_runtime::{
 use super::Emit;
 use crate::{
     egress::{Redirects, Request},
-    http::{exchange, status::Expected},
+    http::{exchange, status::Expected, trace},
     schema::invalid,
 };
 
@@ -146,6 +146,7 @@ pub(super) async fn deliver(
             .map_err(|_| invalid("bad_header", &format!("`{name}` cannot be written as a header")))?;
         headers.insert(HeaderName::from_static(name), value);
     }
+    trace::join(&mut headers, context);
     let request = Request {
         method: Method::POST,
         url,

@@ -15,7 +15,10 @@ use chrono::NaiveDateTime;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use windlass_definition::{Timestamp, Value};
-use windlass_engine::id::{RunId, TenantKey};
+use windlass_engine::{
+    id::{RunId, TenantKey},
+    trace::Trace,
+};
 use windlass_runtime::{
     EventRequest, PublishedEvent, RuntimeError,
     step::{Boxed, Events, Step, StepContext, StepFailure},
@@ -49,6 +52,7 @@ pub async fn scene() -> Scene {
         workflow: "test".into(),
         path: "step".into(),
         key: "00000000/step".into(),
+        trace: Trace::of_run(RunId::from_parts(0, [0; 10])),
         attempt: 1,
         now: Timestamp::from_micros(0),
         stop: CancellationToken::new(),

@@ -119,6 +119,11 @@ async fn a_webhook_is_signed_with_every_key_and_has_one_id() {
     let header = |place: usize, name: &str| deliveries[place].0[name].to_str().unwrap().to_owned();
     assert_eq!(header(0, "webhook-id"), header(1, "webhook-id"));
     assert!(!header(0, "webhook-id").contains('.'));
+    assert!(
+        header(0, "traceparent").starts_with("00-00000000000070008000000000000000-"),
+        "{}",
+        header(0, "traceparent")
+    );
     assert_eq!(header(0, "content-type"), "application/json");
     let now_s = chrono::Utc::now().timestamp();
     let sent_s: i64 = header(0, "webhook-timestamp").parse().unwrap();

@@ -13,6 +13,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use windlass_definition::Value as Plain;
+use windlass_engine::trace::Trace;
 use windlass_runtime::step::{Sent, Step};
 use windlass_steps::{
     egress::{Egress, EgressOptions, address::PrivateNetwork},
@@ -42,6 +43,13 @@ async fn echo(method: Method, OriginalUri(uri): OriginalUri, headers: HeaderMap,
     }))
 }
 
+/// Answers with the trace that it was asked in.
+async fn trace(headers: HeaderMap) -> impl IntoResponse {
+    axum::Json(json!(
+        ["traceparent", "tracestate"].map(|name| headers.get(name).map(|it| it.to_str().unwrap().to_owned()))
+    ))
+}
+
 async fn status(Path(code): Path<u16>) -> impl IntoResponse {
     (StatusCode::from_u16(code).unwrap(), [(header::RETRY_AFTER, "7")], "because")
 }
@@ -50,6 +58,7 @@ async fn server() -> String {
     let router = Router::new()
         .route("/echo", any(echo))
         .route("/status/{code}", any(status))
+        .route("/trace", any(trace))
         .route("/text", any(|| async { "plain" }))
         .route("/bytes", any(|| async { ([(header::CONTENT_TYPE, "image/png")], vec![0xff, 0]) }))
         .route("/bad-json", any(|| async { ([(header::CONTENT_TYPE, "application/json")], "{oops") }))
@@ -89,6 +98,37 @@ async fn requests_as_they_are_written() {
         with["url"] = json!(echo);
         assert_eq!(run(&step(), with.clone()).await.unwrap()["body"], expected, "{with}");
     }
+}
+
+#[tokio::test]
+async fn requests_carry_the_trace() {
+    let url = server().await;
+    let own = "00-00000000000070008000000000000000-49d85349e52b23f6-01";
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let came = format!("00-{id}-00f067aa0ba902b7-00");
+    let joined = format!("00-{id}-49d85349e52b23f6-00");
+    let mine = format!("00-{id}-0000000000000001-01");
+    for (trace, headers, expected) in [
+        (None, json!({}), json!([own, null])),
+        (Some("a=1,b=2"), json!({}), json!([joined, "a=1,b=2"])),
+        (Some(""), json!({ "tracestate": "c=3" }), json!([joined, "c=3"])),
+        (Some("a=1"), json!({ "Tracestate": "c=3" }), json!([joined, "c=3"])),
+        (Some("a=1"), json!({ "Traceparent": mine }), json!([mine, null])),
+        (Some("a=1"), json!({ "traceparent": mine, "tracestate": "c=3" }), json!([mine, "c=3"])),
+    ] {
+        let mut scene = scene().await;
+        if let Some(state) = trace {
+            scene.context.trace = Trace::of_headers(&came, state).unwrap();
+        }
+        let with = json!({ "url": format!("{url}trace"), "headers": headers });
+        let output = step().run(&scene.context, Plain::from(with)).await.unwrap();
+        assert_eq!(output.to_serde()["body"], expected, "{trace:?} {headers}");
+    }
+    // Another attempt is another span.
+    let mut scene = scene().await;
+    scene.context.attempt = 2;
+    let output = step().run(&scene.context, Plain::from(json!({ "url": format!("{url}trace") }))).await.unwrap();
+    assert_ne!(output.to_serde()["body"][0], own);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::{
     id::{ApprovalId, RunId, TaskId, TenantKey},
     status::RunStatus,
+    trace::TraceId,
 };
 
 use crate::{AuditNote, StoreError};
@@ -212,6 +213,8 @@ pub struct NewRun {
     pub parent: Option<(RunId, String)>,
     /// The run it came from, and how.
     pub origin: Option<(RunId, OriginKind)>,
+    /// The trace of somebody else that it joins.
+    pub trace: Option<TraceId>,
     /// How many ancestors it has.
     pub depth: i32,
     /// The error it ended with.

@@ -88,7 +88,7 @@ async fn names(
 }
 
 /// The workflow of that name, deleted or not, locked.
-async fn found(tx: &mut Tx, tenant: TenantKey, name: &str) -> Result<WorkflowRow, WorkflowError> {
+pub(super) async fn found(tx: &mut Tx, tenant: TenantKey, name: &str) -> Result<WorkflowRow, WorkflowError> {
     lock(tx, tenant).await?;
     let lock = tx.dialect().pick("", " for update");
     let sql = format!("select {COLUMNS}, '' from workflows where tenant_key = $1 and name = $2{lock}");

@@ -75,6 +75,7 @@ async fn fill(store: &Store) {
         source: "text".to_owned(),
         hash: definition,
         folder: None,
+        made_from: None,
     };
     store.put_draft(TENANT, draft, windlass_store::IfMatch::Any).await.expect("a draft");
     store.publish(TENANT, "w", windlass_store::IfMatch::Any, ["child".into()].into()).await.expect("a version");

@@ -119,6 +119,7 @@ pub fn new_run(store: &Store) -> NewRun {
         started_by: None,
         parent: None,
         origin: None,
+        trace: None,
         depth: 0,
         error: None,
         created_at: store.now(),

@@ -135,6 +135,7 @@ async fn referred(store: &Store, tenant: TenantKey, to: &str) -> Uuid {
                 source: "{}".to_owned(),
                 hash,
                 folder: None,
+                made_from: None,
             };
             store.put_draft(tenant, draft, IfMatch::Any).await.unwrap();
             store.workflow(tenant, &name).await.unwrap().unwrap().id.uuid()

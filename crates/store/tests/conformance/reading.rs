@@ -1,6 +1,6 @@
 //! What was written reads back.
 
-use windlass_engine::status::RunStatus;
+use windlass_engine::{status::RunStatus, trace::TraceId};
 use windlass_store::{
     Count, RowChange, RunChange, RunCommit, RunError, RunFilter, RunUpdate, StoreError, TimerChange, Value, blobs,
 };
@@ -26,6 +26,7 @@ async fn a_run_reads_back(fixture: Fixture) {
         labels: Some(serde_json::json!({"team": "a"})),
         started_by: Some(serde_json::json!({"token": "t"})),
         parent: Some((parent, "ship".to_owned())),
+        trace: Some(TraceId::of_run(parent)),
         ..new_run(store)
     };
     let insert = RunCommit { change: RunChange::Insert(Box::new(new.clone()), None), ..commit(store, run, 1..=1) };
@@ -42,7 +43,7 @@ async fn a_run_reads_back(fixture: Fixture) {
     assert_eq!((row.workflow.as_str(), row.status, row.created_at), ("demo", RunStatus::Failed, new.created_at));
     assert_eq!((row.labels, row.started_by, row.parent), (new.labels, new.started_by, new.parent));
     assert_eq!(row.error.map(|error| error.message.len()), Some(2_000));
-    assert_eq!(row.journal_bytes, 18);
+    assert_eq!((row.journal_bytes, row.trace), (18, new.trace));
     assert_eq!(store.children(TENANT, parent).await.expect("children").len(), 1);
     assert_eq!(store.run(windlass_engine::id::TenantKey(2), run).await.expect("a read"), None);
 }

@@ -27,6 +27,7 @@ fn draft(source: &str) -> Draft {
         source: source.to_owned(),
         hash: windlass_store::blobs::sha256(source.as_bytes()),
         folder: None,
+        made_from: None,
     }
 }
 

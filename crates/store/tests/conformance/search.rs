@@ -163,7 +163,7 @@ async fn put(store: &Store, name: &str, description: &str, source: &str) {
     let hash = windlass_store::blobs::sha256(source.as_bytes());
     store.put_definition(TENANT, hash, source.as_bytes()).await.unwrap();
     let (name, description, source) = (name.to_owned(), description.to_owned(), source.to_owned());
-    let draft = Draft { name, description, tags: Vec::new(), source, hash, folder: None };
+    let draft = Draft { name, description, tags: Vec::new(), source, hash, folder: None, made_from: None };
     store.put_draft(windlass_store::Actor { tenant: TENANT, by: By::named("ada") }, draft, IfMatch::Any).await.unwrap();
 }
 

@@ -25,8 +25,15 @@ async fn put(store: &Store, who: &str, name: &str) -> Result<i64, WorkflowError>
     let source = format!("name: {name}");
     let hash = windlass_store::blobs::sha256(source.as_bytes());
     store.put_definition(TENANT, hash, source.as_bytes()).await?;
-    let draft =
-        Draft { name: name.to_owned(), description: "d".to_owned(), tags: Vec::new(), source, hash, folder: None };
+    let draft = Draft {
+        name: name.to_owned(),
+        description: "d".to_owned(),
+        tags: Vec::new(),
+        source,
+        hash,
+        folder: None,
+        made_from: None,
+    };
     store.put_draft(by(who), draft, IfMatch::Any).await
 }
 

@@ -13,6 +13,7 @@ use windlass_engine::{
     id::{RunId, TenantKey},
     start::{Limits, Mode, Origin, Principal},
     status::RunStatus,
+    trace::Trace,
 };
 
 use super::{
@@ -144,6 +145,7 @@ impl Sim {
             key: None,
             labels: Default::default(),
             priority: 0,
+            trace: (body % 4 == 1).then(|| Trace::of_run(RunId::from_parts(body, [3; 10]))),
             parent: None,
             depth: 0,
             origin: Origin::Fresh,

@@ -206,5 +206,5 @@ pub fn same(kind: Kind, one: &Json, other: &Json) -> bool {
 
 /// Whether rows of a record may be changed by callers.
 pub fn may_change(record: &Record) -> bool {
-    record.writing == Writing::Full
+    matches!(record.writing, Writing::Full | Writing::Stays)
 }

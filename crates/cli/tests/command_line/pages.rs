@@ -1,31 +1,46 @@
-//! `windlass files`: the examples of docs/files.md, run off the page.
+//! The examples of pages, run off the page: each `sh` block, one after the other.
 
 use std::process::Command;
 
-/// The commands of the page's examples, one after the other.
-fn examples() -> String {
-    let page = include_str!("../../../../docs/files.md");
+use crate::support::Folder;
+
+/// The commands of a page's examples.
+fn examples(page: &str) -> String {
     let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn the_examples_of_the_page_run() {
-    let home = tempfile::tempdir().unwrap();
+/// Runs commands in a shell that knows the program, on a data directory in that folder: how it ended, and what it printed.
+fn shell(folder: &Folder, commands: &str) -> (Option<i32>, String) {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_windlass"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let run = |commands: &str| {
-        let shell = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", commands])
-            .current_dir(home.path())
-            .env("PATH", &path)
-            .env("WINDLASS_DATA_DIR", home.path().join("data"))
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (shell.status.code(), format!("{}{}", text(&shell.stdout), text(&shell.stderr)))
-    };
-    let (status, text) = run(&examples());
+    let ended = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .current_dir(folder.path())
+        .env("PATH", path)
+        .env("WINDLASS_CONFIG_DIR", folder.path().join("config"))
+        .env("WINDLASS_DATA_DIR", folder.path().join("data"))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (ended.status.code(), format!("{}{}", text(&ended.stdout), text(&ended.stderr)))
+}
+
+#[test]
+fn the_examples_of_rate_limits_run() {
+    let folder = Folder::new();
+    let (status, text) = shell(&folder, &examples(include_str!("../../../../docs/rate-limits.md")));
+    assert_eq!(status, Some(0), "{text}");
+    let rules = folder.run(&["limits", "rules", "list", "--json", "--data-dir", "data"]).expect(0).json();
+    let rule = &rules["items"][0];
+    assert_eq!((&rule["name"], &rule["requests"], &rule["active"]), (&"starts".into(), &100.into(), &false.into()));
+}
+
+#[test]
+fn the_examples_of_files_run() {
+    let folder = Folder::new();
+    let run = |commands: &str| shell(&folder, commands);
+    let (status, text) = run(&examples(include_str!("../../../../docs/files.md")));
     assert_eq!(status, Some(0), "{text}");
     for expected in [
         "version 1, 12 bytes, text/csv",
@@ -52,6 +67,6 @@ fn the_examples_of_the_page_run() {
     }
     let (_, text) = run("windlass db check --files --json --data-dir elsewhere");
     assert!(text.contains("\"problem_count\":2"), "{text}");
-    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     assert_eq!((read("again.csv").as_str(), read("first.csv").as_str()), ("name,count\na,1\nb,", "name,count\n\n"));
 }
