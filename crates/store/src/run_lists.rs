@@ -1,9 +1,10 @@
 //! Lists of runs: pages by id, newest first, each read off an index however many runs there are.
 //!
 //! A list is a union of branches, each of which one index gives in the order of the page: what is of a trace by that,
-//! what has a key or a label by `run_labels`, what has words by `search_words`, what is open by its lane and status, what ended badly by its status,
-//! all else by its id. Statuses stand in the text, not in parameters: only then can a database know that a partial
-//! index has them all. Whoever reaches some workflows alone gets the list of each of them, and of these the newest.
+//! what has a key or a label by `run_labels`, what has words by `search_words`, what is open by its lane and status,
+//! what ended badly by its status, all else by its id. Statuses stand in the text, not in parameters: only then can a
+//! database know that a partial index has them all. Whoever reaches some workflows alone gets the list of each of
+//! them, and of these the newest.
 //! Invariant: a branch reads no more rows than its page has, apart from those that conditions beside its index leave
 //! out.
 

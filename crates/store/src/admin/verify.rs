@@ -158,12 +158,12 @@ pub static RULES: &[Rule] = &[
         "select r.id, r.key from runs r where r.key is not null and not exists (select 1 from run_labels l \
          where l.tenant_key = r.tenant_key and l.name = 'key' and l.value = r.key and l.run_id = r.id)",
     ),
-    // A program before schema 31 wrote none.
+    // A program before schema 31 wrote none, and what comes of such a child is of that child's trace.
     always(
         "trace_of_parent",
         "a run that another one started is of its trace",
         "select r.id, 'another trace' from runs r join runs p on p.tenant_key = r.tenant_key and p.id = r.parent_run_id \
-         where r.trace_id is not null and r.trace_id <> coalesce(p.trace_id, p.id)",
+         where r.origin_run_id is null and r.trace_id is not null and r.trace_id <> coalesce(p.trace_id, p.id)",
     ),
     always(
         "value_ref_of_run",
