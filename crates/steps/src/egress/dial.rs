@@ -23,8 +23,9 @@ use tokio_rustls::TlsConnector;
 
 use super::{Egress, EgressError};
 
-/// Bytes that a line gives before it breaks off.
-const LINE_BYTES_MAX: usize = 256 << 10;
+/// Bytes that a line gives before it breaks off: some certificates and a few answers. Who reads line by line may look at all of
+/// them again for each line, so more would keep this process busy.
+const LINE_BYTES_MAX: usize = 32 << 10;
 
 /// A connection to the outside world, encrypted or not.
 pub struct Line {
