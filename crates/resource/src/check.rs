@@ -1,12 +1,14 @@
 //! The check of descriptors: what cannot be meant is found by a test, everything at once.
 
+mod core;
+
 use std::collections::BTreeSet;
 
 use crate::{
     Access, Column, Datum, Deletion, Effect, Guard, Index, Kind, OnDelete, Operation, Ownership, Record, Unique,
     Writing,
-    ddl::{CORE_TABLES, NAME_BYTES_MAX, unique_name},
-    validate,
+    ddl::{NAME_BYTES_MAX, unique_name},
+    tables, validate,
 };
 
 /// Characters of the longest name of a table or column: names of constraints have two of them and stay under
@@ -73,13 +75,15 @@ const SQL_WORDS: &[&str] = &[
     "with",
 ];
 
+pub use core::check_tables;
+
 /// Everything that is wrong with these descriptors, each as a sentence that begins with the record and column.
 pub fn check(records: &[&Record]) -> Vec<String> {
     let mut found = Findings::default();
     let mut names = BTreeSet::new();
     let mut types = BTreeSet::new();
     for (at, record) in records.iter().enumerate() {
-        if !names.insert(record.name) || CORE_TABLES.contains(&record.name) {
+        if !names.insert(record.name) || tables::find(record.name).is_some() {
             found.say(record.name, "there are two tables of this name");
         }
         if !types.insert(record.type_name()) {
@@ -367,7 +371,7 @@ fn check_references(record: &Record, (records, at): (&[&Record], usize), found: 
         let place = format!("{}.{}", record.name, column.name);
         let target = records.iter().position(|other| other.name == to);
         match target.map(|place| records[place]) {
-            None if CORE_TABLES.contains(&to) => {
+            None if tables::find(to).is_some_and(|table| table.key == ["tenant_key", "id"]) => {
                 if record.ownership == Ownership::Global {
                     found.say(&place, "what is the installation's cannot refer to what is a tenant's");
                 }

@@ -1,8 +1,11 @@
 //! Tables: the statements that make them on either database.
 //!
-//! The text is one column, constraint or index a line, as the reader of migrations in `store` expects.
+//! The text is one column, constraint or index a line.
 //! Invariant: on PostgreSQL what a tenant owns has row-level security; the tenant leads every key, index and foreign key of what a tenant owns, but for hashes by which the program
 //! finds out which tenant it is about.
+
+mod core;
+mod whole;
 
 use std::fmt::Write as _;
 
@@ -10,11 +13,8 @@ use crate::{
     Column, Datum, Deletion, Effect, Kind, OnDelete, Ownership, Record, Shape, Unique, datum::show_decimal, records,
 };
 
-/// Tables that are not declared as records, and what a reference to them names.
-pub const CORE_TABLES: &[&str] = &["workflows", "runs", "approvals", "tasks"];
-
-/// Those of them whose rows are hidden when they are deleted.
-pub(crate) const CORE_TABLES_SOFT: &[&str] = &["workflows"];
+pub use core::create_core_table;
+pub use whole::{Declared, StoredColumn, declared};
 
 /// Bytes of a name in PostgreSQL.
 pub(crate) const NAME_BYTES_MAX: usize = 63;
@@ -40,6 +40,20 @@ impl Dialect {
 
 /// The statements that make a record's table and its indexes.
 pub fn create_table(record: &Record, dialect: Dialect) -> String {
+    let lines = lines(record, dialect).join(",\n  ");
+    let mut text = format!("create table {} (\n  {lines}\n){};\n", record.name, dialect.pick(" strict", ""));
+    for (name, statement) in indexes(record, dialect) {
+        let _ = writeln!(text, "create {}{name} on {} {};", statement.0, record.name, statement.1);
+    }
+    // The function stands in the store's migrations.
+    if record.ownership == Ownership::Tenant && dialect == Dialect::Postgres {
+        let _ = writeln!(text, "select windlass_own_rows('{}');", record.name);
+    }
+    text
+}
+
+/// What stands between the parentheses: columns, keys, checks, foreign keys.
+fn lines(record: &Record, dialect: Dialect) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if record.ownership == Ownership::Tenant {
         lines.push("tenant_key integer not null references tenants (key)".to_owned());
@@ -50,16 +64,22 @@ pub fn create_table(record: &Record, dialect: Dialect) -> String {
     for (column, to, on_delete) in record.references() {
         lines.push(foreign_key(record, column, (to, on_delete)));
     }
-    let mut text =
-        format!("create table {} (\n  {}\n){};\n", record.name, lines.join(",\n  "), dialect.pick(" strict", ""));
-    for (name, statement) in indexes(record, dialect) {
-        let _ = writeln!(text, "create {}{name} on {} {};", statement.0, record.name, statement.1);
-    }
-    // The function stands in the store's migrations.
-    if record.ownership == Ownership::Tenant && dialect == Dialect::Postgres {
-        let _ = writeln!(text, "select windlass_own_rows('{}');", record.name);
-    }
-    text
+    lines
+}
+
+/// The columns that a record's table has.
+fn stored_columns(record: &Record, dialect: Dialect) -> Vec<StoredColumn> {
+    let tenant = (record.ownership == Ownership::Tenant).then_some(StoredColumn {
+        name: "tenant_key",
+        kind: "integer",
+        null: false,
+    });
+    let stored = record.stored().into_iter().map(|column| StoredColumn {
+        name: column.name,
+        kind: column_type(record, column, dialect),
+        null: column.is_nullable(),
+    });
+    tenant.into_iter().chain(stored).collect()
 }
 
 /// The statements that make the tables of these records; each stands after those that it refers to.
@@ -88,11 +108,14 @@ pub fn type_name(kind: &Kind, dialect: Dialect) -> &'static str {
     }
 }
 
-fn column_line(record: &Record, column: &Column, dialect: Dialect) -> String {
+fn column_type(record: &Record, column: &Column, dialect: Dialect) -> &'static str {
     let kind = type_name(&column.stored_kind(), dialect);
     // What the core counts by has 32 bits in every table of it.
-    let kind = if column.name == record.key && kind == "bigint" { "integer" } else { kind };
-    let mut line = format!("{} {kind}", column.name);
+    if column.name == record.key && kind == "bigint" { "integer" } else { kind }
+}
+
+fn column_line(record: &Record, column: &Column, dialect: Dialect) -> String {
+    let mut line = format!("{} {}", column.name, column_type(record, column, dialect));
     if !column.is_nullable() {
         line.push_str(" not null");
     }
@@ -122,6 +145,12 @@ fn literal(value: &Datum, dialect: Dialect) -> Option<String> {
     })
 }
 
+/// That a column holds one of these words, written out as a chain: SQLite would build a table of a list's words for every
+/// row.
+fn words_chain(name: &str, words: &[&str]) -> String {
+    words.iter().map(|word| format!("{name} = '{word}'")).collect::<Vec<_>>().join(" or ")
+}
+
 /// What a column may hold, as far as a database can say it.
 fn checks(record: &Record, dialect: Dialect) -> Vec<String> {
     let mut lines = Vec::new();
@@ -140,10 +169,7 @@ fn checks(record: &Record, dialect: Dialect) -> Vec<String> {
                 &[(min > i64::MIN).then(|| (">=", min.to_string())), (max < i64::MAX).then(|| ("<=", max.to_string()))],
             ),
             Kind::Boolean if dialect == Dialect::Sqlite => vec![format!("{name} = 0 or {name} = 1")],
-            // Written out as a chain: SQLite would build a table of a list's words for every row.
-            Kind::Enum { values } | Kind::State { values } => {
-                vec![values.iter().map(|word| format!("{name} = '{word}'")).collect::<Vec<_>>().join(" or ")]
-            }
+            Kind::Enum { values } | Kind::State { values } => vec![words_chain(name, values)],
             Kind::Json { shape, .. } => json_type(shape, dialect)
                 .map(|(function, word)| format!("{function}({name}) = '{word}'"))
                 .into_iter()

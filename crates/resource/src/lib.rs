@@ -23,6 +23,8 @@ pub mod records;
 pub mod schema;
 mod state;
 pub mod statement;
+mod table;
+pub mod tables;
 pub mod validate;
 
 pub use column::{
@@ -33,4 +35,7 @@ pub use datum::Datum;
 pub use ddl::Dialect;
 pub use record::{Area, DELETED_DAYS, Deletion, Index, Operation, Ownership, Record, Retention, Unique, Writing};
 pub use state::{Effect, Guard, Transition, transition};
+pub use table::{
+    Kept, Partitions, Refers, Rows, Table, TableIndex, UniqueKey, foreign_key, index, number, refers, unique_key,
+};
 pub use validate::FieldError;

@@ -1,5 +1,7 @@
 //! The whole schema for people and programs: a diagram, JSON, and the reference page.
 
+mod core;
+
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
@@ -10,28 +12,34 @@ use crate::{
     openapi, schema,
 };
 
+pub use core::{core_json, core_markdown, mermaid_of};
+
 /// An entity-relationship diagram of these records, in Mermaid.
 pub fn mermaid(records: &[&Record]) -> String {
     let mut text = String::from("erDiagram\n");
-    for record in records {
-        let _ = writeln!(text, "  {} {{", record.name);
-        for column in record.stored() {
-            let key = match column.kind {
-                _ if column.name == "id" => " PK",
-                Kind::Reference { .. } => " FK",
-                _ => "",
-            };
-            let _ = writeln!(text, "    {} {}{key}", type_name(&column.kind, Dialect::Postgres), column.name);
-        }
-        let _ = writeln!(text, "  }}");
-    }
-    for record in records {
-        for (column, to, _) in record.references() {
-            let one = if column.is_nullable() { "|o" } else { "||" };
-            let _ = writeln!(text, "  {to} {one}--o{{ {} : {}", record.name, column.name);
-        }
-    }
+    records.iter().for_each(|record| entity(&mut text, record));
+    records.iter().for_each(|record| edges(&mut text, record));
     text
+}
+
+fn entity(text: &mut String, record: &Record) {
+    let _ = writeln!(text, "  {} {{", record.name);
+    for column in record.stored() {
+        let key = match column.kind {
+            _ if column.name == "id" => " PK",
+            Kind::Reference { .. } => " FK",
+            _ => "",
+        };
+        let _ = writeln!(text, "    {} {}{key}", type_name(&column.kind, Dialect::Postgres), column.name);
+    }
+    let _ = writeln!(text, "  }}");
+}
+
+fn edges(text: &mut String, record: &Record) {
+    for (column, to, _) in record.references() {
+        let one = if column.is_nullable() { "|o" } else { "||" };
+        let _ = writeln!(text, "  {to} {one}--o{{ {} : {}", record.name, column.name);
+    }
 }
 
 /// Everything that is declared about these records, as JSON.

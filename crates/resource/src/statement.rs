@@ -15,8 +15,8 @@ use windlass_engine::id::TenantKey;
 
 use crate::{
     Column, Datum, Deletion, Dialect, Ownership, Record,
-    ddl::CORE_TABLES_SOFT,
     list::{Filter, ListQuery, Op, Rows, Sort},
+    tables,
 };
 
 /// Rows that a sweep deletes at once.
@@ -217,7 +217,7 @@ impl Writer {
             all = all.add(col("tenant_key").eq(aside.put(i64::from(self.tenant.0).into())));
         }
         all = all.add(col("id").eq(aside.put(Datum::Uuid(id))));
-        if target.map_or(CORE_TABLES_SOFT.contains(&table), |record| record.deletion == Deletion::Soft) {
+        if target.map_or(tables::is_soft(table), |record| record.deletion == Deletion::Soft) {
             all = all.add(col("deleted_at").is_null());
         }
         let mut select = Query::select();

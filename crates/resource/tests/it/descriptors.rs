@@ -2,14 +2,39 @@
 
 use expect_test::expect;
 use windlass_resource::{
-    Area, Column, DefaultValue, Effect, Guard, Index, OnDelete, Pattern, Record, Unique, boolean, check::check,
-    enumeration, integer, json, reference, state, text, transition,
+    Area, Column, DefaultValue, Effect, Guard, Index, OnDelete, Pattern, Record, Table, Unique, boolean,
+    check::{check, check_tables},
+    enumeration, index, integer, json, number, reference, refers, state, tables, text, transition,
 };
 use windlass_testkit::library;
 
 #[test]
 fn ours_are_right() {
     assert_eq!(check(library::and_the_products()), Vec::<String>::new());
+    assert_eq!(check_tables(tables::all()), Vec::<String>::new());
+}
+
+/// Wrong in every way that is looked for.
+#[test]
+fn a_wrong_table_is_found() {
+    static TABLE: Table = Table::of("runs")
+        .doc("no sentence")
+        .columns(&[text("key").doc("Its key."), number("lane_id").required(), text("key").doc("Again.")])
+        .key(&["key"])
+        .indexes(&[index("by_nothing", &["nothing desc"]), index("by_nothing", &["key"])])
+        .references(&[refers(&["lane_id"], "lanes", &["number"]), refers(&["key"], "nowhere", &["key"])])
+        .by_bytes(&["lane"]);
+    expect![[r#"
+        runs: its documentation must be a sentence: a capital first, a full stop last
+        runs.lane_id: its documentation must be a sentence: a capital first, a full stop last
+        runs.key: there are two columns of this name
+        runs: `key` is no key
+        runs: there is no column `nothing`
+        runs: there are two indexes `by_nothing`
+        runs: there is no column `lane`
+        runs: there is no `number` in `lanes`
+        runs: there is no table `nowhere`"#]]
+    .assert_eq(&check_tables([&TABLE].into_iter()).join("\n"));
 }
 
 static BROKEN: Pattern = Pattern::new("(", "broken");

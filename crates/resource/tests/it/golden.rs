@@ -36,10 +36,11 @@ fn pages() {
     check_json(&print::to_json(&[&library::LOANS]), expect_file!["golden/loans.json"]);
 }
 
-/// The reference of the product's own records.
+/// The reference of the product's own records, and of the core's tables behind them.
 #[test]
 fn the_reference_is_the_descriptors() {
-    expect_file!["../../../../docs/schema.md"].assert_eq(&print::markdown(records::ALL));
+    let page = print::markdown(records::ALL) + &print::core_markdown();
+    expect_file!["../../../../docs/schema.md"].assert_eq(&page);
 }
 
 /// An example of each record passes the schema that is made for it, and what the checks refuse is refused by it too.

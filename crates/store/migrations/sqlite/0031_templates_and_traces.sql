@@ -1,7 +1,7 @@
 -- Workflows are templates of others, and know what they were made from. Runs join traces of others.
 
 alter table workflows add column is_template integer not null default 0;
-alter table workflows add column template_category text constraint workflows_template_category_check check (template_category is null or is_template);
+alter table workflows add column template_category text;
 alter table workflows add column made_from text;
 alter table workflows add column made_from_version integer;
 create index workflows_templates on workflows (tenant_key, name) where is_template;

@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// The version of a backup file's form.
-const FILE_FORM: i64 = 1;
+/// 2: the columns of a table are in the order of their names.
+const FILE_FORM: i64 = 2;
 
 /// How far a copy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +151,10 @@ fn read_file(path: &Path, chunks: &mpsc::Sender<Result<Chunk, StoreError>>) -> R
 
 fn check_header(header: &Json) -> Result<(), StoreError> {
     if header.get("windlass_backup").and_then(Json::as_i64) != Some(FILE_FORM) {
-        return Err(StoreError::Invalid("this is no backup of windlass, or one of a newer version".to_owned()));
+        return Err(StoreError::Invalid(
+            "this is no backup of windlass, or one of another version: restore it with the program that made it"
+                .to_owned(),
+        ));
     }
     match header.get("schema_version").and_then(Json::as_i64) {
         Some(SCHEMA_VERSION) => Ok(()),

@@ -3,6 +3,7 @@
 //! Functions that need a database to themselves take [`StoreOptions`]; the others are on an open [`Store`]. Opening with
 //! `lanes: 0` registers no node, so an administrator's command owns nothing.
 
+pub mod catalogue;
 mod check;
 mod copy;
 mod portable;
@@ -58,8 +59,7 @@ pub async fn reset(location: &Location, confirm: Confirm) -> Result<(), StoreErr
             store::refuse_alive(&session).await?;
             let tables = schema::Schema::declared(Dialect::Postgres).tables.iter().map(|table| table.name.as_str());
             let tables = tables.chain(["migrations"]).collect::<Vec<_>>().join(", ");
-            let functions = "windlass_final_status, windlass_fence, windlass_expect, windlass_append_only, \
-                             windlass_archived_entry, windlass_archived_block, windlass_own_rows";
+            let functions = schema::function_names().join(", ");
             session
                 .batch(&format!(
                     "begin; drop table if exists {tables} cascade; drop function if exists {functions} cascade; commit"

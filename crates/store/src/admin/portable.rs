@@ -72,6 +72,7 @@ impl Portable {
         if self.name != "journal" {
             return format!("select {} from {}", self.column_names(), self.name);
         }
+        // The tenant and the run stand first.
         let rest = self.columns.iter().skip(2).map(|(name, _)| format!("j.{name}")).collect::<Vec<_>>().join(", ");
         let join = dialect.pick("r.run_key = j.run_key", "r.tenant_key = j.tenant_key and r.id = j.run_id");
         format!("select r.tenant_key, r.id, {rest} from journal j join runs r on {join}")
@@ -126,7 +127,13 @@ fn portable(table: &super::schema::Table) -> Portable {
         };
         (column.name.clone(), kind)
     });
-    Portable { name: table.name.clone(), columns: columns.collect() }
+    let mut columns: Vec<(String, Kind)> = columns.collect();
+    // By their names, so that a file does not depend on where a declaration has them; a journal's rows are read with
+    // their run.
+    if table.name != "journal" {
+        columns.sort_by(|(one, _), (other, _)| one.cmp(other));
+    }
+    Portable { name: table.name.clone(), columns }
 }
 
 impl Kind {

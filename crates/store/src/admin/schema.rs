@@ -1,29 +1,31 @@
-//! The declared schema, read off the migrations: what the live database is compared with and what copies go by.
+//! The declared schema: what the live database is compared with, what copies go by, and what `db schema` prints.
 //!
-//! Our migrations write one column, constraint or index a line, and this reader knows no more SQL than that.
+//! Records and the tables of the core are declared in `windlass_resource`; triggers and functions are written here.
+//! Migrations are how a database comes there: a test compares what they made with what the declarations make.
+
+mod triggers;
 
 use std::sync::LazyLock;
 
 use serde::Serialize;
+use windlass_resource::{ddl, print};
 
-use crate::{database::Dialect, migrate::MIGRATIONS};
+use crate::database::Dialect;
 
-/// A table as the migrations declare it.
+pub(crate) use triggers::function_names;
+use triggers::{FUNCTIONS, TRIGGERS};
+
+/// A table as it is declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
     /// Its name.
     pub name: String,
-    /// Its columns, in order.
+    /// Its columns: those of the core in the order of the live table, those of records as their descriptors stand.
     pub columns: Vec<Column>,
     /// The names of its own checks and keys, where they have one.
     pub constraints: Vec<String>,
-}
-
-impl Table {
     /// Whether its rows are tenants': on PostgreSQL a session sees those of its own alone.
-    pub fn is_of_tenants(&self) -> bool {
-        self.columns.iter().any(|column| column.name == "tenant_key")
-    }
+    pub of_tenants: bool,
 }
 
 /// A column.
@@ -38,14 +40,6 @@ pub struct Column {
     pub null: bool,
 }
 
-impl Column {
-    fn read(name: &str, kind: &str, rest: &[&str]) -> Column {
-        // SQLite's integer primary key is never null either.
-        let null = !rest.starts_with(&["not", "null"]) && !rest.starts_with(&["primary", "key"]);
-        Column { name: name.to_owned(), kind: kind.to_owned(), null }
-    }
-}
-
 /// All that is declared for one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schema {
@@ -58,22 +52,13 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// What the migrations declare for a database.
+    /// What is declared for a database.
     pub fn declared(dialect: Dialect) -> &'static Schema {
-        static SQLITE: LazyLock<Schema> = LazyLock::new(|| read(&text(Dialect::Sqlite)));
-        static POSTGRES: LazyLock<Schema> = LazyLock::new(|| read(&text(Dialect::Postgres)));
+        static SQLITE: LazyLock<Schema> = LazyLock::new(|| whole(Dialect::Sqlite));
+        static POSTGRES: LazyLock<Schema> = LazyLock::new(|| whole(Dialect::Postgres));
         match dialect {
             Dialect::Sqlite => &SQLITE,
             Dialect::Postgres => &POSTGRES,
-        }
-    }
-
-    /// The table goes, and one that was made to take its place has it.
-    fn replace(&mut self, name: &str) {
-        let new = self.tables.iter().position(|table| table.name == format!("{name}_new"));
-        let new = new.map(|at| Table { name: name.to_owned(), ..self.tables.remove(at) });
-        if let Some(at) = self.tables.iter().position(|table| table.name == name) {
-            self.tables.splice(at..=at, new);
         }
     }
 
@@ -83,73 +68,46 @@ impl Schema {
     }
 }
 
-/// The whole schema as JSON: every table as the migrations declare it, and what the descriptors of records say beside.
+fn whole(dialect: Dialect) -> Schema {
+    let declared = ddl::declared();
+    let column = |it: ddl::StoredColumn| Column { name: it.name.to_owned(), kind: it.kind.to_owned(), null: it.null };
+    let table = |it: &ddl::Declared| Table {
+        name: it.name().to_owned(),
+        columns: it.columns(dialect.into()).into_iter().map(column).collect(),
+        constraints: it.constraints(dialect.into()),
+        of_tenants: it.is_of_tenants(),
+    };
+    let triggers = TRIGGERS.iter().filter(|it| it.sql(dialect).is_some());
+    Schema {
+        tables: declared.iter().map(table).collect(),
+        indexes: declared.iter().flat_map(|it| it.indexes(dialect.into())).collect(),
+        triggers: triggers.map(|it| it.name.to_owned()).collect(),
+    }
+}
+
+/// The whole schema as JSON: every table as a database has it, and beside it what records and the core's tables declare.
 pub fn to_json(dialect: Dialect) -> serde_json::Value {
     let Schema { tables, indexes, triggers } = Schema::declared(dialect);
-    let records = windlass_resource::print::to_json(windlass_resource::records::ALL);
-    serde_json::json!({ "tables": tables, "indexes": indexes, "triggers": triggers, "records": records })
+    let records = print::to_json(windlass_resource::records::ALL);
+    let docs: serde_json::Map<_, _> = TRIGGERS.iter().map(|it| (it.name.to_owned(), it.doc.into())).collect();
+    serde_json::json!({
+        "tables": tables, "indexes": indexes, "triggers": triggers, "trigger_docs": docs,
+        "records": records, "core": print::core_json(),
+    })
 }
 
-/// An entity-relationship diagram of every table, in Mermaid; what refers to what is known of records.
+/// An entity-relationship diagram of every table, in Mermaid.
 pub fn mermaid() -> String {
-    use std::fmt::Write as _;
-    let records = windlass_resource::records::ALL;
-    let mut text = windlass_resource::print::mermaid(records);
-    let core = Schema::declared(Dialect::Postgres).tables.iter();
-    for table in core.filter(|table| !records.iter().any(|record| record.name == table.name)) {
-        // A string takes whatever is written to it.
-        let _ = writeln!(text, "  {} {{", table.name);
-        for column in &table.columns {
-            let _ = writeln!(text, "    {} {}", column.kind, column.name);
-        }
-        let _ = writeln!(text, "  }}");
-    }
-    text
+    print::mermaid_of(&ddl::declared())
 }
 
-/// The statements that make the schema of a database.
+/// The statements that make the schema of an empty database: functions, tables, triggers. What migrations write into
+/// tables is not among them, nor `migrations` itself, in which they note that they were applied.
 pub fn text(dialect: Dialect) -> String {
-    MIGRATIONS.iter().map(|migration| migration.sql(dialect)).collect::<Vec<_>>().join("\n")
-}
-
-fn read(sql: &str) -> Schema {
-    let mut schema = Schema { tables: Vec::new(), indexes: Vec::new(), triggers: Vec::new() };
-    let mut open: Option<Table> = None;
-    for line in sql.lines() {
-        let words: Vec<&str> = line.trim_end_matches([',', ';']).split_whitespace().collect();
-        match (open.as_mut(), words.as_slice()) {
-            (None, ["create", "table", name, "("]) => {
-                open = Some(Table { name: (*name).to_owned(), columns: Vec::new(), constraints: Vec::new() });
-            }
-            (None, ["alter", "table", name, "add", "column", column, kind, rest @ ..]) => {
-                let table = schema.tables.iter_mut().find(|table| table.name == *name);
-                table.expect("a table is made before it is altered").columns.push(Column::read(column, kind, rest));
-            }
-            (None, ["alter", "table", name, "alter", "column", column, "type", kind, ..]) => {
-                let table = schema.tables.iter_mut().find(|table| table.name == *name);
-                let columns = table.into_iter().flat_map(|table| &mut table.columns);
-                columns.filter(|it| it.name == *column).for_each(|it| (*kind).clone_into(&mut it.kind));
-            }
-            (None, ["alter", "table", name, "alter", "column", column, "drop", "not", "null"]) => {
-                let table = schema.tables.iter_mut().find(|table| table.name == *name);
-                let columns = table.into_iter().flat_map(|table| &mut table.columns);
-                columns.filter(|it| it.name == *column).for_each(|it| it.null = true);
-            }
-            // SQLite makes a table anew where it cannot change it: `<name>_new` takes the old one's place and name.
-            (None, ["drop", "table", name]) => schema.replace(name),
-            (None, ["create", "index", name, ..] | ["create", "unique", "index", name, ..]) => {
-                schema.indexes.push((*name).to_owned());
-            }
-            (None, ["drop", "index", name]) => schema.indexes.retain(|index| index != name),
-            (None, ["create", "trigger", name, ..]) => schema.triggers.push((*name).to_owned()),
-            (Some(_), [first, ..]) if first.starts_with(')') => schema.tables.extend(open.take()),
-            (Some(table), ["constraint", name, ..]) => table.constraints.push((*name).to_owned()),
-            (Some(_), ["primary" | "unique" | "foreign" | "check", ..]) => {}
-            (Some(table), [name, kind, rest @ ..]) => table.columns.push(Column::read(name, kind, rest)),
-            _ => {}
-        }
-    }
-    schema
+    let functions = FUNCTIONS.iter().filter(|_| dialect == Dialect::Postgres).map(|(_, sql)| format!("{sql}\n"));
+    let tables = ddl::declared().into_iter().map(|it| it.create(dialect.into()));
+    let triggers = TRIGGERS.iter().filter_map(|it| it.sql(dialect)).map(|sql| format!("{sql}\n"));
+    functions.chain(tables).chain(triggers).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     Store, StoreError,
-    admin::schema::{Column, Schema},
+    admin::{
+        catalogue,
+        schema::{Column, Schema},
+    },
     database::{Database, Dialect},
 };
 
@@ -86,7 +89,7 @@ impl Store {
                     }
                 }
             }
-            Database::Sqlite(_) => self.compare_statements(&mut differences).await?,
+            Database::Sqlite(_) => self.compare_catalogues(&mut differences).await?,
         }
         Ok(differences)
     }
@@ -111,30 +114,35 @@ impl Store {
             secured.insert(name);
         }
         // A column that is missing was told already.
-        let lost = declared.tables.iter().filter(|table| table.is_of_tenants() && !secured.contains(&table.name));
+        let lost = declared.tables.iter().filter(|table| table.of_tenants && !secured.contains(&table.name));
         differences.extend(lost.map(|table| format!("table {} has no tenant in its key", table.name)));
         Ok(())
     }
 
-    /// SQLite keeps the statement that made a table: a changed check shows there.
-    async fn compare_statements(&self, differences: &mut Vec<String>) -> Result<(), StoreError> {
-        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        // A table that was made anew has its name from another one.
-        let all = words(&super::schema::text(Dialect::Sqlite)).replace("_new (", " (");
-        let sql = "select name, sql from sqlite_schema where type = 'table' and sql is not null";
-        for row in self.database().across_tenants().query(sql, vec![]).await? {
-            let name = row.string(0)?;
-            let ours = Schema::declared(Dialect::Sqlite).table(&name).is_some();
-            let about_it = |difference: &String| difference.contains(&format!("{name}."));
-            let mut made_by = words(&row.text(1)?.replacen("CREATE TABLE", "create table", 1).replace('"', ""));
-            // It writes columns that were added later into the statement.
-            let since_made = all.rsplit(&format!("create table {name} (")).next().unwrap_or_default();
-            for later in since_made.split(&format!("alter table {name} add column ")).skip(1) {
-                let column = later.split(';').next().unwrap_or_default();
-                made_by = made_by.replacen(&format!(", {column}"), "", 1);
+    /// Keys, checks and references: what no name tells on SQLite. They are compared with those of an empty database that
+    /// the declarations make.
+    async fn compare_catalogues(&self, differences: &mut Vec<String>) -> Result<(), StoreError> {
+        let mut live = Vec::new();
+        for sql in catalogue::queries(Dialect::Sqlite) {
+            for row in self.database().across_tenants().query((*sql).to_owned(), vec![]).await? {
+                live.push(row.string(0)?);
             }
-            if ours && !all.contains(&made_by) && !differences.iter().any(about_it) {
-                differences.push(format!("table {name} was made by another statement"));
+        }
+        let (live, declared) = (catalogue::lines(live), catalogue::declared_sqlite()?);
+        for table in &Schema::declared(Dialect::Sqlite).tables {
+            // A column that differs was told already.
+            let about_it = |difference: &String| difference.contains(&format!("{}.", table.name));
+            let of_it = |lines: &BTreeSet<String>| -> BTreeSet<String> {
+                let place = [format!(" of {} ", table.name), format!(" of {}: ", table.name)];
+                // Indexes and triggers were looked for by their names; there may be more than ours.
+                let by_name = |line: &str| line.starts_with("index ") || line.starts_with("trigger ");
+                let of_it = |line: &&String| !by_name(line) && place.iter().any(|it| line.contains(it));
+                lines.iter().filter(of_it).cloned().collect()
+            };
+            let (live, declared) = (of_it(&live), of_it(&declared));
+            if !live.is_empty() && live != declared && !differences.iter().any(about_it) {
+                let differ = live.symmetric_difference(&declared).cloned().collect::<Vec<_>>().join("; ");
+                differences.push(format!("table {} was made by another statement: {differ}", table.name));
             }
         }
         Ok(())

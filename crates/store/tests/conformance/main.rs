@@ -5,6 +5,7 @@ mod audit;
 mod backlog;
 mod commits;
 mod damage;
+mod declared;
 mod distribution;
 mod files;
 mod harness;
