@@ -67,7 +67,7 @@ fn told(args: &ServeArgs) -> Result<Told, Failure> {
     environment.extend(place::chosen_for_steps(args.allow_private_network.as_ref(), args.allow_exec)?);
     let own = [
         args.listen.map(|it| place::chosen("listen", &it.to_string())),
-        args.public_url.as_ref().map(|it| place::chosen("public_url", it)),
+        args.public_url.as_ref().map(|it| place::chosen("public_url", it.trim_end_matches('/'))),
         args.grace_seconds.map(|it| place::chosen("grace_seconds", &it.to_string())),
         args.log.as_ref().map(|it| place::chosen("log", it)),
         args.log_format.as_ref().map(|it| place::chosen("log_format", it)),

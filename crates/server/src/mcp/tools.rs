@@ -230,7 +230,8 @@ fn take_references(schema: &mut Value, names: &mut BTreeSet<String>) {
 /// Whether an operation takes JSON or nothing, and gives JSON or nothing.
 fn speaks_json(operation: &Value) -> bool {
     let mut contents = given(operation).chain([&operation["requestBody"]["content"]]).filter_map(Value::as_object);
-    contents.all(|content| content.contains_key("application/json"))
+    // An export is a file, also where that is of JSON.
+    contents.all(|content| content.contains_key("application/json") && !content.contains_key("application/jsonl"))
 }
 
 /// Whether an answer holds what nobody but the caller is to read.

@@ -87,16 +87,15 @@ pub async fn start_run(
 ) -> Reply {
     let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
     let caller = caller.workflow(&app, &name).await?;
-    let request = body.into_request(&caller, name.0, extract::idempotency_key(&headers)?)?;
-    let request = StartRequest { trace: extract::trace(&headers), ..request };
+    let request = body.into_request(&caller, name.0, &headers)?;
+    // Boxed: what waits is moved from hand to hand first.
     let (started, view) = match wait {
         Some(wait) if !wait.is_zero() => {
-            // Boxed: what waits is moved from hand to hand first.
             let waited = Box::pin(start_and_wait(&app, &caller, request, wait));
             unless_stopping(&app, waited).await?
         }
         _ => {
-            let started = app.runtime().start(request).await?;
+            let started = Box::pin(app.runtime().start(request)).await?;
             (started, Arc::new(app.runtime().run(caller.tenant(), started.run).await?))
         }
     };
@@ -161,7 +160,7 @@ impl StartBody {
         self,
         caller: &Authorized<RunsStart>,
         name: String,
-        idempotency_key: Option<String>,
+        headers: &HeaderMap,
     ) -> Result<StartRequest, Problem> {
         let mode = self.mode.unwrap_or(Mode::Production);
         let target = match (mode, self.version) {
@@ -185,11 +184,11 @@ impl StartBody {
             input: self.input.0,
             mode,
             by: caller.by(),
-            idempotency_key,
+            idempotency_key: extract::idempotency_key(headers)?,
             key: self.key,
             labels: self.labels,
             priority: self.priority,
-            trace: None,
+            trace: extract::trace(headers),
         })
     }
 }
