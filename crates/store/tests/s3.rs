@@ -83,7 +83,7 @@ fn files_lie_in_a_bucket() {
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ];
     // The environment is set before any thread reads it: each test of this file is a process of its own.
-    #[expect(unsafe_code, reason = "no other thread runs yet")]
+    #[expect(unsafe_code, clippy::disallowed_methods, reason = "no other thread reads the environment yet")]
     for (name, value) in settings {
         unsafe { std::env::set_var(name, value) };
     }
