@@ -1,7 +1,6 @@
 //! Templates: workflows that are there to be copied, and what a copy was made from.
 //!
-//! Invariant: what is no template has no category; the database refuses it as well. Marking changes nothing of how a
-//! workflow runs.
+//! Invariant: what is no template has no category. Marking changes nothing of how a workflow runs.
 
 use serde_json::{Value as Json, json};
 
