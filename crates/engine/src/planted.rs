@@ -169,6 +169,16 @@ bugs! {
     RowStatusBehind = "row-status-behind",
     /// A task is offered after the commit, not in it.
     TaskNotWritten = "task-not-written",
+    /// The row of a run says that it waits, though its task has no row yet.
+    HandedWaits = "handed-waits",
+    /// A task without a row is forgotten by whoever takes its run over.
+    HandedForgotten = "handed-forgotten",
+    /// A run with a task without a row leaves memory as it is.
+    HandedEvicted = "handed-evicted",
+    /// A run that is read for an event is not recovered, though its row says that it runs.
+    HandedNotRecovered = "handed-not-recovered",
+    /// Whoever takes a run over writes all of its tasks, those with rows as well.
+    HandedWrittenAgain = "handed-written-again",
     /// The next batch of a lane does not wait for the one before.
     BatchesOvertake = "batches-overtake",
     /// The answer to a commit counts for a state that was given up.

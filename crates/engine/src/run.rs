@@ -464,6 +464,11 @@ impl Run {
         steps.chain(undo).collect()
     }
 
+    /// Whether a step of it waits for a worker's answer.
+    pub fn offers_tasks(&self) -> bool {
+        self.open.values().any(|at| matches!(self.slot(*at).phase, Phase::Waiting(Wait::Task(_))))
+    }
+
     /// The child runs that it waits for.
     pub fn waited_children(&self) -> Vec<RunId> {
         let steps = self.open.values().filter_map(|at| match self.slot(*at).phase {

@@ -39,7 +39,7 @@ use crate::{
     plans::CompiledPlan,
     request::Started,
     settings::Settings,
-    tasks::Promised,
+    tasks::{Handed, Promised},
 };
 
 /// Whether an event counted.
@@ -164,6 +164,8 @@ pub(crate) struct LiveRun {
     pub(crate) on_disk: OnDisk,
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) attempts: HashMap<Arc<str>, OpenAttempt>,
+    /// Tasks that workers got, and that have no rows yet.
+    pub(crate) handed: Handed,
     pub(crate) visible: HashSet<Arc<str>>,
     /// All decisions on approvals that came while it was in memory, as their rows show them.
     pub(crate) responses: HashMap<ApprovalId, Vec<serde_json::Value>>,
@@ -197,8 +199,8 @@ pub(crate) struct Extra {
     /// The approval that a decision is on, and the decisions that its row shows so far.
     pub(crate) decided: Option<(ApprovalId, Vec<serde_json::Value>)>,
     /// Whether it asks for what was asked for before. A letter that is still there keeps its row, and with it its id: the
-    /// letters of this transition are left to whoever looks at the inbox.
-    pub(crate) again: bool,
+    /// letters of this transition are left to whoever looks at the inbox. Tasks that have their rows are named here.
+    pub(crate) again: Option<HashSet<TaskId>>,
 }
 
 impl LiveRun {
@@ -225,14 +227,20 @@ impl LiveRun {
         }
         pending.entries = entries.len() as u64;
         for effect in &effects {
-            if let Effect::OfferTask(task) = effect {
-                let promised = core.tasks.promise(self.tenant(), task, self.last_at);
-                let holder = promised.as_ref().map(|it| it.holder.clone());
-                commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));
-                pending.promised.extend(promised);
-            } else {
-                self.write_effect(effect, &mut commit, &mut pending.letters);
+            match (effect, &extra.again) {
+                (Effect::OfferTask(task), None) => self.offer(task, core, &mut commit, &mut pending),
+                (Effect::OfferTask(task), Some(written)) if !written.contains(&task.task) => {
+                    commit.rows.push(RowChange::OpenTask(core.tasks.offered_before(task, core.now())));
+                }
+                (Effect::OfferTask(_), Some(_)) => {}
+                _ => self.write_effect(effect, &mut commit, &mut pending.letters),
             }
+        }
+        commit.rows.retain(|row| !matches!(row, RowChange::CloseTask(task) if self.handed.remove(*task)));
+        if self.handed.are_wanted() && (!entries.is_empty() || self.pending.is_empty()) {
+            let (rows, replies) = self.handed.take_rows();
+            commit.rows.extend(rows);
+            pending.replies.extend(replies.into_iter().map(|reply| (reply, Taken::Before)));
         }
         for note in audit::notes(&entries, self.run.info(), extra.decided.as_ref().map(|(approval, _)| *approval)) {
             commit.rows.push(RowChange::PutAudit(Box::new(note)));
@@ -251,6 +259,21 @@ impl LiveRun {
         pending.announce = entries;
         pending.effects = effects;
         (commit, pending)
+    }
+
+    /// A task for a claim that waits has no row yet, unless another node may be asked about it.
+    fn offer(&mut self, task: &OfferTask, core: &Core, commit: &mut RunCommit, pending: &mut Pending) {
+        let promised = core.tasks.promise(self.tenant(), task, self.last_at);
+        match &promised {
+            Some(promised) if core.store.is_alone() => {
+                self.handed.insert(task.clone(), promised.holder.clone(), self.last_at);
+            }
+            _ => {
+                let holder = promised.as_ref().map(|it| it.holder.clone());
+                commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));
+            }
+        }
+        pending.promised.extend(promised);
     }
 
     fn write_entry(&mut self, entry: &Entry, settings: &Settings, commit: &mut RunCommit) {
@@ -396,14 +419,17 @@ impl LiveRun {
     }
 
     fn write_run(&mut self, commit: &mut RunCommit, birth: Option<Birth>, pending: &mut Pending) {
-        let status = self.run.status();
+        let status = match self.run.status() {
+            RunStatus::Waiting if !self.handed.is_empty() => RunStatus::Running,
+            status => status,
+        };
         let changed = self.on_disk.status != Some(status);
         let over = status.is_final();
         let (undo, error) = ending(&self.run);
         let started = self.run.started_at();
         pending.born = birth.is_some();
         if let Some(Birth { idempotency, queue, backlog }) = birth {
-            let new = new_run(&self.run, self.plan.plan.hash.0, (undo, error));
+            let new = NewRun { status, ..new_run(&self.run, self.plan.plan.hash.0, (undo, error)) };
             commit.change = RunChange::Insert(Box::new(new), idempotency);
             commit.rows.extend(queue.filter(|_| !over).map(RowChange::Enqueue));
             if backlog && !over {
@@ -512,7 +538,8 @@ fn letter_name(from: RunId, letter: &Letter) -> String {
     }
 }
 
-fn new_task(task: &OfferTask, now: Timestamp) -> NewTask {
+/// The row of a task that is offered at that time, for whoever asks.
+pub(crate) fn new_task(task: &OfferTask, now: Timestamp) -> NewTask {
     let payload = Value::map([("key", Value::String(task.key.clone())), ("input", task.input.clone())]);
     NewTask {
         id: task.task,

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use windlass_definition::Timestamp;
 use windlass_engine::{
     Entry, Run,
-    id::{RunId, TenantKey},
+    id::{RunId, TaskId, TenantKey},
     status::RunStatus,
 };
 use windlass_store::{LaneId, RunRow, Store, StoreError, StoredEntry, crash_point};
@@ -48,8 +48,12 @@ pub(crate) enum Recover {
 /// A run that was read.
 pub(crate) struct Loaded {
     pub(crate) run: Run,
+    /// What its row says.
+    pub(crate) status: RunStatus,
     pub(crate) plan: Arc<CompiledPlan>,
     pub(crate) lane: LaneId,
+    /// Its tasks that have rows, if it is recovered.
+    pub(crate) tasks: HashSet<TaskId>,
     pub(crate) timer: Option<Timestamp>,
     pub(crate) visible: HashSet<Arc<str>>,
     pub(crate) snapshot_seq: i64,
@@ -156,28 +160,45 @@ fn young(lane: LaneId, plan: Arc<CompiledPlan>, rows: Vec<StoredEntry>) -> Optio
     let last_at = entries.last()?.at;
     let run = Run::replay(&plan.plan, entries).ok().filter(|run| run.status() == RunStatus::Queued)?;
     let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();
-    Some(Loaded { run, plan, lane, timer: None, visible, snapshot_seq: 0, last_at, recover: Recover::No })
+    Some(Loaded {
+        status: run.status(),
+        run,
+        plan,
+        lane,
+        tasks: HashSet::new(),
+        timer: None,
+        visible,
+        snapshot_seq: 0,
+        last_at,
+        recover: Recover::No,
+    })
 }
 
 async fn read_for_turner(
     core: &Arc<Core>,
     tenant: TenantKey,
-    run: RunId,
+    id: RunId,
     recover: Recover,
 ) -> Result<Loaded, LoadError> {
-    let row = core.store.run(tenant, run).await?.ok_or(LoadError::NotFound)?;
+    let row = core.store.run(tenant, id).await?.ok_or(LoadError::NotFound)?;
     if row.status.is_final() {
         return Err(LoadError::Over(row.status, row.lane));
     }
     if !core.store.owns(row.lane) {
         return Err(LoadError::Elsewhere(row.lane));
     }
-    let timer = core.store.timer_of(tenant, run).await?.map(|timer| timer.due_at);
+    let timer = core.store.timer_of(tenant, id).await?.map(|timer| timer.due_at);
     let Folded { run, plan, snapshot_seq, last_at } = fold(core, &row).await?;
     // What was open may have a row that shows it: deleting one that is not there is nothing.
     let visible = run.active(&plan.plan).into_iter().map(|step| step.path).collect();
-    let recover = if run.is_under_way() { Recover::Yes } else { recover };
-    Ok(Loaded { run, plan, lane: row.lane, timer, visible, snapshot_seq, last_at, recover })
+    // The row of a run whose task has no row yet says that it runs.
+    let recover = if run.is_under_way() || row.status == RunStatus::Running { Recover::Yes } else { recover };
+    let tasks = match recover {
+        Recover::Yes if run.offers_tasks() => core.store.tasks_of(tenant, id).await?,
+        _ => HashSet::new(),
+    };
+    let status = row.status;
+    Ok(Loaded { run, status, plan, lane: row.lane, tasks, timer, visible, snapshot_seq, last_at, recover })
 }
 
 /// A run as its journal says it is.

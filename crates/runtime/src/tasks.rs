@@ -8,6 +8,7 @@
 //! What is asked for at the same time is written together: claims, heartbeats, and answers for other nodes.
 
 mod hall;
+mod handed;
 mod leases;
 
 use std::{
@@ -31,11 +32,11 @@ use windlass_store::{
     Claim, FinishedTask, Holder, Holding, LaneId, StoreError, TaskAnswer, TaskEnd, TaskResult, tasks::CLAIM_MAX,
 };
 
-pub(crate) use self::leases::expire_leases;
 use self::{
     hall::{Hall, Place, Reserved, Wanted},
     leases::Leases,
 };
+pub(crate) use self::{handed::Handed, leases::expire_leases};
 use crate::{
     core::Core,
     error::RuntimeError,
@@ -84,7 +85,7 @@ struct Held {
     attempt: u32,
 }
 
-/// A task that is written as claimed, for a claim that waits for it.
+/// A task that counts as claimed, for a claim that waits for it.
 #[derive(Debug)]
 pub(crate) struct Promised {
     pub(crate) task: TaskId,
@@ -97,7 +98,7 @@ impl Tasks {
     pub(crate) fn promise(&self, tenant: TenantKey, task: &OfferTask, now: Timestamp) -> Option<Promised> {
         let reserved = self.hall.reserve(tenant, &task.queue)?;
         let worker = Arc::clone(&reserved.worker);
-        let holder = Holder { worker, token: Uuid::now_v7(), until: now.after(task.lease) };
+        let holder = Holder { worker, token: handed::first_token(task.task), until: now.after(task.lease) };
         Some(Promised { task: task.task, holder, reserved })
     }
 
@@ -183,7 +184,8 @@ impl Runtime {
         };
         let is_theirs = |held: &Held| match &claim.proof {
             Proof::Token(_) => given == Some(held.token),
-            Proof::Worker(worker) => **worker == *held.worker,
+            // Whoever took the run over does not know who had it.
+            Proof::Worker(worker) => held.worker.is_empty() || **worker == *held.worker,
             Proof::Holder => true,
         };
         let known = self.core.tasks.held().get(&task).filter(|held| held.tenant == tenant).cloned();
@@ -203,10 +205,11 @@ impl Runtime {
     }
 
     async fn read_held(&self, tenant: TenantKey, task: TaskId) -> Result<Held, RuntimeError> {
-        let Some(lease) = self.core.store.task_lease(tenant, task).await? else {
-            let known = self.core.store.has_task(tenant, task).await?;
-            return Err(if known { not_held(task) } else { RuntimeError::not_found("task", task) });
-        };
+        let mut lease = self.core.store.task_lease(tenant, task).await?;
+        if lease.is_none() && self.core.write_handed(task).await? {
+            lease = self.core.store.task_lease(tenant, task).await?;
+        }
+        let Some(lease) = lease else { return Err(self.nobodys(tenant, task).await?) };
         let held = Held {
             tenant,
             token: lease.token,
@@ -221,10 +224,26 @@ impl Runtime {
         Ok(held)
     }
 
+    /// Why nobody holds the task.
+    async fn nobodys(&self, tenant: TenantKey, task: TaskId) -> Result<RuntimeError, RuntimeError> {
+        let core = &self.core;
+        Ok(if core.store.has_task(tenant, task).await? {
+            not_held(task)
+        } else if core.may_be_written(task) {
+            RuntimeError::unavailable("the task's run is being taken over: ask again")
+        } else {
+            RuntimeError::not_found("task", task)
+        })
+    }
+
     async fn beat(&self, tenant: TenantKey, holding: Holding) -> Result<Timestamp, RuntimeError> {
         let gather = &self.core.tasks.heartbeats;
         let serve = |core: Arc<Core>, all| async move { core.store.heartbeat_tasks(all).await };
-        let until = gather.ask(&self.core, (tenant, holding), |core| &core.tasks.heartbeats, serve).await?;
+        let ask = || gather.ask(&self.core, (tenant, holding), |core| &core.tasks.heartbeats, serve);
+        let mut until = ask().await?;
+        if until.is_none() && self.core.write_handed(holding.task).await? {
+            until = ask().await?;
+        }
         let mut held = self.core.tasks.held();
         match (until, held.get_mut(&holding.task).filter(|held| held.token == holding.token)) {
             (Some(until), Some(held)) => held.until = until,
@@ -377,7 +396,7 @@ impl Runtime {
             // The store hints at it, and the run is told by the node that owns it.
             let serve = |core: Arc<Core>, all| async move { core.store.finish_tasks(all).await };
             if !core.tasks.ends.ask(core, (tenant, result), |core| &core.tasks.ends, serve).await? {
-                return Err(not_held(task));
+                return Err(self.nobodys(tenant, task).await?);
             }
         }
         core.tasks.forget(task);
@@ -413,7 +432,7 @@ fn task_view(row: windlass_store::TaskRow) -> TaskView {
         name: row.name,
         priority: row.priority,
         lost: row.lost,
-        worker: row.holder.as_ref().map(|(worker, _)| worker.clone()),
+        worker: row.holder.as_ref().map(|(worker, _)| worker.clone()).filter(|worker| !worker.is_empty()),
         lease_until: row.holder.map(|(_, until)| until),
         created_at: row.created_at,
         finished_at: row.finished_at,
@@ -527,21 +546,29 @@ impl Core {
 
     /// Claimed tasks whose workers went away before they got them are there for others again.
     fn release(self: &Arc<Core>, orphans: Vec<ClaimedTask>) {
-        let orphans: Vec<(TenantKey, Holding)> = {
+        let orphans: Vec<(TaskId, Held)> = {
             let mut held = self.tasks.held();
-            let gone = orphans.into_iter().filter_map(|task| Some((task.id, held.remove(&task.id)?)));
-            gone.map(|(task, held)| (held.tenant, Holding { task, token: held.token })).collect()
+            orphans.into_iter().filter_map(|task| Some((task.id, held.remove(&task.id)?))).collect()
         };
         if orphans.is_empty() {
             return;
         }
         let core = Arc::clone(self);
         self.spawn(async move {
-            if let Err(error) = core.store.release_tasks(orphans).await {
+            if let Err(error) = core.put_back(orphans).await {
                 tracing::warn!(%error, "tasks whose worker went away wait for their leases to run out");
             }
             core.look_for_all();
         });
+    }
+
+    async fn put_back(&self, orphans: Vec<(TaskId, Held)>) -> Result<(), RuntimeError> {
+        let runs: HashSet<RunId> = orphans.iter().map(|(_, held)| held.run).collect();
+        for run in runs {
+            self.write_handed_of(run).await?;
+        }
+        let holdings = orphans.iter().map(|(task, held)| (held.tenant, Holding { task: *task, token: held.token }));
+        Ok(self.store.release_tasks(holdings.collect()).await?)
     }
 
     /// Lets all claims that wait look again.

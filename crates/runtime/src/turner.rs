@@ -16,10 +16,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use windlass_engine::id::{ApprovalId, RunId, TenantKey};
+use windlass_engine::id::{ApprovalId, RunId, TaskId, TenantKey};
 use windlass_engine::status::{RunStatus, StepStatus};
-use windlass_engine::{Event, Reject, Run, Start, Transition};
-use windlass_store::{CommitError, Committed, FairQueue, LaneId, RowChange, RunCommit};
+use windlass_engine::{Effect, Event, Reject, Run, Start, Transition};
+use windlass_store::{CommitError, Committed, FairQueue, LaneId, RowChange, RunChange, RunCommit};
 
 use self::loading::Loads;
 use crate::backlog::Seat;
@@ -30,6 +30,7 @@ use crate::live_run::{Birth, Extra, LiveRun, OnDisk, Reply, Source, Taken};
 use crate::loader::{LoadError, Loaded, Recover};
 use crate::metrics::add;
 use crate::plans::CompiledPlan;
+use crate::tasks::Handed;
 use crate::timers::Timers;
 use crate::views::{RunView, StepView};
 
@@ -65,6 +66,8 @@ pub(crate) enum Message {
     Claimed { tenant: TenantKey, loaded: Box<Loaded> },
     /// Tell me when the run has ended or answered.
     Watch { run: RunId, reply: oneshot::Sender<Arc<RunView>> },
+    /// Write the rows of the tasks that the run handed out without; say when they are on disk.
+    WriteHanded { run: RunId, reply: oneshot::Sender<Result<Taken, RuntimeError>> },
     /// Let go of this when nothing of the run is on its way to the disk.
     Rests { run: RunId, held: oneshot::Sender<()> },
     /// Somebody does not wait for the run any more.
@@ -92,6 +95,7 @@ impl Message {
             Message::Acked
             | Message::Loaded { .. }
             | Message::Watch { .. }
+            | Message::WriteHanded { .. }
             | Message::Rests { .. }
             | Message::Unwatch { .. }
             | Message::Look { .. }
@@ -182,6 +186,8 @@ pub(crate) struct Turner {
     timers: Timers,
     idle: VecDeque<(Instant, RunId)>,
     running: VecDeque<(Instant, RunId)>,
+    /// Tasks without rows, from when they were handed out.
+    handed: VecDeque<(Instant, RunId, TaskId)>,
     /// What children were told before they were started.
     unborn: HashMap<RunId, Vec<Deliver>>,
     failures: HashMap<RunId, u32>,
@@ -215,6 +221,7 @@ impl Turner {
             timers: Timers::default(),
             idle: VecDeque::new(),
             running: VecDeque::new(),
+            handed: VecDeque::new(),
             unborn: HashMap::new(),
             failures: HashMap::new(),
             generation: 0,
@@ -282,7 +289,7 @@ impl Turner {
 
     /// How long there is nothing to do.
     fn rest(&mut self) -> Duration {
-        let sweep = if self.idle.is_empty() && self.running.is_empty() {
+        let sweep = if self.idle.is_empty() && self.running.is_empty() && self.handed.is_empty() {
             Duration::from_secs(60)
         } else {
             Duration::from_millis(100)
@@ -309,6 +316,7 @@ impl Turner {
             }
             Message::Claimed { loaded, .. } => self.claimed(*loaded),
             Message::Watch { run, reply } => self.watch(run, reply),
+            Message::WriteHanded { run, reply } => self.write_handed(run, Some(Reply::Event(reply))),
             Message::Rests { run, held } => self.hold_until_it_rests(run, held),
             Message::Unwatch { run } => self.unwatch(run),
             Message::Look { tenant, run, reply } => {
@@ -322,7 +330,10 @@ impl Turner {
                 }
             }
             Message::Lost(lanes) => self.lose(&lanes),
-            Message::Drain(reply) => self.drained = Some(reply),
+            Message::Drain(reply) => {
+                self.drained = Some(reply);
+                self.write_all_handed();
+            }
             Message::Stop => return Goes::Out,
         }
         Goes::On
@@ -380,6 +391,7 @@ impl Turner {
             on_disk: OnDisk::default(),
             pending: VecDeque::new(),
             attempts: HashMap::new(),
+            handed: Handed::default(),
             visible: std::collections::HashSet::new(),
             responses: HashMap::new(),
             snapshot_seq: 0,
@@ -530,17 +542,19 @@ impl Turner {
         }
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && extra.birth.is_none();
         let watched = self.core.watchers.any();
-        let again = extra.again;
+        let again = extra.again.is_some();
         let (commit, mut pending) = live.commit(transition, extra, &self.core);
         if again {
             pending.look = !std::mem::take(&mut pending.letters).is_empty();
+            pending.effects.retain(|effect| !matches!(effect, Effect::OfferTask(_)));
         }
         pending.replies.extend(reply.map(|reply| (reply, Taken::Now)));
         if !watched {
             pending.announce = Vec::new();
         }
         let generation = live.generation;
-        if silent && live.pending.is_empty() && commit.rows.is_empty() && commit.timer.is_none() {
+        let changed = !commit.rows.is_empty() || commit.timer.is_some() || !matches!(commit.change, RunChange::None);
+        if silent && live.pending.is_empty() && !changed {
             self.follow(run, pending);
         } else {
             live.pending.push_back(pending);

@@ -8,7 +8,10 @@ mod lanes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -103,6 +106,8 @@ pub enum Hints {
 pub(crate) struct Ownership {
     state: Mutex<Owned>,
     standing: watch::Sender<Standing>,
+    /// Whether the last renewal saw no other node.
+    alone: AtomicBool,
 }
 
 struct Owned {
@@ -122,7 +127,7 @@ fn shaky_after(lease: Duration) -> Duration {
 impl Ownership {
     pub(crate) fn new(node: Uuid) -> Ownership {
         let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: Instant::now() });
-        Ownership { state, standing: watch::Sender::new(Standing::Alive) }
+        Ownership { state, standing: watch::Sender::new(Standing::Alive), alone: AtomicBool::new(false) }
     }
 
     fn owned(&self) -> MutexGuard<'_, Owned> {
@@ -131,6 +136,10 @@ impl Ownership {
 
     pub(crate) fn node(&self) -> Uuid {
         self.owned().node
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lanes(&self) -> Vec<LaneId> {
@@ -228,7 +237,8 @@ const NOTIFY: &str = "select pg_notify($1, $2)";
 const EVERYBODY: &str = "windlass";
 
 const RENEW: &str = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
-                     where id = $1 and state = 'alive' returning clock_timestamp()";
+                     where id = $1 and state = 'alive' returning clock_timestamp(), \
+                     not exists (select 1 from nodes o where o.id <> $1 and o.state = 'alive')";
 
 /// What the keeper thread shares with the store.
 pub(crate) struct Keeper {
@@ -285,8 +295,9 @@ async fn renew_loop(
         let asked = tokio::time::timeout(lease / 2, renew(address, &mut session, node, identity));
         let answer = asked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
         match answer {
-            Ok(Some(now)) => {
+            Ok(Some((now, alone))) => {
                 clock.adjust(now, Instant::now());
+                ownership.alone.store(alone, Ordering::Relaxed);
                 if ownership.renewed(node, sent) >= shaky_after(lease) {
                     // This process was stopped, or cut off: so may others have been, and they want time to renew.
                     answering_since.send_replace(Instant::now());
@@ -339,14 +350,14 @@ async fn renew(
     session: &mut Option<Session>,
     node: Uuid,
     identity: &Identity,
-) -> Result<Option<windlass_definition::time::Timestamp>, StoreError> {
+) -> Result<Option<(windlass_definition::time::Timestamp, bool)>, StoreError> {
     let session = match session {
         Some(open) if !open.client.is_closed() => open,
         closed => closed.insert(address.connect().await?),
     };
     let params = [Value::Uuid(node), Value::Float(precise(identity.lease_ms))];
     let rows = session.run(RENEW, &params).await?.rows;
-    rows.first().map(|row| row.time(0)).transpose()
+    rows.first().map(|row| Ok((row.time(0)?, row.bool(1)?))).transpose()
 }
 
 /// Makes the journal's partitions ahead of time, and forgets nodes that have been dead for long.

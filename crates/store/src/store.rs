@@ -307,6 +307,12 @@ impl Store {
         matches!(self.inner.database, Database::Postgres(_))
     }
 
+    /// Whether no other node is at work on the same database, as far as this one knows: one that has just come is known a
+    /// second later.
+    pub fn is_alone(&self) -> bool {
+        !self.is_shared() || self.inner.ownership.is_alone()
+    }
+
     /// How this node stands with its lease, as it changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.inner.ownership.standing()

@@ -5,7 +5,7 @@
 //! node waits in the task's row until the run's owner takes it from [`Store::finished_tasks`]. A task is there until its
 //! run has taken its end. Invariant: whoever's token is not the one of the lease changes nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use windlass_definition::time::Timestamp;
@@ -507,6 +507,13 @@ impl Store {
         let lanes = Value::Ints(lanes.iter().map(|lane| i64::from(lane.0)).collect());
         let rows = self.database().across_tenants().query(sql, vec![lanes, limit.clamp(1, 10_000).into()]).await?;
         rows.iter().map(finished).collect()
+    }
+
+    /// The tasks of a run that have rows.
+    pub async fn tasks_of(&self, tenant: TenantKey, run: RunId) -> Result<HashSet<TaskId>, StoreError> {
+        let sql = "select id from tasks where tenant_key = $1 and run_id = $2";
+        let rows = self.database().of(tenant).query(sql, vec![tenant.into(), run.into()]).await?;
+        rows.iter().map(|row| row.id(0)).collect()
     }
 
     /// Takes a task back that nobody has claimed, and says so in a worker's place; whether there was one.

@@ -34,6 +34,8 @@ pub struct World {
     pub late: Vec<Attempt>,
     /// Attempts that were lost and not asked for again.
     pub lost: BTreeSet<Arc<str>>,
+    /// Tasks that were open in a crash, which whoever takes over may offer once more.
+    survived: BTreeSet<TaskId>,
     /// What the run ended with.
     pub finished: Option<Finish>,
     /// The idempotency key that each path was given.
@@ -117,6 +119,12 @@ impl World {
                 }
                 if let Some(running) = self.attempts.get_mut(path).filter(|it| it.number == *attempt) {
                     running.stopping = true;
+                }
+            }
+            Effect::OfferTask(task) if self.survived.remove(&task.task) => {
+                let same = |it: &Attempt| it.path == task.path && it.number == task.attempt;
+                if !self.tasks.get(&task.task).is_some_and(same) {
+                    return violated("a task that is offered again is the same", format!("{task:?}"));
                 }
             }
             Effect::OfferTask(task) => {
@@ -212,6 +220,7 @@ impl World {
     pub fn crash(&mut self) {
         let lost = std::mem::take(&mut self.attempts);
         self.lost.extend(lost.into_keys());
+        self.survived = self.tasks.keys().copied().collect();
     }
 
     /// The attempt at a path is lost with its server.

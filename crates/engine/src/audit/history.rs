@@ -119,8 +119,13 @@ impl History {
         self.entries.extend(transition.entries.iter().cloned());
         self.undone.note(&self.plan, transition)?;
         let seq = self.entries.last().map_or(0, |it| it.seq);
-        for (path, attempt) in transition.effects.iter().filter_map(attempt_of) {
-            self.asked.push(Asked { path, attempt, seq, at: self.last_at() });
+        for effect in &transition.effects {
+            let Some((path, attempt)) = attempt_of(effect) else { continue };
+            // A task is offered again by whoever takes the run over; an attempt that was lost is another one.
+            let again = matches!(effect, Effect::OfferTask(_)) && self.was_asked(&path, attempt);
+            if !again {
+                self.asked.push(Asked { path, attempt, seq, at: self.last_at() });
+            }
         }
         for effect in &transition.effects {
             self.note_stop(effect);

@@ -107,7 +107,7 @@ impl Machine<'_> {
         })
     }
 
-    fn task(&self, at: At, step: &Step) -> Result<OfferTask, Error> {
+    pub(super) fn task(&self, at: At, step: &Step) -> Result<OfferTask, Error> {
         let slot = self.run.slot(at);
         let with = &slot.input;
         let path = self.path(at);

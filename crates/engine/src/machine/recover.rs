@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Machine, Opening};
 use crate::{
     Effect,
+    effect::OfferTask,
     entry::Record,
     frame::{At, Phase, Wait},
     planted::{Bug, planted},
@@ -60,8 +61,13 @@ impl Machine<'_> {
                     self.effects.push(Effect::CancelChild { child });
                 }
             }
-            Phase::Waiting(Wait::Task(task)) if stop.is_some() => {
-                self.effects.push(Effect::StopTask { task, path, attempt });
+            // Whoever got it may have got it before its row was written.
+            Phase::Waiting(Wait::Task(task)) => {
+                let offer = self.task(at, self.step(at)).ok();
+                self.effects.extend(offer.map(|offer| Effect::OfferTask(OfferTask { task, ..offer })));
+                if stop.is_some() {
+                    self.effects.push(Effect::StopTask { task, path, attempt });
+                }
             }
             Phase::Waiting(Wait::Event) => {
                 self.effects.extend(self.event_wait(at).ok().map(Effect::WaitForEvent));

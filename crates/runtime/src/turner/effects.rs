@@ -66,6 +66,9 @@ impl Turner {
                 Effect::OfferTask(task) => {
                     let promised = promised.pop_front_if(|it| it.task == task.task);
                     let Some(live) = self.runs.get(&run) else { continue };
+                    if live.handed.contains(task.task) {
+                        self.handed.push_back((Instant::now(), run, task.task));
+                    }
                     self.core.offered((live.tenant(), run, live.lane), task, promised);
                 }
                 effect => self.carry_out(run, effect, &mut inline),

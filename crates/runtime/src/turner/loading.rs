@@ -16,6 +16,7 @@ use crate::inbox::InHand;
 use crate::live_run::{Extra, LiveRun, OnDisk, Source};
 use crate::loader::{LoadError, Loaded, Recover};
 use crate::metrics::add;
+use crate::tasks::Handed;
 
 /// Runs that one turner reads at once. Each has its rows, its thread and its entries in memory meanwhile; those beyond
 /// wait as three words.
@@ -118,12 +119,12 @@ impl Turner {
     }
 
     pub(super) fn take_in(&mut self, loaded: Loaded) {
-        let Loaded { run, plan, lane, timer, visible, snapshot_seq, last_at, recover } = loaded;
+        let Loaded { run, status, plan, lane, timer, tasks, visible, snapshot_seq, last_at, recover } = loaded;
         let id = run.id();
         add(&self.core.metrics.runs_loaded, 1);
         self.core.metrics.gauges().runs_in_memory.add(1);
         self.generation += 1;
-        let on_disk = OnDisk { status: Some(run.status()), timer, started: run.started_at().is_some() };
+        let on_disk = OnDisk { status: Some(status), timer, started: run.started_at().is_some() };
         let mut live = LiveRun {
             run,
             plan,
@@ -132,6 +133,7 @@ impl Turner {
             on_disk,
             pending: VecDeque::new(),
             attempts: HashMap::new(),
+            handed: Handed::default(),
             visible,
             responses: HashMap::new(),
             snapshot_seq,
@@ -151,7 +153,7 @@ impl Turner {
             Some(transition) => {
                 let lost = transition.entries.iter().filter(|it| it.record == windlass_engine::Record::Lost).count();
                 add(&self.core.metrics.attempts_lost, lost as u64);
-                self.write(id, transition, Extra { again: true, ..Extra::default() }, None);
+                self.write(id, transition, Extra { again: Some(tasks), ..Extra::default() }, None);
             }
             None => self.arm(id),
         }

@@ -1,17 +1,18 @@
 //! Runs that wait, end, or leave memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use windlass_definition::Timestamp;
-use windlass_engine::Event;
 use windlass_engine::id::RunId;
 use windlass_engine::status::RunStatus;
+use windlass_engine::{Event, Transition};
 use windlass_store::RowChange;
 
 use super::{BATCH_TIME_MAX, Deliver, ENDED_MAX, ENDED_OUTPUT_BYTES_MAX, Turner};
-use crate::live_run::LiveRun;
+use crate::live_run::{Extra, LiveRun, Reply, Taken};
 use crate::metrics::add;
 use crate::views::RunView;
 
@@ -32,6 +33,9 @@ impl Turner {
         let Some(live) = self.runs.get_mut(&run) else { return };
         if !live.pending.is_empty() {
             return;
+        }
+        if live.handed.are_wanted() {
+            return self.write_wanted(run);
         }
         live.held.clear();
         let status = live.run.status();
@@ -141,6 +145,15 @@ impl Turner {
             self.running.pop_front();
             self.show_active(run);
         }
+        while let Some((since, run, task)) = self.handed.front().copied() {
+            if now.duration_since(since) < self.core.settings.active_after {
+                break;
+            }
+            self.handed.pop_front();
+            if self.runs.get(&run).is_some_and(|live| live.handed.contains(task)) {
+                self.write_handed(run, None);
+            }
+        }
         // Those that stay go to the end, and are not asked twice.
         for _ in 0..self.idle.len() {
             let Some((since, run)) = self.idle.front().copied() else { break };
@@ -178,6 +191,28 @@ impl Turner {
         }
     }
 
+    /// Has the rows written of tasks that a run handed out without.
+    pub(super) fn write_handed(&mut self, run: RunId, reply: Option<Reply>) {
+        match self.runs.get_mut(&run) {
+            Some(live) => live.handed.want_rows(reply),
+            None => return reply.into_iter().for_each(|reply| reply.done(run, Taken::Before)),
+        }
+        self.write_wanted(run);
+    }
+
+    /// Writes them by themselves, unless something is ahead of the disk.
+    fn write_wanted(&mut self, run: RunId) {
+        if self.runs.get(&run).is_some_and(|live| live.handed.are_wanted() && live.pending.is_empty()) {
+            let nothing = Transition { entries: Vec::new(), effects: Vec::new(), more: false };
+            self.write(run, nothing, Extra::default(), None);
+        }
+    }
+
+    pub(super) fn write_all_handed(&mut self) {
+        let runs: HashSet<RunId> = self.handed.drain(..).map(|(_, run, _)| run).collect();
+        runs.into_iter().for_each(|run| self.write_handed(run, None));
+    }
+
     /// Whether there are more runs than memory is meant for.
     fn is_crowded(&self) -> bool {
         self.runs.len() > self.core.settings.runs_in_memory_max / self.core.turners()
@@ -189,6 +224,9 @@ impl Turner {
         let settings = &self.core.settings;
         let near = if self.is_crowded() { settings.timer_near.min(settings.scan * 2) } else { settings.timer_near };
         let near = self.core.now().after(near);
+        if self.runs.get(&run).is_some_and(|live| !live.handed.is_empty()) {
+            self.write_handed(run, None);
+        }
         let Some(live) = self.runs.get_mut(&run) else { return };
         if live.run.next_timer().is_some_and(|due| due <= near) || !live.pending.is_empty() {
             let now = Instant::now();

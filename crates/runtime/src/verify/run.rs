@@ -8,6 +8,7 @@ use windlass_engine::{
     audit::{self, Audited, Violation as Audit},
     entry::{Record, StepRecord},
     id::RunId,
+    run::ActiveStep,
     start::{Mode, Origin},
     status::{RunStatus, StepStatus},
 };
@@ -90,7 +91,7 @@ pub(super) async fn judge(judge: &Judge<'_>, row: &RunRow, belongings: &Belongin
                 judged.found(id, "snapshot_is_fold", ("its stored state is that of its journal", "another one"));
             }
             if let Some(run) = audited.run {
-                of_row(row, &run, &mut judged);
+                of_row(row, (&run, lacks_tasks(&run, &plan, belongings)), &mut judged);
                 beside(row, (&run, &plan), belongings, &mut judged);
             }
             of_entries(judge, (id, &plan), &entries, &mut judged);
@@ -129,12 +130,27 @@ impl Folding {
     }
 }
 
-/// The row of the run says what its journal says.
-fn of_row(row: &RunRow, run: &Run, judged: &mut Judged) {
+/// The paths that wait for this.
+fn waiting<'a>(active: &'a [ActiveStep], word: &str) -> BTreeSet<&'a str> {
+    active.iter().filter(|step| step.waits_for == Some(word)).map(|step| &*step.path).collect()
+}
+
+/// Whether a task of the run has no row: its worker may have got it a moment ago.
+fn lacks_tasks(run: &Run, plan: &Plan, belongings: &Belongings) -> bool {
+    let there: BTreeSet<&str> = belongings.tasks.iter().map(|path| &**path).collect();
+    waiting(&run.active(plan), "task").iter().any(|path| !there.contains(path))
+}
+
+/// The row of the run says what its journal says. One whose task has no row says that it runs, so that it is taken over.
+fn of_row(row: &RunRow, (run, lacks_tasks): (&Run, bool), judged: &mut Judged) {
     let (id, info) = (row.id, run.info());
     let over = run.status().is_final();
     let rule = "row_is_fold";
-    judged.same(id, (rule, "its status"), (run.status(), row.status));
+    let status = match run.status() {
+        RunStatus::Waiting if lacks_tasks => RunStatus::Running,
+        status => status,
+    };
+    judged.same(id, (rule, "its status"), (status, row.status));
     judged.same(id, (rule, "its id"), (info.run, row.id));
     judged.same(id, (rule, "its workflow"), (&*info.workflow, &*row.workflow));
     judged.same(id, (rule, "its version"), ((info.version > 0).then_some(info.version), row.version));
@@ -178,14 +194,17 @@ fn beside(row: &RunRow, (run, plan): (&Run, &Plan), belongings: &Belongings, jud
     judged.same(id, ("timer_is_fold", "its timer"), (&timer, &belongings.timers));
     let over = run.status().is_final();
     let active = if over { Vec::new() } else { run.active(plan) };
-    let waits = |word: &str| -> BTreeSet<&str> {
-        active.iter().filter(|step| step.waits_for == Some(word)).map(|step| &*step.path).collect()
-    };
+    let waits = |word: &str| waiting(&active, word);
     let pending = belongings.approvals.iter().filter(|(_, status)| *status == ApprovalStatus::Pending);
     let pending: BTreeSet<&str> = pending.map(|(path, _)| &**path).collect();
     judged.same(id, ("approvals_are_fold", "its pending approvals"), (waits("approval"), pending));
     let tasks: BTreeSet<&str> = belongings.tasks.iter().map(|path| &**path).collect();
-    judged.same(id, ("tasks_are_fold", "its open tasks"), (waits("task"), tasks));
+    // Of a run that is taken over, the tasks without rows are offered again.
+    let offered = match row.status {
+        status if RunStatus::TAKEN_OVER.contains(&status) => waits("task").intersection(&tasks).copied().collect(),
+        _ => waits("task"),
+    };
+    judged.same(id, ("tasks_are_fold", "its open tasks"), (offered, tasks));
     let events: BTreeSet<&str> = belongings.event_waits.iter().map(|path| &**path).collect();
     judged.same(id, ("event_waits_are_fold", "its waits for events"), (waits("event"), events));
     // A run that was paused in a queue keeps its row there.

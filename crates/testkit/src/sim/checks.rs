@@ -15,7 +15,7 @@ use super::{
     Action, Mode, Sim,
     node::{Fail, Work},
     people::Wants,
-    store::{self, Change, Letter, LetterRow, Row, Written},
+    store::{self, Change, Letter, LetterRow, Row, TaskRow, Written},
 };
 
 /// Rounds without anything new after which a seed that has not come to rest never will.
@@ -157,8 +157,15 @@ impl Sim {
                 return Err(Violation { detail, ..violation });
             }
             let Some(state) = audited.run else { continue };
-            if state.status() != row.status {
-                let detail = format!("run {run} is {} in its row, and {} by its journal", row.status, state.status());
+            let of_run = |task: &&TaskRow| task.run == *run;
+            let waits = state.active(&row.plan).iter().filter(|step| step.waits_for == Some("task")).count();
+            let handed = waits > self.store.tasks.values().filter(of_run).count();
+            let expected = match state.status() {
+                RunStatus::Waiting if handed => RunStatus::Running,
+                status => status,
+            };
+            if expected != row.status {
+                let detail = format!("run {run} is {} in its row, and {} by its journal", row.status, expected);
                 return violated("a run's row says what its journal says", detail);
             }
             match self.store.fold(*run) {
@@ -169,7 +176,7 @@ impl Sim {
                 }
             }
             let timer = self.store.timers.get(run).map(|(_, due)| *due);
-            let rests = matches!(row.status, RunStatus::Waiting | RunStatus::Paused);
+            let rests = matches!(state.status(), RunStatus::Waiting | RunStatus::Paused);
             let wanted = if rests { state.next_timer() } else { None };
             if timer != wanted {
                 let detail = format!("run {run} is {} and wants {wanted:?}, not {timer:?}", row.status);

@@ -1,14 +1,14 @@
 //! What a transition writes, and the committer that brings it to the database: one batch a lane at a time, and a look
 //! for what became of it when its answer never comes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use windlass_definition::{Class, Error};
 use windlass_engine::{
     Effect, Entry, Event, Record, Transition,
     effect::OfferTask,
     event::{ChildResult, UndoChoice},
-    id::RunId,
+    id::{RunId, TaskId},
     planted::{Bug, planted},
     start::{Origin, Principal},
     status::RunStatus,
@@ -44,8 +44,11 @@ pub(super) struct Extra {
     pub born: bool,
     pub key: Option<(u64, u64)>,
     pub rows: Vec<Change>,
-    /// It asks for what was asked for before: the letters of that may be there already, as other rows.
-    pub again: bool,
+    /// It asks for what was asked for before: the letters of that may be there already, as other rows. These tasks have
+    /// their rows.
+    pub again: Option<BTreeSet<TaskId>>,
+    /// Somebody waits for the tasks that it offers.
+    pub awaited: bool,
 }
 
 /// A lane of a process.
@@ -77,8 +80,29 @@ impl Live {
         let mut commit = Commit { rows: extra.rows, ..Commit::new(self.run.id(), self.lane) };
         self.last_at = entries.last().map_or(self.last_at, |last| self.last_at.max(last.at));
         for effect in &effects {
-            self.write_effect(effect, &mut commit);
+            match (effect, &extra.again) {
+                (Effect::OfferTask(task), None) if extra.awaited => {
+                    self.handed.insert(task.task, task_row(commit.run, self.lane, task));
+                }
+                (Effect::OfferTask(task), Some(written)) => {
+                    let there = written.contains(&task.task) && !planted(Bug::HandedWrittenAgain);
+                    if !there && !planted(Bug::HandedForgotten) {
+                        let row = TaskRow { claimed: true, ..task_row(commit.run, self.lane, task) };
+                        commit.rows.push(Change::OpenTask(task.task, Box::new(row)));
+                    }
+                }
+                _ => self.write_effect(effect, &mut commit),
+            }
         }
+        // Behind entries, or with nothing ahead of the disk: rows are of no use without what they follow from.
+        if self.handed_wanted && (!entries.is_empty() || self.pending.is_empty()) {
+            self.handed_wanted = false;
+            let claimed = |row| Box::new(TaskRow { claimed: true, ..row });
+            let handed = std::mem::take(&mut self.handed).into_iter();
+            commit.rows.extend(handed.map(|(task, row)| Change::OpenTask(task, claimed(row))));
+        }
+        // What has no row has none to be deleted.
+        commit.rows.retain(|row| !matches!(row, Change::CloseTask(task) if self.handed.remove(task).is_some()));
         self.write_run(&entries, (extra.born, extra.key), &mut commit);
         let new = self.run.resting_timer();
         if new != self.timer_on_disk && !(new.is_none() && planted(Bug::TimerStays)) {
@@ -112,7 +136,10 @@ impl Live {
     }
 
     fn write_run(&mut self, entries: &[Entry], (born, key): (bool, Option<(u64, u64)>), commit: &mut Commit) {
-        let status = self.run.status();
+        let status = match self.run.status() {
+            RunStatus::Waiting if !self.handed.is_empty() && !planted(Bug::HandedWaits) => RunStatus::Running,
+            status => status,
+        };
         let changed = self.status_on_disk != Some(status);
         if born {
             commit.birth = Some(Birth { plan: self.plan.clone(), status, key });
@@ -270,18 +297,21 @@ impl Sim {
 
     /// The rows of a commit with their checksums, each of which covers the one before.
     fn rows_of(&mut self, machine: usize, commit: &Commit) -> Vec<Row> {
-        let on_disk = self.store.runs.get(&commit.run).and_then(|row| row.journal.last()).map_or(0, |row| row.checksum);
+        let last = self.store.runs.get(&commit.run).and_then(|row| row.journal.last());
+        let on_disk = last.map_or((0, 0), |row| (row.entry.seq, row.checksum));
         let Some(process) = self.process(machine) else { return Vec::new() };
         let known = process.chains.get(&commit.run).copied();
-        let mut sum = known.unwrap_or(if planted(Bug::ChainBroken) { 0 } else { on_disk });
+        let (mut seq, mut sum) = known.unwrap_or(if planted(Bug::ChainBroken) { (on_disk.0, 0) } else { on_disk });
+        // What a state that was given up still had to write is refused, and nothing is chained to it.
+        let fits = commit.entries.first().is_some_and(|first| first.seq == seq + 1);
         let mut rows = Vec::new();
         for entry in &commit.entries {
             let payload: std::sync::Arc<[u8]> = serde_json::to_vec(&entry.record).unwrap_or_default().into();
-            sum = store::checksum(sum, entry.seq, &payload);
+            (seq, sum) = (entry.seq, store::checksum(sum, entry.seq, &payload));
             rows.push(Row { entry: entry.clone(), payload, checksum: sum });
         }
-        if !rows.is_empty() {
-            process.chains.insert(commit.run, sum);
+        if fits {
+            process.chains.insert(commit.run, (seq, sum));
         }
         rows
     }

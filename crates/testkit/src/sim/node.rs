@@ -8,14 +8,14 @@ mod loading;
 mod resting;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use windlass_definition::{Class, Error, Plan, Timestamp};
 use windlass_engine::{
-    Event, Reject, Run, Start, Transition,
+    Effect, Event, Reject, Run, Start, Transition,
     event::ChildResult,
     id::{RunId, TaskId},
     planted::{Bug, planted},
@@ -26,7 +26,7 @@ use super::{
     Sim,
     commits::{Extra, Lane, Pending},
     people::Reply,
-    store::{Change, Commit, Letter, LetterRow},
+    store::{Change, Commit, Letter, LetterRow, TaskRow},
 };
 
 /// A child that has not begun for so long after it was told something never will.
@@ -35,6 +35,8 @@ const UNBORN_PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Runs whose timer is nearer than this stay in memory.
 const TIMER_NEAR: Duration = Duration::from_secs(60);
+/// Offers that somebody waits for, in crowded scenes.
+const AWAITED_PERCENT: usize = 60;
 /// New entries after which a run that leaves memory leaves a snapshot: few, so that there are some.
 const SNAPSHOT_ENTRIES: i64 = 4;
 
@@ -67,6 +69,10 @@ pub(super) enum Work {
     Ends { run: RunId, path: Arc<str>, attempt: u32, generation: u64, since: Timestamp },
     /// A task that is no longer wanted is taken back, if nobody has it.
     Withdraw { run: RunId, task: TaskId, path: Arc<str>, attempt: u32 },
+    /// A task that was handed out without a row gets it, if it is still there.
+    WriteHanded(RunId, TaskId),
+    /// Whoever was handed a task answers.
+    Answer { run: RunId, task: TaskId, path: Arc<str>, attempt: u32 },
     /// A client's request arrives.
     Receive { request: usize },
 }
@@ -194,6 +200,8 @@ pub(super) struct Loaded {
     run: Run,
     plan: Arc<Plan>,
     lane: usize,
+    status: RunStatus,
+    tasks: BTreeSet<TaskId>,
     timer: Option<Timestamp>,
     snapshot_seq: i64,
     last_at: Timestamp,
@@ -226,7 +234,7 @@ pub(super) struct Process {
     pub finds: BTreeMap<u64, super::letters::Find>,
     pub restarts: BTreeMap<u64, super::letters::Restarting>,
     /// The checksum of the last row of each run that was written here.
-    pub chains: BTreeMap<RunId, u64>,
+    pub chains: BTreeMap<RunId, (i64, u64)>,
     pub generation: u64,
     /// Its lease ran out.
     pub lost: bool,
@@ -251,6 +259,10 @@ pub(super) struct Live {
     pub pending: VecDeque<Pending>,
     /// The attempts that run here, and whether each was asked to stop.
     pub attempts: BTreeMap<Arc<str>, (u32, bool)>,
+    /// Tasks that workers got, and that have no rows yet.
+    pub handed: BTreeMap<TaskId, TaskRow>,
+    /// They are to get them.
+    pub handed_wanted: bool,
     pub snapshot_seq: i64,
     pub idle: bool,
     pub last_at: Timestamp,
@@ -282,6 +294,8 @@ impl Sim {
                 self.attempt_ends(machine, (run, path, attempt), (generation, since));
             }
             Work::Withdraw { run, task, path, attempt } => self.withdraw(machine, run, (task, path, attempt)),
+            Work::WriteHanded(run, task) => self.hand_lasts(machine, run, task),
+            Work::Answer { run, task, path, attempt } => self.answer_handed(machine, run, (task, path, attempt)),
             Work::Receive { request } => self.receive(machine, request),
         }
     }
@@ -350,6 +364,8 @@ impl Sim {
             timer_on_disk: None,
             pending: VecDeque::new(),
             attempts: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            handed_wanted: false,
             snapshot_seq: 0,
             idle: false,
             last_at: now,
@@ -357,7 +373,7 @@ impl Sim {
         let Some(process) = self.process(machine) else { return };
         process.runs.insert(run, live);
         let waiting = process.loading.remove(&run);
-        let extra = Extra { born: true, key, rows: source.discard().into_iter().collect(), again: false };
+        let extra = Extra { born: true, key, rows: source.discard().into_iter().collect(), ..Extra::default() };
         self.write(machine, run, (transition, extra), reply);
         for deliver in told_before.into_iter().chain(waiting.into_iter().flatten()) {
             self.deliver(machine, deliver);
@@ -448,14 +464,17 @@ impl Sim {
     /// Submits a transition and holds what follows from it.
     fn write(&mut self, machine: usize, run: RunId, (transition, extra): (Transition, Extra), reply: Option<Reply>) {
         let letters = self.letters_of(machine, run, &transition);
+        let awaited = self.in_a_crowd(AWAITED_PERCENT);
+        let extra = Extra { awaited, ..extra };
         let Some(live) = self.live(machine, run) else { return };
         live.idle = false;
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && !extra.born;
-        let again = extra.again;
+        let again = extra.again.is_some();
         let (commit, mut pending) = live.commit(transition, extra, letters);
         if again {
             // Whichever row is there is found by the next look.
             pending.letters.clear();
+            pending.effects.retain(|effect| !matches!(effect, Effect::OfferTask(_)));
         }
         let generation = live.generation;
         pending.replies.extend(reply.map(|reply| (reply, Ok((run, Taken::Now)))));
@@ -479,7 +498,8 @@ impl Sim {
             return self.arm(machine, run);
         }
         let Some(live) = self.live(machine, run) else { return };
-        if silent && live.pending.is_empty() && commit.rows.is_empty() && commit.timer.is_none() {
+        let changed = !commit.rows.is_empty() || commit.timer.is_some() || commit.status.is_some();
+        if silent && live.pending.is_empty() && !changed {
             self.follow(machine, run, pending);
         } else {
             live.pending.push_back(pending);

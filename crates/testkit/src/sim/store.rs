@@ -303,7 +303,9 @@ impl Store {
             Change::PutLetter(row) => self.put_letter((**row).clone()),
             Change::DropLetter(id) => drop(self.inbox.remove(id)),
             Change::OpenTask(id, row) => {
-                self.tasks.entry(*id).or_insert_with(|| (**row).clone());
+                if self.tasks.insert(*id, (**row).clone()).is_some() {
+                    self.refuse(format!("run {}: its task {id} is there already", commit.run));
+                }
             }
             Change::CloseTask(id) => drop(self.tasks.remove(id)),
             Change::OpenApproval(approval) => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use windlass_definition::{Class, Error, Timestamp, Value};
 use windlass_engine::{
-    Effect, Event,
-    effect::RunStep,
+    Effect, Event, Transition,
+    effect::{OfferTask, RunStep},
     event::Failure,
     id::{RunId, TaskId},
     planted::{Bug, planted},
@@ -14,7 +14,11 @@ use windlass_engine::{
 use super::{Deliver, Message, Source, Work};
 use crate::{
     answer::{self, Mood},
-    sim::{Sim, commits::Pending, store::Change},
+    sim::{
+        Sim,
+        commits::{Extra, Pending},
+        store::Change,
+    },
 };
 
 impl Sim {
@@ -79,6 +83,7 @@ impl Sim {
                 let row = crate::sim::commits::task_row(run, lane, &task);
                 self.submit_rows(machine, run, lane, vec![Change::OpenTask(task.task, Box::new(row))]);
             }
+            Effect::OfferTask(task) => self.hand(machine, run, task),
             Effect::StopTask { task, path, attempt } => {
                 if let Some(row) = self.store.tasks.get_mut(&task) {
                     row.unwanted = true;
@@ -143,6 +148,51 @@ impl Sim {
             let deliver = Deliver { source: Source::Task(task, lane), ..Deliver::new(run, event) };
             self.told(machine, Message::Deliver(Box::new(deliver)));
         }
+    }
+
+    /// A task that somebody waited for is with its worker, who may answer before it has a row.
+    fn hand(&mut self, machine: usize, run: RunId, task: OfferTask) {
+        let OfferTask { task, path, attempt, .. } = task;
+        if self.live(machine, run).is_some_and(|live| live.handed.contains_key(&task)) {
+            self.soon(machine, 250, Work::WriteHanded(run, task));
+            // Some go away with it.
+            if self.random.percent(60) {
+                let millis = *self.random.pick(&[2, 100, 400, 6_000]);
+                self.soon(machine, millis, Work::Answer { run, task, path, attempt });
+            }
+        }
+    }
+
+    pub(super) fn hand_lasts(&mut self, machine: usize, run: RunId, task: TaskId) {
+        if self.live(machine, run).is_some_and(|live| live.handed.contains_key(&task)) {
+            self.write_handed(machine, run);
+            self.pump_all(machine);
+        }
+    }
+
+    /// Has the rows written of what a run handed out without: with its next entries, or by themselves once nothing is
+    /// ahead of the disk.
+    pub(super) fn write_handed(&mut self, machine: usize, run: RunId) {
+        let Some(live) = self.live(machine, run) else { return };
+        live.handed_wanted = !live.handed.is_empty();
+        if live.handed_wanted && live.pending.is_empty() {
+            let nothing = Transition { entries: Vec::new(), effects: Vec::new(), more: false };
+            self.write(machine, run, (nothing, Extra::default()), None);
+        }
+    }
+
+    /// The worker's claim is known here, so its answer goes straight to the run.
+    pub(super) fn answer_handed(&mut self, machine: usize, run: RunId, of: (TaskId, Arc<str>, u32)) {
+        let (task, path, attempt) = of;
+        let Some(lane) = self.store.runs.get(&run).map(|row| row.lane) else { return };
+        if self.process(machine).is_none_or(|process| !process.lanes.contains_key(&lane)) {
+            return;
+        }
+        let result = self.result(false);
+        self.counts.tasks += 1;
+        let event = Event::StepEnded { path, attempt, started_at: self.store.now, result };
+        let deliver = Deliver { source: Source::Task(task, lane), ..Deliver::new(run, event) };
+        self.told(machine, Message::Deliver(Box::new(deliver)));
     }
 
     /// Nothing that the world sees comes before what it follows from is on disk.

@@ -6,6 +6,7 @@ use windlass_engine::{
     Event,
     id::RunId,
     planted::{Bug, planted},
+    status::RunStatus,
 };
 
 use super::{
@@ -57,6 +58,7 @@ impl Sim {
         let result = self.read_run(machine, run).map(Box::new);
         let recover = match &result {
             Ok(loaded) if loaded.run.is_under_way() => Recover::Yes,
+            Ok(loaded) if loaded.status == RunStatus::Running && !planted(Bug::HandedNotRecovered) => Recover::Yes,
             _ => recover,
         };
         self.soon(machine, 4, Work::Told(Message::Loaded { run, recover, result }));
@@ -67,7 +69,7 @@ impl Sim {
             return Err(LoadError::Store);
         }
         let Some(row) = self.store.runs.get(&run) else { return Err(LoadError::NotFound) };
-        let (lane, plan) = (row.lane, row.plan.clone());
+        let (lane, plan, status) = (row.lane, row.plan.clone(), row.status);
         if row.status.is_final() {
             return Err(LoadError::Over(lane));
         }
@@ -75,11 +77,12 @@ impl Sim {
             return Err(LoadError::Elsewhere(lane));
         }
         let timer = self.store.timers.get(&run).map(|(_, due)| *due);
+        let tasks = self.store.tasks.iter().filter(|(_, row)| row.run == run).map(|(task, _)| *task).collect();
         match self.store.fold(run) {
             Ok((state, snapshot_seq)) => {
                 let journal = &self.store.runs[&run].journal;
                 let last_at = journal.last().map_or(self.store.now, |row| row.entry.at);
-                Ok(Loaded { run: state, plan, lane, timer, snapshot_seq, last_at })
+                Ok(Loaded { run: state, plan, lane, status, tasks, timer, snapshot_seq, last_at })
             }
             Err(error) => {
                 self.breaks("the journal folds", format!("run {run}: {error}"));
@@ -101,13 +104,13 @@ impl Sim {
     }
 
     fn take_in(&mut self, machine: usize, loaded: Loaded, recover: Recover) {
-        let Loaded { run, plan, lane, timer, snapshot_seq, last_at } = loaded;
+        let Loaded { run, plan, lane, status, tasks, timer, snapshot_seq, last_at } = loaded;
         let now = self.now(machine).max(last_at);
         let Some(process) = self.process(machine) else { return };
         process.generation += 1;
         let id = run.id();
         let mut live = Live {
-            status_on_disk: Some(run.status()),
+            status_on_disk: Some(status),
             timer_on_disk: timer,
             run,
             plan,
@@ -115,6 +118,8 @@ impl Sim {
             generation: process.generation,
             pending: VecDeque::new(),
             attempts: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            handed_wanted: false,
             snapshot_seq,
             idle: false,
             last_at,
@@ -125,7 +130,9 @@ impl Sim {
         };
         process.runs.insert(id, live);
         match asked {
-            Some(transition) => self.write(machine, id, (transition, Extra { again: true, ..Extra::default() }), None),
+            Some(transition) => {
+                self.write(machine, id, (transition, Extra { again: Some(tasks), ..Extra::default() }), None);
+            }
             None => self.arm(machine, id),
         }
     }

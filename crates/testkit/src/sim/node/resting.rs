@@ -52,6 +52,9 @@ impl Sim {
         if !live.pending.is_empty() {
             return;
         }
+        if live.handed_wanted {
+            return self.write_handed(machine, run);
+        }
         let status = live.run.status();
         if status.is_final() {
             self.remove(machine, run);
@@ -77,6 +80,9 @@ impl Sim {
         for run in all {
             if !self.random.percent(30) {
                 continue;
+            }
+            if !planted(Bug::HandedEvicted) {
+                self.write_handed(machine, run);
             }
             let Some(live) = self.live(machine, run) else { continue };
             let busy = live.run.next_timer().is_some_and(|due| due <= near) || !live.pending.is_empty();
