@@ -13,7 +13,7 @@ use windlass_runtime::{Now, Runtime, Settings, redact::Known, step::Catalogue};
 pub use windlass_server::settings::Told;
 use windlass_server::settings::{Bounds, Chosen, InEffect};
 use windlass_steps::{
-    egress::{Egress, EgressOptions, address::PrivateNetwork},
+    egress::{Authorities, Egress, EgressOptions, Tenants, address::PrivateNetwork},
     emit::SigningKeys,
     exec::ExecOptions,
 };
@@ -197,6 +197,10 @@ fn master_key(global: &Global, at: &At) -> Result<KeySource, Failure> {
 pub struct Allowed {
     /// Which addresses they may reach that are not public: a setting, whatever stands here when a database is opened.
     pub private_network: PrivateNetwork,
+    /// Which of them a tenant may reach.
+    pub tenants: Option<Tenants>,
+    /// Authorities that are trusted beside the well-known ones.
+    pub authorities: Authorities,
     /// Run programs on this machine: a setting too.
     pub exec: bool,
     /// Send webhooks, signed with these keys.
@@ -228,7 +232,11 @@ pub fn chosen_for_steps(networks: Option<&PrivateNetwork>, exec: Option<bool>) -
 /// # Errors
 /// A value is none.
 pub fn chosen_by_environment() -> Result<Vec<Chosen>, Failure> {
-    let variables = [("WINDLASS_FILES", "files"), ("WINDLASS_AUDIT_ARCHIVE", "audit_archive")];
+    let variables = [
+        ("WINDLASS_FILES", "files"),
+        ("WINDLASS_AUDIT_ARCHIVE", "audit_archive"),
+        ("WINDLASS_TRUSTED_AUTHORITIES", "trusted_authorities"),
+    ];
     let there = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
     variables.into_iter().filter_map(|(variable, name)| Some(chosen(name, &there(variable)?))).collect()
 }
@@ -287,7 +295,8 @@ pub fn catalogue(allowed: Allowed) -> Result<Catalogue, Failure> {
 }
 
 fn egress_options(allowed: &Allowed) -> EgressOptions {
-    EgressOptions { private_network: allowed.private_network.clone(), ..EgressOptions::default() }
+    let (private_network, tenants) = (allowed.private_network.clone(), allowed.tenants.clone());
+    EgressOptions { private_network, tenants, extra_roots: allowed.authorities.0.clone(), ..EgressOptions::default() }
 }
 
 /// The step types that documents may use.
@@ -353,7 +362,10 @@ pub async fn open_server(database: &Database, allowed: Allowed, told: Told) -> R
 async fn open_runtime(store: &Store, allowed: Allowed, settings: &InEffect) -> Result<(Runtime, Egress), Failure> {
     let Bounds { runtime, process, .. } = settings.bounds();
     let (private_network, exec) = (process.private_networks.clone(), process.exec_steps);
-    let allowed = Allowed { private_network, exec, ..allowed };
+    let overlay = settings.clone();
+    let tenants = Tenants::of(move |chosen| overlay.bounds_now(chosen).process.private_networks);
+    let authorities = process.trusted_authorities.as_deref().map_or_else(|| Ok(Authorities::default()), authorities)?;
+    let allowed = Allowed { private_network, tenants: Some(tenants), authorities, exec, ..allowed };
     let egress = Egress::new(egress_options(&allowed));
     let egress = egress.map_err(|error| Failure::internal(format!("cannot set up requests: {error}")))?;
     let catalogue = catalogue(allowed)?;
@@ -362,6 +374,15 @@ async fn open_runtime(store: &Store, allowed: Allowed, settings: &InEffect) -> R
     let runtime = Runtime::open(store.clone(), catalogue, Settings { now, ..runtime.clone() }).await;
     let runtime = runtime.map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
     Ok((runtime, egress))
+}
+
+/// The authorities in a file.
+fn authorities(file: &Path) -> Result<Authorities, Failure> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::refused(format!("setting `trusted_authorities`: {}: {why}", file.display()))
+    };
+    let pem = std::fs::read(file).map_err(|error| refused(&error))?;
+    Authorities::read(&pem).map_err(|error| refused(&error))
 }
 
 /// What is built in, for a process on that database.

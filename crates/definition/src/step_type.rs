@@ -22,9 +22,18 @@ pub struct StepType {
     /// JSON pointers into `with` whose text is program text: `${{` in it is an error.
     pub program_fields: &'static [&'static str],
     /// Fields of `with` that name a credential: literal, and as much a reference to a secret as `secrets.<name>`.
-    pub credential_fields: &'static [&'static str],
+    pub credential_fields: &'static [CredentialField],
     /// A type that people are not shown: it is left out of the reference and of suggestions.
     pub hidden: bool,
+}
+
+/// A field of a `with` that names a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialField {
+    /// Its name.
+    pub name: &'static str,
+    /// The types of credentials that it takes.
+    pub types: &'static [&'static str],
 }
 
 /// What kind of step: it decides which common fields may stand on it.

@@ -14,6 +14,7 @@ pub mod credential;
 mod cursor;
 mod datum;
 pub mod ddl;
+pub mod host;
 pub mod list;
 pub mod openapi;
 pub mod permission;

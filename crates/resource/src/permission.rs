@@ -101,6 +101,8 @@ permissions! {
     VaultWrite = "vault.write";
     /// Use secrets and credentials: in documents, and to try them.
     VaultUse = "vault.use";
+    /// Decide with whom, and with which workflows, secrets and credentials are shared.
+    VaultShare = "vault.share";
     /// Replace the vault's keys.
     VaultRotate = "vault.rotate";
     /// See step types and schemas.
@@ -198,6 +200,7 @@ const PERSONAL: &[&str] = &[
     "people.write",
     "users.write",
     "vault.rotate",
+    "vault.share",
 ];
 
 /// Whether a person does it in its own name alone.

@@ -44,6 +44,8 @@ pub static ALL: &[&Record] = &[
     &oauth::TOKENS,
     &vault::SECRETS,
     &vault::CREDENTIALS,
+    &vault::SECRET_SHARES,
+    &vault::CREDENTIAL_SHARES,
     &audit::AUDIT_ENTRIES,
     &files::FILES,
     &files::FILE_VERSIONS,

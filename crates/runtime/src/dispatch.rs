@@ -193,8 +193,11 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
     );
     // The code is not used again after a panic: each attempt has a context of its own.
     let work = async {
-        let Revealed { with, credential } = secrets::reveal(core, order).await?;
-        let context = StepContext { credential, ..context(core, order) };
+        let Revealed { with, credential, bounds } = secrets::reveal(core, order).await?;
+        if let Some(bound) = bounds.first().filter(|_| !code.keeps_bounds()) {
+            return Err(StepFailure::nothing_sent(secrets::goes_anywhere(&order.step.type_name, bound)));
+        }
+        let context = StepContext { credential, bounds, ..context(core, order) };
         code.run(&context, with).await
     };
     let result = AssertUnwindSafe(work).catch_unwind().await;
@@ -246,6 +249,7 @@ fn context(core: &Arc<Core>, order: &Order) -> StepContext {
         store: core.store.clone(),
         events: Arc::new(crate::events::Intake(Arc::clone(core))),
         credential: None,
+        bounds: Arc::default(),
     }
 }
 

@@ -42,6 +42,7 @@ mod runtime;
 mod search;
 pub mod secrets;
 mod settings;
+mod sharing;
 mod slots;
 mod starts;
 pub mod step;

@@ -17,7 +17,7 @@ use windlass_definition::{
     plan::{Plan, StepKind},
 };
 use windlass_engine::{effect::RunStep, id::TenantKey};
-use windlass_store::{Found, Kept, KeptCredential, Store, StoreError};
+use windlass_store::{Found, Hosts, Kept, KeptCredential, Store, StoreError};
 
 use crate::{core::Core, dispatch::Order, plans::literal, redact::Redactor, step::StepFailure};
 
@@ -38,6 +38,22 @@ pub trait Credentials: Send + Sync {
         tenant: TenantKey,
         credential: &'a KeptCredential,
     ) -> crate::step::Boxed<'a, CredentialTest>;
+}
+
+/// A secret that may go to some hosts alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Its name.
+    pub secret: Arc<str>,
+    /// To which.
+    pub hosts: Hosts,
+}
+
+impl Bound {
+    /// That of a secret; `None` when it may go anywhere.
+    pub fn of(secret: &str, hosts: &Hosts) -> Option<Bound> {
+        (!hosts.is_all()).then(|| Bound { secret: secret.into(), hosts: hosts.clone() })
+    }
 }
 
 /// A credential that a step names, as its code uses it.
@@ -133,6 +149,8 @@ pub(crate) struct Revealed {
     pub(crate) with: Value,
     /// The credential that it names.
     pub(crate) credential: Option<ReadyCredential>,
+    /// Where its secrets may go.
+    pub(crate) bounds: Arc<[Bound]>,
 }
 
 /// What the code of an attempt gets.
@@ -141,7 +159,7 @@ pub(crate) async fn reveal(core: &Core, order: &Order) -> Result<Revealed, StepF
     // A `with` that comes from elsewhere, such as the run's input, names no credential: its author may not have been allowed to.
     let named = template.and_then(|template| credential_of(core, template, &order.step));
     match template.filter(|template| named.is_some() || template.uses_secrets()) {
-        None => Ok(Revealed { with: order.step.with.clone(), credential: None }),
+        None => Ok(Revealed { with: order.step.with.clone(), credential: None, bounds: Arc::default() }),
         Some(template) => revealed(core, order, (template, named)).await.map_err(StepFailure::nothing_sent),
     }
 }
@@ -149,7 +167,7 @@ pub(crate) async fn reveal(core: &Core, order: &Order) -> Result<Revealed, StepF
 /// The name of the credential that a document wrote into a `with`.
 fn credential_of(core: &Core, template: &Template, step: &RunStep) -> Option<Arc<str>> {
     let fields = core.step_types.get(&step.type_name)?.credential_fields;
-    fields.iter().find_map(|field| literal(template, field)?.as_str().map(Arc::from))
+    fields.iter().find_map(|field| literal(template, field.name)?.as_str().map(Arc::from))
 }
 
 async fn revealed(
@@ -161,19 +179,22 @@ async fn revealed(
     let names: BTreeSet<Arc<str>> = in_expressions.iter().chain(&named).cloned().collect();
     let names: Vec<Arc<str>> = names.into_iter().collect();
     let found = core.store.secrets_for(order.tenant, &order.workflow, &names).await.map_err(of_store)?;
-    let (mut secrets, mut credential) = (BTreeMap::new(), None);
+    let (mut secrets, mut credential, mut bounds) = (BTreeMap::new(), None, Vec::new());
     let mut values: Vec<String> = Vec::new();
     for (name, found) in found {
         let is_named = named.as_ref() == Some(&name);
         let value = match found {
             Found::Missing => return Err(missing(&name)),
+            Found::OutOfReach => return Err(out_of_reach(&name)),
             Found::Empty => return Err(empty(&name)),
             Found::Kept(Kept::Secret(_)) if is_named => return Err(no_credential(&name)),
-            Found::Kept(Kept::Secret(text)) => {
-                values.push(text.to_string());
-                Value::from(text.as_str())
+            Found::Kept(Kept::Secret(kept)) => {
+                bounds.extend(Bound::of(&name, &kept.hosts));
+                values.push(kept.value.to_string());
+                Value::from(kept.value.as_str())
             }
             Found::Kept(Kept::Credential(kept)) => {
+                bounds.extend(Bound::of(&name, &kept.hosts));
                 // Known before anything is asked for with them: what is asked may fail and say so.
                 core.known.learn(order.tenant, secret_texts(&kept).iter().map(String::as_str));
                 let fields = match &core.catalogue.credentials {
@@ -199,7 +220,7 @@ async fn revealed(
     let mut derived: Vec<String> = Vec::new();
     let with = template.reveal(&order.step.with, &scope, &mut |value| derived.push(value.to_text().to_string()));
     core.known.learn(order.tenant, derived.iter().map(String::as_str));
-    Ok(Revealed { with: with?, credential })
+    Ok(Revealed { with: with?, credential, bounds: bounds.into() })
 }
 
 /// All fields of a credential, as they are kept.
@@ -229,8 +250,15 @@ pub(crate) fn cleaned(
 
 fn missing(name: &str) -> Error {
     let message = format!(
-        "there is no secret `{name}`, or it belongs to a folder that this workflow is not in: make it with `windlass vault \
-         secrets create` or `windlass vault credentials create`"
+        "there is no secret `{name}`: make it with `windlass vault secrets create` or `windlass vault credentials create`"
+    );
+    Error::new(Class::NotFound, "secret_missing", message)
+}
+
+fn out_of_reach(name: &str) -> Error {
+    let message = format!(
+        "secret `{name}` is for other workflows: share it with this one or its folder (`windlass vault secret-shares \
+         create`, `windlass vault credential-shares create`), or look at its `folder_id`"
     );
     Error::new(Class::NotFound, "secret_missing", message)
 }
@@ -241,6 +269,15 @@ fn no_credential(name: &str) -> Error {
          `${{{{ secrets.{name} }}}}` where its value belongs"
     );
     Error::new(Class::Validation, "credential_type", message)
+}
+
+/// What is told of a step whose secrets may go to some hosts alone, and which says nothing of where it takes them.
+pub(crate) fn goes_anywhere(type_name: &str, bound: &Bound) -> Error {
+    let Bound { secret, hosts } = bound;
+    let message = format!(
+        "secret `{secret}` may go to {hosts} alone (its `hosts`), and where a step of type `{type_name}` takes it cannot be known"
+    );
+    Error::new(Class::Denied, "secret_host", message)
 }
 
 fn empty(name: &str) -> Error {

@@ -17,7 +17,7 @@ use crate::{
     error::RuntimeError,
     redact::Known,
     request::{EventRequest, PublishedEvent},
-    secrets::{Credentials, ReadyCredential},
+    secrets::{Bound, Credentials, ReadyCredential},
 };
 
 /// A boxed future, as the step seam returns it.
@@ -31,6 +31,12 @@ pub trait Step: Send + Sync {
     /// A check of a `with` when its document is saved, for what the schema cannot say.
     fn checker(&self) -> Option<Checker> {
         None
+    }
+
+    /// Whether it takes what it is given nowhere but where [`StepContext::bounds`] lets it go. Of any other a secret that
+    /// may go to some hosts alone is kept away.
+    fn keeps_bounds(&self) -> bool {
+        false
     }
 
     /// Runs one attempt. `input` is the evaluated `with`. Returning means that the attempt has ended: a step that is
@@ -73,6 +79,8 @@ pub struct StepContext {
     pub events: Arc<dyn Events>,
     /// The credential that the step's `with` names, where its type has such a field.
     pub credential: Option<ReadyCredential>,
+    /// Where the secrets of its `with` may go.
+    pub bounds: Arc<[Bound]>,
 }
 
 /// Takes events in: the runtime does.

@@ -3,7 +3,7 @@
 use windlass_definition::{compile::Compiled, source::Format};
 use windlass_engine::id::TenantKey;
 use windlass_store::{
-    Actor, Draft, FindWorkflows, IfMatch, MadeFrom, Rotate, Rotation, TemplateChange, WorkflowError, WorkflowRow,
+    Actor, Draft, FindWorkflows, IfMatch, MadeFrom, Namer, Rotate, Rotation, TemplateChange, WorkflowError, WorkflowRow,
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     runtime::Runtime,
     search,
     secrets::{CredentialTest, Verdict},
+    sharing,
     views::{MadeFromView, Page, VersionView, WorkflowView},
 };
 
@@ -71,6 +72,7 @@ impl Runtime {
             let message = format!("the document is named `{}`, not `{name}`", compiled.plan.name);
             return Err(RuntimeError::invalid("/name", message));
         }
+        sharing::may_name(&self.core, (tenant, actor.by.namer()), &compiled.secrets).await?;
         let document = &compiled.document;
         let canonical = windlass_definition::print::print_json(document);
         self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
@@ -108,10 +110,17 @@ impl Runtime {
     /// Tries a credential, and says what was seen.
     ///
     /// # Errors
-    /// There is no such credential, the vault is closed, or the database does not answer.
-    pub async fn test_credential(&self, tenant: TenantKey, id: uuid::Uuid) -> Result<CredentialTest, RuntimeError> {
+    /// There is no such credential, it is for others, the vault is closed, or the database does not answer.
+    pub async fn test_credential(
+        &self,
+        tenant: TenantKey,
+        namer: Namer,
+        id: uuid::Uuid,
+    ) -> Result<CredentialTest, RuntimeError> {
         let credential = self.core.store.credential(tenant, id).await?;
         let credential = credential.ok_or_else(|| RuntimeError::not_found("credential", id.to_string()))?;
+        let name = std::iter::once(credential.name.as_str().into()).collect();
+        sharing::may_name(&self.core, (tenant, namer), &name).await?;
         let Some(credentials) = &self.core.catalogue.credentials else {
             let detail = "this server tries no credentials".to_owned();
             return Ok(CredentialTest { verdict: Verdict::Unknown, detail });
@@ -139,8 +148,8 @@ impl Runtime {
     /// Publishes the draft as the next version. Publishing what is published already gives that version again.
     ///
     /// # Errors
-    /// There is no such workflow, its draft does not compile any more, asks for what is not built yet, or starts a workflow
-    /// that is deleted.
+    /// There is no such workflow, its draft does not compile any more, names secrets that are not there or not for it,
+    /// asks for what is not built yet, or starts a workflow that is deleted.
     pub async fn publish(&self, actor: impl Into<Actor>, name: &str) -> Result<WorkflowView, RuntimeError> {
         let actor = actor.into();
         let tenant = actor.tenant;
@@ -154,20 +163,9 @@ impl Runtime {
                  out to publish it, and start runs over the API or the command line",
             ));
         }
-        let names: Vec<_> = compiled.secrets.iter().cloned().collect();
-        if !names.is_empty() {
-            let missing = self.core.store.missing_secrets(tenant, name, &names).await?;
-            if !missing.is_empty() {
-                return Err(RuntimeError::conflict(
-                    "secrets_missing",
-                    format!(
-                        "the document refers to secrets that are not there, or belong to a folder that the workflow is not \
-                         in: {}. Make them with `windlass vault secrets create` or `windlass vault credentials create`",
-                        missing.join(", ")
-                    ),
-                ));
-            }
-        }
+        sharing::may_name(&self.core, (tenant, actor.by.namer()), &compiled.secrets).await?;
+        sharing::may_use(&self.core, (tenant, name), &compiled.secrets).await?;
+        sharing::fit(&self.core, tenant, &compiled.credentials).await?;
         let canonical = windlass_definition::print::print_json(&compiled.document);
         self.core.store.put_definition(tenant, compiled.plan.hash.0, canonical.as_bytes()).await?;
         let starts = plans::starts(&compiled.plan);

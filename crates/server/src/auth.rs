@@ -218,13 +218,20 @@ impl Asked {
     }
 
     fn sign(&self, identity: &Identity) -> By {
-        self.named(identity.who(), identity.holds.clone())
+        By { member: identity.acts_as(), ..self.named(identity.who(), identity.holds.clone()) }
     }
 
     /// Somebody of that name, who asks like this.
     pub fn named(&self, who: String, holds: Holds) -> By {
         let address = self.address.map(|address| address.to_string());
-        By { who, request_id: self.request_id.clone(), user_agent: self.user_agent.clone(), address, holds }
+        By {
+            who,
+            request_id: self.request_id.clone(),
+            user_agent: self.user_agent.clone(),
+            address,
+            holds,
+            member: None,
+        }
     }
 }
 

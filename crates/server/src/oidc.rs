@@ -25,8 +25,9 @@ use serde_json::{Map, Value as Json};
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 use windlass_definition::Timestamp;
+use windlass_engine::id::TenantKey;
 use windlass_steps::egress::{Egress, Redirects, Request};
-use windlass_store::Provider;
+use windlass_store::{Provider, Store};
 
 pub use flow::{FLOW, Flow, TICKET, Ticket, Way, challenge_of};
 pub use person::Person;
@@ -50,7 +51,7 @@ const SCOPES: &str = "openid email profile";
 /// Whom people of tenants sign in with, as this process knows them.
 pub struct Oidc {
     egress: Egress,
-    known: Mutex<HashMap<Uuid, Known>>,
+    known: Arc<Mutex<HashMap<Uuid, Known>>>,
 }
 
 /// What a provider published.
@@ -98,7 +99,16 @@ struct Refused {
 impl Oidc {
     /// Over that client.
     pub fn new(egress: Egress) -> Oidc {
-        Oidc { egress, known: Mutex::default() }
+        Oidc { egress, known: Arc::default() }
+    }
+
+    /// The same for the providers of a tenant, which are reached where that may reach them.
+    ///
+    /// # Errors
+    /// 502 when it is not known where that is.
+    pub async fn of(&self, store: &Store, tenant: TenantKey) -> Result<Oidc, Problem> {
+        let egress = self.egress.of(store, tenant).await.map_err(|error| unreachable(&error.to_string()))?;
+        Ok(Oidc { egress, known: Arc::clone(&self.known) })
     }
 
     /// Where the browser goes.
@@ -231,7 +241,8 @@ impl Oidc {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let (redirects, response_bytes_max) = (Redirects::Return, ANSWER_BYTES_MAX);
         let url = address(place)?;
-        let request = Request { method, url, headers, body, redirects, response_bytes_max };
+        let bounds = Arc::default();
+        let request = Request { method, url, headers, body, redirects, response_bytes_max, bounds };
         let answer = tokio::time::timeout(ANSWER_TIME_MAX, self.egress.send(request)).await;
         let answer = answer.map_err(|_| unreachable("it did not answer in time"))?;
         let answer = answer.map_err(|failure| unreachable(&failure.error.to_string()))?;

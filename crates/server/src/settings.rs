@@ -74,7 +74,9 @@ pub enum Takes {
     AtOnce,
     /// The same, and a tenant may choose for itself.
     Tenant,
-    /// The same, and whoever administers the installation may choose for one tenant.
+    /// The same, and what a tenant chooses holds within what the installation has.
+    TenantWithin,
+    /// As `AtOnce`, and whoever administers the installation may choose for one tenant.
     ForTenant,
 }
 
@@ -84,7 +86,7 @@ impl Takes {
         match self {
             Takes::BeforeDatabase => "before_database",
             Takes::AtStart => "at_start",
-            Takes::AtOnce | Takes::Tenant | Takes::ForTenant => "at_once",
+            Takes::AtOnce | Takes::Tenant | Takes::TenantWithin | Takes::ForTenant => "at_once",
         }
     }
 }
@@ -137,17 +139,17 @@ impl Setting {
 
     /// Whether a change takes effect while a server runs.
     pub fn is_live(&self) -> bool {
-        matches!(self.takes, Takes::AtOnce | Takes::Tenant | Takes::ForTenant)
+        matches!(self.takes, Takes::AtOnce | Takes::Tenant | Takes::TenantWithin | Takes::ForTenant)
     }
 
     /// Whether it may be another one for each tenant.
     pub fn is_tenants(&self) -> bool {
-        matches!(self.takes, Takes::Tenant | Takes::ForTenant)
+        matches!(self.takes, Takes::Tenant | Takes::TenantWithin | Takes::ForTenant)
     }
 
     /// Whether a tenant chooses for itself; else whoever administers the installation does for it.
     pub fn tenant_chooses(&self) -> bool {
-        self.takes == Takes::Tenant
+        matches!(self.takes, Takes::Tenant | Takes::TenantWithin)
     }
 
     /// Whether it may have that value.
@@ -226,8 +228,14 @@ impl InEffect {
             // What an older program let in and this one does not is as if it were not there.
             found.map(|it| it.value.clone()).filter(|value| setting.is_kept() && setting.check(value).is_ok())
         };
+        let of_tenant = kept(SettingLayer::Tenant).filter(|_| setting.is_tenants());
+        if let Some(own) = of_tenant.clone().filter(|_| setting.takes == Takes::TenantWithin) {
+            let others: Vec<SettingValue> =
+                stored.iter().filter(|it| it.layer == SettingLayer::Installation).cloned().collect();
+            return (list::within(&self.chosen(setting, &others).0, &own), Source::Tenant);
+        }
         let layers = [
-            (kept(SettingLayer::Tenant).filter(|_| setting.is_tenants()), Source::Tenant),
+            (of_tenant, Source::Tenant),
             (kept(SettingLayer::Installation), Source::Database),
             (told(&self.told.environment), Source::Environment),
             (told(&self.told.file), Source::File),
@@ -416,6 +424,7 @@ mod tests {
             stored(SettingLayer::Tenant, "log", "trace"),
             stored(SettingLayer::Tenant, "session_hours", "many"),
             stored(SettingLayer::Tenant, "password_sign_in", false),
+            stored(SettingLayer::Tenant, "private_networks", json!(["all"])),
         ];
         let began = InEffect::begin(told, usual()).with_stored(&kept[..5]);
         let now = |name: &str, kept: &[SettingValue]| began.now(Setting::named(name).unwrap(), kept);
@@ -433,6 +442,17 @@ mod tests {
         assert_eq!((bounds.runtime.events_days, bounds.process.log.as_str()), (Some(10), "debug"));
         assert!(!bounds.people.password_sign_in);
         assert_eq!(began.bounds_now(&[]).process.log, "info", "what is taken back is gone at once");
+        assert_eq!(now("private_networks", &kept), (json!([]), Source::Tenant), "never more than the installation");
+        let wide = stored(SettingLayer::Installation, "private_networks", json!(["10.0.0.0/8"]));
+        for (own, holds) in [
+            (json!(["all"]), json!(["10.0.0.0/8"])),
+            (json!(["10.1.0.0/16", "192.168.0.0/16"]), json!(["10.1.0.0/16"])),
+            (json!([]), json!([])),
+        ] {
+            let own = stored(SettingLayer::Tenant, "private_networks", own);
+            assert_eq!(now("private_networks", &[wide.clone(), own]), (holds, Source::Tenant));
+        }
+        assert_eq!(now("private_networks", &[wide]), (json!(["10.0.0.0/8"]), Source::Database));
         let wrong = read_file("lanes=0\nnope\nhints=1\nhints=0\n").unwrap_err();
         for part in ["line 1: `lanes` is a number", "line 2: a setting is", "line 4: `hints` is there twice"] {
             assert!(wrong.contains(part), "{wrong}");

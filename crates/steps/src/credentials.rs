@@ -12,7 +12,7 @@ mod trial;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,12 +25,12 @@ use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp};
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
-    secrets::{CredentialTest, Credentials, fields_of},
+    secrets::{Bound, CredentialTest, Credentials, fields_of},
     step::Boxed,
 };
 use windlass_store::{By, KeptCredential, Store, Target};
 
-use crate::egress::{Egress, Redirects, Request};
+use crate::egress::{Egress, EgressFailure, Redirects, Request};
 
 /// Bytes of an answer that a test or a token server gives.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -89,16 +89,17 @@ impl Ready {
         let url = url(text("token_url").unwrap_or_default())?;
         let body =
             reqwest::Url::parse_with_params("http://form/", &form).map_err(|_| refused("its fields make no form"))?;
-        let mut request = get(url);
+        let mut request = get(url, &bounds_of(credential));
         request.method = Method::POST;
         request.body = Some(body.query().unwrap_or_default().as_bytes().to_vec());
         request.headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
         request.headers.insert("accept", HeaderValue::from_static("application/json"));
-        let response = self
-            .egress
-            .send(request)
-            .await
-            .map_err(|failure| windlass_runtime::step::StepFailure::from(failure).error)?;
+        let egress = self.egress.of(store, tenant).await.map_err(EgressFailure::from);
+        let response = match egress {
+            Ok(egress) => egress.send(request).await,
+            Err(failure) => Err(failure),
+        };
+        let response = response.map_err(|failure| windlass_runtime::step::StepFailure::from(failure).error)?;
         let answer: Json = serde_json::from_slice(&response.body).unwrap_or_default();
         let token = answer["access_token"].as_str().filter(|_| response.status.is_success());
         let Some(token) = token.map(str::to_owned) else {
@@ -195,8 +196,15 @@ async fn keep_refresh_token(
     })
 }
 
-fn get(url: Url) -> Request {
+/// Where a credential may go.
+fn bounds_of(credential: &KeptCredential) -> Arc<[Bound]> {
+    Bound::of(&credential.name, &credential.hosts).into_iter().collect()
+}
+
+/// A question with a credential, which goes nowhere but where that may go.
+fn get(url: Url, bounds: &Arc<[Bound]>) -> Request {
     Request {
+        bounds: Arc::clone(bounds),
         method: Method::GET,
         url,
         headers: HeaderMap::new(),

@@ -6,13 +6,16 @@
 //! otherwise; redirects are followed here, one checked request at a time. Environment proxies are not used.
 
 pub mod address;
+mod authorities;
 mod dial;
 mod error;
 mod redirect;
+mod tenants;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use address::PrivateNetwork;
+pub use authorities::{Authorities, BadAuthorities};
 pub use dial::Line;
 use error::translate;
 pub use error::{EgressError, EgressFailure};
@@ -22,7 +25,8 @@ use reqwest::{
     header::HeaderMap,
 };
 use rustls::pki_types::CertificateDer;
-use windlass_runtime::step::Sent;
+pub use tenants::Tenants;
+use windlass_runtime::{secrets::Bound, step::Sent};
 
 /// Response bodies are read up to this size unless a request says otherwise.
 pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
@@ -32,8 +36,10 @@ pub const RESPONSE_BYTES_LIMIT: usize = 256 << 20;
 /// What a client may do.
 #[derive(Debug, Clone)]
 pub struct EgressOptions {
-    /// Whether addresses that are not public may be reached.
+    /// Whether addresses that are not public may be reached, where no tenant is asked for it.
     pub private_network: PrivateNetwork,
+    /// Whether a tenant may reach them; none asks no tenant.
+    pub tenants: Option<Tenants>,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
     /// How long a response may be silent.
@@ -50,6 +56,7 @@ impl Default for EgressOptions {
     fn default() -> EgressOptions {
         EgressOptions {
             private_network: PrivateNetwork::Refuse,
+            tenants: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(300),
             total_timeout: Duration::from_secs(3_600),
@@ -74,6 +81,8 @@ pub struct Request {
     pub redirects: Redirects,
     /// How large the response body may be.
     pub response_bytes_max: usize,
+    /// Where the secrets in it may go.
+    pub bounds: Arc<[Bound]>,
 }
 
 /// What happens to a redirect.
@@ -102,14 +111,42 @@ pub struct Response {
 #[derive(Clone)]
 pub struct Egress {
     client: Client,
+    /// Which addresses that are not public it reaches.
+    private_network: PrivateNetwork,
+    shared: Arc<Shared>,
+}
+
+/// What is the same whoever is reached.
+struct Shared {
+    options: EgressOptions,
     /// For what is no HTTP.
     tls: Arc<rustls::ClientConfig>,
-    options: Arc<EgressOptions>,
+    known: tenants::Known,
+}
+
+impl Shared {
+    /// A client that reaches these besides what is public. Its connections are its own.
+    fn client(&self, private_network: &PrivateNetwork) -> Result<Client, EgressError> {
+        let mut of_http = (*self.tls).clone();
+        of_http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.options.connect_timeout)
+            .read_timeout(self.options.read_timeout)
+            .pool_idle_timeout(Duration::from_secs(15))
+            .dns_resolver(Arc::new(CheckedResolver { private_network: private_network.clone() }))
+            .tls_backend_preconfigured(of_http)
+            .build()
+            .map_err(|err| EgressError::Setup(Box::new(err)))
+    }
 }
 
 impl fmt::Debug for Egress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Egress").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Egress").field("private_network", &self.private_network).finish_non_exhaustive()
     }
 }
 
@@ -119,22 +156,9 @@ impl Egress {
     /// # Errors
     /// An extra root certificate cannot be read.
     pub fn new(options: EgressOptions) -> Result<Egress, EgressError> {
-        let tls = tls(&options)?;
-        let mut of_http = tls.clone();
-        of_http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.read_timeout)
-            .pool_idle_timeout(Duration::from_secs(15))
-            .dns_resolver(Arc::new(CheckedResolver { private_network: options.private_network.clone() }))
-            .tls_backend_preconfigured(of_http)
-            .build()
-            .map_err(|err| EgressError::Setup(Box::new(err)))?;
-        Ok(Egress { client, tls: Arc::new(tls), options: Arc::new(options) })
+        let (tls, private_network) = (Arc::new(tls(&options)?), options.private_network.clone());
+        let shared = Arc::new(Shared { options, tls, known: tenants::Known::default() });
+        Ok(Egress { client: shared.client(&private_network)?, private_network, shared })
     }
 
     /// Sends a request, follows its redirects when it asks for that, and reads the body.
@@ -144,7 +168,7 @@ impl Egress {
     pub async fn send(&self, request: Request) -> Result<Response, EgressFailure> {
         let host = host_of(&request.url);
         let mut sent = Sent::Nothing;
-        let result = tokio::time::timeout(self.options.total_timeout, self.follow(request, &mut sent)).await;
+        let result = tokio::time::timeout(self.shared.options.total_timeout, self.follow(request, &mut sent)).await;
         match result {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(EgressFailure { error, sent }),
@@ -153,7 +177,7 @@ impl Egress {
     }
 
     async fn follow(&self, mut request: Request, sent: &mut Sent) -> Result<Response, EgressError> {
-        for _ in 0..=self.options.redirects_max {
+        for _ in 0..=self.shared.options.redirects_max {
             let response = self.send_once(&request, sent).await?;
             let target = redirect::target(&request, &response)?;
             let Some(target) = target else {
@@ -163,7 +187,7 @@ impl Egress {
             };
             redirect::apply(&mut request, response.status(), target);
         }
-        Err(EgressError::TooManyRedirects(self.options.redirects_max))
+        Err(EgressError::TooManyRedirects(self.shared.options.redirects_max))
     }
 
     async fn send_once(&self, request: &Request, sent: &mut Sent) -> Result<reqwest::Response, EgressError> {
@@ -171,7 +195,9 @@ impl Egress {
             return Err(EgressError::Scheme(request.url.scheme().to_owned()));
         }
         let host = host_of(&request.url);
-        let checked = self.options.private_network.check_literal(&request.url);
+        let port = request.url.port_or_known_default().unwrap_or(0);
+        keep_bounds(&request.bounds, request.url.host_str().unwrap_or_default(), port)?;
+        let checked = self.private_network.check_literal(&request.url);
         checked.map_err(|refused| EgressError::Refused { host: host.clone(), refused })?;
         let mut builder =
             self.client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
@@ -223,6 +249,21 @@ fn tls(options: &EgressOptions) -> Result<rustls::ClientConfig, EgressError> {
         .with_safe_default_protocol_versions()
         .map_err(|err| EgressError::Setup(Box::new(err)))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Refuses a place to which one of these secrets may not go.
+///
+/// # Errors
+/// One may not.
+pub(crate) fn keep_bounds(bounds: &[Bound], host: &str, port: u16) -> Result<(), EgressError> {
+    match bounds.iter().find(|it| !it.hosts.contains(host, port)) {
+        None => Ok(()),
+        Some(Bound { secret, hosts }) => Err(EgressError::SecretElsewhere {
+            host: format!("{host}:{port}"),
+            secret: secret.to_string(),
+            hosts: hosts.to_string(),
+        }),
+    }
 }
 
 fn host_of(url: &Url) -> String {

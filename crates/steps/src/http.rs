@@ -8,7 +8,7 @@ pub(crate) mod status;
 pub(crate) mod trace;
 mod with;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reqwest::{Method, Url, header::HeaderMap};
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use status::Expected;
 use tokio::time::Instant;
 use windlass_definition::{
     Class, Error, Value,
-    step_type::{Family, StepType},
+    step_type::{CredentialField, Family, StepType},
 };
 use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure};
 use with::HttpWith;
@@ -27,8 +27,9 @@ use crate::{
     schema,
 };
 
-/// The field that names a credential.
-const CREDENTIAL: &str = "credential";
+/// The field that names a credential, of a type that says something to a web server.
+const CREDENTIAL: CredentialField =
+    CredentialField { name: "credential", types: &["api_key", "basic_auth", "bearer", "oauth2", "aws"] };
 
 /// How long a step that is asked to stop waits for the answer to a request that may already have changed something.
 /// Knowing the outcome is worth a moment: it is the difference between an undo that runs and one that cannot.
@@ -44,13 +45,14 @@ one: the same key on every retry. Such a request, when its step is asked to stop
 what is known to have happened can be undone.
 
 `credential` names a credential of the vault: `basic_auth`, `bearer` and `oauth2` give `Authorization`, `api_key` its \
-header, and `aws` signs the request (SigV4), whose redirect is then the answer. No redirect takes it to another host.
+header, and `aws` signs the request (SigV4), whose redirect is then the answer. No redirect takes it to another host. A \
+request, or a redirect of it, to a host that the `hosts` of one of its secrets do not name is refused (`denied/secret_host`).
 
 Every request carries the run's trace, as [W3C Trace Context](https://www.w3.org/TR/trace-context/) has it: `traceparent`, with a \
 span of its own for each attempt, and the `tracestate` that the run was started with. A `traceparent` in `headers` takes \
 the place of both, a `tracestate` its own.
 
-Addresses that are not public are refused unless the server's settings allow them.";
+Addresses that are not public are refused unless the setting `private_networks` lets the tenant.";
 
 /// The step type.
 #[derive(Debug, Clone)]
@@ -105,10 +107,15 @@ impl Step for Http {
         }
     }
 
+    fn keeps_bounds(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, context: &'a StepContext, input: Value) -> Boxed<'a, Result<Value, StepFailure>> {
         Box::pin(async move {
             let with: HttpWith = schema::read_with("http", &input)?;
             let mut request = with.request(&context.key)?;
+            request.bounds = Arc::clone(&context.bounds);
             trace::join(&mut request.headers, context);
             if let Some(credential) = with.credential(context.credential.as_ref()) {
                 credential.put_into(&mut request, context.store.now())?;
@@ -138,6 +145,7 @@ pub(crate) async fn exchange(
     expected: &Expected,
 ) -> Result<Response, StepFailure> {
     let asked = Asked { method: request.method.clone(), url: public_url(&request.url) };
+    let egress = egress.of(&context.store, context.tenant).await.map_err(EgressFailure::from)?;
     let answer = egress.send(request);
     tokio::pin!(answer);
     let result: Result<Response, EgressFailure> = tokio::select! {

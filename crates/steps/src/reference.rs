@@ -76,7 +76,10 @@ impl Field {
         let mut marks = String::new();
         for (mark, applies) in [
             ("required", self.required),
-            ("literal", within(step_type.program_fields) || step_type.credential_fields.contains(&self.name.as_str())),
+            (
+                "literal",
+                within(step_type.program_fields) || step_type.credential_fields.iter().any(|it| it.name == self.name),
+            ),
             ("secret", within(step_type.secret_fields)),
         ] {
             if applies {

@@ -43,6 +43,7 @@ mod search;
 mod second_factor;
 mod secrets;
 mod setting_values;
+mod sharing;
 pub mod slots;
 mod state_values;
 mod store;
@@ -96,8 +97,9 @@ pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
 pub use search::{RunWords, RunsFound, RunsToRead, SearchError, Term, TermError, Words, terms};
 pub use second_factor::SecondFactor;
-pub use secrets::{Found, Kept, KeptCredential};
+pub use secrets::{Found, Kept, KeptCredential, KeptSecret, MissingSecrets};
 pub use setting_values::{SettingLayer, SettingValue};
+pub use sharing::Namer;
 pub use slots::{SlotKey, WaitingForSlot};
 pub use state_values::{
     Expiry, FindState, STATE_DESCRIPTION_CHARS_MAX, STATE_VALUE_BYTES_MAX, StateAddress, StateChange, StateChanger,
@@ -108,6 +110,7 @@ pub use tasks::{Claim, ClaimedTask, FinishedTask, Holding, LostTask, TaskEnd, Ta
 pub use tenants::{Tenant, TenantRules};
 pub use timers::Timer;
 pub use vault::{AcceptedKey, DerivedKey, KeySource, MasterKey, Missing, Rotate, Rotation, Vault, VaultStatus};
+pub use windlass_resource::host::Hosts;
 pub use workflows::{
     Draft, FindWorkflows, IfMatch, InFolder, MadeFrom, TemplateChange, ToNote, WorkflowError, WorkflowRow,
     WorkflowVersion,

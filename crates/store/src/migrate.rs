@@ -203,6 +203,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0031_templates_and_traces.sql"),
         postgres: include_str!("../migrations/postgres/0031_templates_and_traces.sql"),
     },
+    Migration {
+        version: 32,
+        name: "sharing",
+        sqlite: include_str!("../migrations/sqlite/0032_sharing.sql"),
+        postgres: include_str!("../migrations/postgres/0032_sharing.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

@@ -46,7 +46,7 @@ pub use providers::{Arrival, Arrived, NotIn};
 pub use provision::{GroupSaid, PersonSaid, Provisioner};
 pub use row::show;
 
-use crate::{Reach, Rights, StoreError, store::Store};
+use crate::{Reach, Rights, StoreError, sharing::Namer, store::Store};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +137,8 @@ pub struct By {
     pub address: Option<String>,
     /// What it may do: nobody gives others more than he has himself.
     pub holds: Holds,
+    /// The member that it is; none for who acts in another's name, and for programs of nobody.
+    pub member: Option<Uuid>,
 }
 
 impl By {
@@ -148,7 +150,12 @@ impl By {
     /// Somebody of whose request nothing is known, and who gives nothing to others.
     pub fn named(who: impl Into<String>) -> By {
         let holds = Holds::These(Arc::default());
-        By { who: who.into(), request_id: None, user_agent: None, address: None, holds }
+        By { who: who.into(), request_id: None, user_agent: None, address: None, holds, member: None }
+    }
+
+    /// As whom it names secrets.
+    pub fn namer(&self) -> Namer {
+        Namer::of(&self.holds, self.member)
     }
 }
 

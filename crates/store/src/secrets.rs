@@ -1,8 +1,9 @@
 //! Secrets and credentials as steps need them: found by their names, opened, and noted as used.
 //!
-//! Invariant: what is given is within reach of the workflow that asks: of its tenant, and of its folder where one is named.
+//! Invariant: what is given is within reach of the workflow that asks: of its tenant, of its folder where one is named, and
+//! shared with it where it is not for all.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -10,11 +11,12 @@ use windlass_definition::time::Timestamp;
 use windlass_engine::id::TenantKey;
 use windlass_resource::{
     Record,
+    host::Hosts,
     records::vault::{CREDENTIALS, SECRETS},
 };
 use zeroize::Zeroizing;
 
-use crate::{StoreError, Value, database::Row, store::Store, vault::Place};
+use crate::{StoreError, Value, database::Row, sharing::shared_where, store::Store, vault::Place};
 
 /// A note of the last use is that old at most.
 const USE_NOTED_EVERY_MICROS: i64 = 300_000_000;
@@ -27,18 +29,31 @@ const ABOVE: &str = "with recursive above (id, depth) as (\
                      union all select f.parent_id, a.depth + 1 from folders f join above a on f.id = a.id \
                      where f.tenant_key = $1 and f.parent_id is not null and a.depth <= 16) ";
 
+/// The column of [`Store::rows_for`] that says whether the workflow may use it.
+const REACHED: usize = 3;
+
 /// What stands behind a name.
 pub enum Kept {
-    /// A secret: its text.
-    Secret(Zeroizing<String>),
+    /// A secret.
+    Secret(KeptSecret),
     /// A credential.
     Credential(KeptCredential),
+}
+
+/// A secret.
+pub struct KeptSecret {
+    /// Its text.
+    pub value: Zeroizing<String>,
+    /// To which hosts it may go.
+    pub hosts: Hosts,
 }
 
 /// A credential with its secret fields.
 pub struct KeptCredential {
     /// Which one.
     pub id: Uuid,
+    /// Its name.
+    pub name: String,
     /// Its revision.
     pub revision: i64,
     /// Its type.
@@ -47,16 +62,36 @@ pub struct KeptCredential {
     pub fields: Json,
     /// Its secret fields, as JSON.
     pub secret_fields: Zeroizing<String>,
+    /// To which hosts it may go.
+    pub hosts: Hosts,
 }
 
 /// What became of a name that was asked for.
 pub enum Found {
     /// It is there.
     Kept(Kept),
-    /// There is none, or not for this workflow.
+    /// There is none.
     Missing,
+    /// There is one, and it is for other workflows.
+    OutOfReach,
     /// It has no value any more: the vault was forgotten.
     Empty,
+}
+
+/// Names behind which nothing stands for a workflow.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct MissingSecrets {
+    /// There is none.
+    pub absent: Vec<Arc<str>>,
+    /// There is one, and it is for other workflows.
+    pub out_of_reach: Vec<Arc<str>>,
+}
+
+/// The hosts in a column of a row. What cannot be read lets nothing go.
+fn hosts_of(row: &Row, column: usize) -> Result<Hosts, StoreError> {
+    let patterns: Vec<String> =
+        serde_json::from_str(row.text(column)?).map_err(|error| StoreError::damaged(error.to_string()))?;
+    Hosts::of(&patterns).map_err(|(_, bad)| StoreError::damaged(format!("hosts of a secret: one {bad}")))
 }
 
 struct Asked<'a> {
@@ -77,13 +112,14 @@ impl Store {
         names: &[Arc<str>],
     ) -> Result<Vec<(Arc<str>, Found)>, StoreError> {
         let asked = Asked { tenant, workflow, names };
-        let secrets = self.rows_for(&SECRETS, "t.value", &asked).await?;
-        let rest = "t.secret_fields, t.credential_type, t.fields, t.revision";
+        let secrets = self.rows_for(&SECRETS, "t.value, t.hosts", &asked).await?;
+        let rest = "t.secret_fields, t.credential_type, t.fields, t.revision, t.hosts";
         let credentials = self.rows_for(&CREDENTIALS, rest, &asked).await?;
         let mut all = Vec::new();
         for name in names {
             let named = |row: &&Row| row.text(1).is_ok_and(|it| it == &**name);
             let found = match (secrets.iter().find(named), credentials.iter().find(named)) {
+                (Some(row), _) | (None, Some(row)) if row.int(REACHED)? == 0 => Found::OutOfReach,
                 (Some(row), _) => self.secret_of(tenant, row).await?,
                 (None, Some(row)) => self.credential_of(tenant, row).await?,
                 (None, None) => Found::Missing,
@@ -93,7 +129,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Those of these names behind which nothing stands for a workflow.
+    /// Those of these names behind which nothing stands for a workflow, and which of them are for other workflows.
     ///
     /// # Errors
     /// The database does not answer.
@@ -102,12 +138,35 @@ impl Store {
         tenant: TenantKey,
         workflow: &str,
         names: &[Arc<str>],
-    ) -> Result<Vec<Arc<str>>, StoreError> {
+    ) -> Result<MissingSecrets, StoreError> {
         let asked = Asked { tenant, workflow, names };
         let mut rows = self.rows_for(&SECRETS, "t.revision", &asked).await?;
         rows.extend(self.rows_for(&CREDENTIALS, "t.revision", &asked).await?);
-        let is_there = |name: &&Arc<str>| rows.iter().any(|row| row.text(1).is_ok_and(|it| it == &***name));
-        Ok(names.iter().filter(|name| !is_there(name)).cloned().collect())
+        let mut missing = MissingSecrets::default();
+        for name in names {
+            match rows.iter().find(|row| row.text(1).is_ok_and(|it| it == &**name)) {
+                None => missing.absent.push(name.clone()),
+                Some(row) if row.int(REACHED)? == 0 => missing.out_of_reach.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The types of those of these names that are credentials.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn credential_types(
+        &self,
+        tenant: TenantKey,
+        names: &[Arc<str>],
+    ) -> Result<BTreeMap<Arc<str>, String>, StoreError> {
+        let among = self.database().dialect().in_texts(2);
+        let sql = format!("select name, credential_type from credentials where tenant_key = $1 and name {among}");
+        let params = vec![tenant.into(), Value::Texts(names.to_vec())];
+        let rows = self.database().of(tenant).query(sql, params).await?;
+        rows.iter().map(|row| Ok((row.shared(0)?, row.string(1)?))).collect()
     }
 
     /// A credential by its id, whoever may use it; `None` if there is none, or it has no value any more.
@@ -115,7 +174,7 @@ impl Store {
     /// # Errors
     /// The vault is closed, or the database does not answer.
     pub async fn credential(&self, tenant: TenantKey, id: Uuid) -> Result<Option<KeptCredential>, StoreError> {
-        let sql = "select id, name, last_used_at, secret_fields, credential_type, fields, revision from credentials \
+        let sql = "select id, name, last_used_at, 1, secret_fields, credential_type, fields, revision, hosts from credentials \
                    where tenant_key = $1 and id = $2";
         let row = self.database().of(tenant).query_opt(sql, vec![tenant.into(), id.into()]).await?;
         let Some(row) = row else { return Ok(None) };
@@ -128,9 +187,11 @@ impl Store {
     async fn rows_for(&self, record: &Record, rest: &str, asked: &Asked<'_>) -> Result<Vec<Row>, StoreError> {
         let table = record.name;
         let among = self.database().dialect().in_texts(3);
+        let shared = shared_where(table);
         let sql = format!(
-            "{ABOVE} select t.id, t.name, t.last_used_at, {rest} from {table} t where t.tenant_key = $1 and t.name {among} \
-             and (t.folder_id is null or t.folder_id in (select id from above))"
+            "{ABOVE} select t.id, t.name, t.last_used_at, \
+             case when (t.folder_id is null or t.folder_id in (select id from above)) and {shared} then 1 else 0 end, {rest} \
+             from {table} t where t.tenant_key = $1 and t.name {among}"
         );
         let params = vec![asked.tenant.into(), asked.workflow.into(), Value::Texts(asked.names.to_vec())];
         self.database().of(asked.tenant).query(sql, params).await
@@ -139,7 +200,8 @@ impl Store {
     async fn secret_of(&self, tenant: TenantKey, row: &Row) -> Result<Found, StoreError> {
         let Some(value) = self.text_of((tenant, &SECRETS, "value"), row).await? else { return Ok(Found::Empty) };
         self.note_use((tenant, &SECRETS), row).await?;
-        Ok(Found::Kept(Kept::Secret(value)))
+        let hosts = hosts_of(row, 5)?;
+        Ok(Found::Kept(Kept::Secret(KeptSecret { value, hosts })))
     }
 
     async fn credential_of(&self, tenant: TenantKey, row: &Row) -> Result<Found, StoreError> {
@@ -148,10 +210,12 @@ impl Store {
         self.note_use((tenant, &CREDENTIALS), row).await?;
         Ok(Found::Kept(Kept::Credential(KeptCredential {
             id: row.uuid(0)?,
-            revision: row.int(6)?,
-            credential_type: row.string(4)?,
-            fields: serde_json::from_str(row.text(5)?).map_err(|error| StoreError::damaged(error.to_string()))?,
+            name: row.string(1)?,
+            revision: row.int(7)?,
+            credential_type: row.string(5)?,
+            fields: serde_json::from_str(row.text(6)?).map_err(|error| StoreError::damaged(error.to_string()))?,
             secret_fields,
+            hosts: hosts_of(row, 8)?,
         })))
     }
 
@@ -161,7 +225,7 @@ impl Store {
         row: &Row,
     ) -> Result<Option<Zeroizing<String>>, StoreError> {
         let place = Place { tenant, table: record.name, column, row: row.uuid(0)? };
-        let Some(bytes) = self.opened(place, &row.bytes(3)?).await? else { return Ok(None) };
+        let Some(bytes) = self.opened(place, &row.bytes(4)?).await? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).map_err(|_| StoreError::damaged("a secret is no text"))?;
         Ok(Some(Zeroizing::new(text.to_owned())))
     }

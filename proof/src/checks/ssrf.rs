@@ -96,6 +96,7 @@ async fn ssrf(plan: Plan) -> Result<Outcome> {
         caller.by_changing_names(&mut outcome).await?;
         caller.by_credentials(&mut outcome).await?;
         caller.by_hosts(&mut outcome).await?;
+        caller.by_a_choice_of_the_tenant(&mut outcome).await?;
         if !outcome.passed() {
             break;
         }
@@ -300,6 +301,26 @@ impl Caller<'_> {
             }
             judge(kind, told.iter().map(|(trick, answer)| (*trick, answer)), outcome);
         }
+        Ok(())
+    }
+
+    /// What the tenant chose: with nothing it does not even reach what the server may, by number or by a name to which a
+    /// connection is open; with everything it reaches no more than the server.
+    async fn by_a_choice_of_the_tenant(&self, outcome: &mut Outcome) -> Result<()> {
+        let (port, setting) = (self.listener.port(), "/settings/private_networks");
+        let urls = [ALLOWED, FRIEND].map(|host| format!("http://{host}:{port}/echo"));
+        let reached = async || -> Result<u64> {
+            let answers = all(self.client, "http", &urls).await?;
+            Ok(answers.iter().filter(|it| it["status"] == "completed").count() as u64)
+        };
+        outcome.at_least("allowed before the tenant chose", reached().await?, 2);
+        self.client.must(&Request::put(setting, &json!({ "value": [] }))).await?;
+        judge("allowed to the server alone", urls.iter().zip(&all(self.client, "http", &urls).await?), outcome);
+        self.client.must(&Request::put(setting, &json!({ "value": ["all"] }))).await?;
+        outcome.at_least("allowed to a tenant that chose all", reached().await?, 2);
+        let answers = all(self.client, "http", self.tricks).await?;
+        judge("a tenant that chose all", self.tricks.iter().zip(&answers), outcome);
+        self.client.must(&Request::delete(setting)).await?;
         Ok(())
     }
 

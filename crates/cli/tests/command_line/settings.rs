@@ -8,7 +8,7 @@ use crate::support::Folder;
 fn examples() -> String {
     let page = include_str!("../../../../docs/settings.md");
     let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2, "{blocks:?}");
+    assert_eq!(blocks.len(), 3, "{blocks:?}");
     blocks.concat()
 }
 
@@ -31,7 +31,7 @@ fn the_examples_of_the_page_run() {
         ("session_hours", "12", "built_in"),
         ("password_sign_in", "off", "tenant"),
         ("log", "info,windlass_runtime=debug", "database"),
-        ("private_networks", "10.1.0.0/16 192.168.7.4", "database"),
+        ("private_networks", "10.1.0.0/16", "tenant"),
     ] {
         let one = settings(&["get", name]);
         let said = &one.expect(0).stdout;
@@ -43,6 +43,13 @@ fn the_examples_of_the_page_run() {
         let one = settings(&["get", "feature_files", "--tenant", tenant]);
         let said = &one.expect(0).stdout;
         assert!(said.contains(&format!("value         {value}\n")) && said.contains(source), "{said}");
+    }
+    // What a tenant chooses beyond the installation counts for nothing.
+    for (chosen, holds) in [(&["10.2.0.0/16", "192.168.7.4"][..], "10.2.0.0/16"), (&["all"], "10.0.0.0/8")] {
+        settings(&[&["set", "private_networks"], chosen, &["--tenant", "acme"]].concat()).expect(0);
+        let one = settings(&["get", "private_networks", "--tenant", "acme"]);
+        let said = &one.expect(0).stdout;
+        assert!(said.contains(&format!("value         {holds}\n")) && said.contains("tenant"), "{said}");
     }
     settings(&["set", "feature_mcp", "off", "--tenant", "nobody"]).expect(4);
     settings(&["set", "feature_mcp", "off", "--tenant", "acme", "--installation"]).expect(2);
@@ -58,6 +65,7 @@ fn the_examples_of_the_page_run() {
         let ended = settings(&[&["set"], &refused[..], &["--installation"]].concat());
         assert!([2, 4].contains(&ended.code), "{refused:?}: {}{}", ended.stdout, ended.stderr);
     }
+    settings(&["unset", "private_networks"]).expect(0);
     settings(&["unset", "private_networks", "--installation"]).expect(0);
     assert!(settings(&["get", "private_networks"]).expect(0).stdout.contains("built_in"));
 }
@@ -108,4 +116,16 @@ fn a_server_that_is_told_nonsense_does_not_start() {
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
     assert!(!folder.path().join("data").exists(), "nothing was made");
+}
+
+#[test]
+fn a_server_that_cannot_read_its_authorities_does_not_start() {
+    let folder = Folder::new();
+    folder.write("empty.pem", "nothing\n");
+    for (file, said) in [("nowhere.pem", "No such file"), ("empty.pem", "holds no certificate")] {
+        let chosen = format!("trusted_authorities={file}");
+        let ended = folder.run(&["serve", "--data-dir", "data", "--listen", "127.0.0.1:0", "--set", &chosen]);
+        ended.expect(2);
+        assert!(ended.stderr.contains(said) && ended.stderr.contains("trusted_authorities"), "{}", ended.stderr);
+    }
 }

@@ -167,13 +167,15 @@ impl Compiler<'_> {
     /// A credential is named in the document itself: who saves it has to be allowed to use it.
     fn check_credentials(&mut self, step_type: &StepType, with: &Node) {
         for field in step_type.credential_fields {
-            let Some(node) = with.get(field) else { continue };
+            let Some(node) = with.get(field.name) else { continue };
             // What is no text does not fit the schema, which has been reported.
             let Some(name) = node.as_str() else { continue };
             if is_secret_name(name) {
                 self.secrets.insert(name.into());
+                self.credentials.push((name.into(), *field, node.span));
                 continue;
             }
+            let field = field.name;
             let problem = Problem::new(node.span, format!("`{field}` is the name of a credential, and literal"));
             self.report(
                 problem.note("letters, digits and `_`; values of a secret are written `${{ secrets.<name> }}`"),

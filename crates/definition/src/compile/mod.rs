@@ -28,7 +28,7 @@ use crate::{
     document::{self, Document, Limits},
     plan::{Block, Step, StepIndex},
     source::{self, Format, Span},
-    step_type::StepTypes,
+    step_type::{CredentialField, StepTypes},
 };
 use names::Ids;
 use scope::Frame;
@@ -45,6 +45,25 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
     /// The names of the secrets it refers to.
     pub secrets: BTreeSet<Arc<str>>,
+    /// The credentials among them that steps name, in the order of the text.
+    pub credentials: Vec<NamedCredential>,
+}
+
+/// A credential that a step names.
+#[derive(Debug)]
+pub struct NamedCredential {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The field that names it.
+    pub field: CredentialField,
+    place: Diagnostic,
+}
+
+impl NamedCredential {
+    /// What is wrong with it, at its place.
+    pub fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { message: message.into(), ..self.place.clone() }
+    }
 }
 
 impl Compiled {
@@ -102,13 +121,18 @@ fn compiled(
     let mut compiler = Compiler::new(text, types);
     compiler.problems = [parsed.problems, problems].concat();
     let plan = compiler.plan(&document);
-    let Compiler { problems, secrets, .. } = compiler;
+    let Compiler { problems, secrets, credentials, .. } = compiler;
     let refused = problems.iter().any(|it| it.severity == Severity::Error);
     let shown = diagnostics(problems, text, Some(&root));
     if refused {
         return Err(shown);
     }
-    Ok(Compiled { plan: Arc::new(plan), document, warnings: shown, secrets })
+    let named = |(name, field, span)| {
+        let place = diagnostics(vec![Problem::new(span, "")], text, Some(&root)).pop()?;
+        Some(NamedCredential { name, field, place })
+    };
+    let credentials = credentials.into_iter().filter_map(named).collect();
+    Ok(Compiled { plan: Arc::new(plan), document, warnings: shown, secrets, credentials })
 }
 
 struct Compiler<'t> {
@@ -128,6 +152,7 @@ struct Compiler<'t> {
     vars: Option<BTreeSet<Arc<str>>>,
     inputs: Option<BTreeSet<Arc<str>>>,
     secrets: BTreeSet<Arc<str>>,
+    credentials: Vec<(Arc<str>, CredentialField, Span)>,
 }
 
 impl<'t> Compiler<'t> {
@@ -147,6 +172,7 @@ impl<'t> Compiler<'t> {
             vars: None,
             inputs: None,
             secrets: BTreeSet::new(),
+            credentials: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use windlass_definition::{
     Value,
-    step_type::{Family, StepType, StepTypes},
+    step_type::{CredentialField, Family, StepType, StepTypes},
     step_types,
 };
 
@@ -32,7 +32,7 @@ fn http() -> StepType {
         output_schema: Value::map([("type", Value::from("object"))]),
         secret_fields: &["/headers/*", "/query/*"],
         program_fields: &[],
-        credential_fields: &["credential"],
+        credential_fields: &[CredentialField { name: "credential", types: &["bearer"] }],
         hidden: false,
     }
 }

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
-use windlass_store::{Acting, By, Caller, CameWith, Holds, KeyUse, NewApiKey, Reach, Rights, Store, by_principal};
+use windlass_store::{
+    Acting, By, Caller, CameWith, Holds, KeyUse, Namer, NewApiKey, Reach, Rights, Store, by_principal,
+};
 
 use super::{Far, unauthorized};
 use crate::{
@@ -117,6 +119,16 @@ impl Identity {
             CameWith::Key { provider, .. } => *provider,
             CameWith::Session { .. } | CameWith::Delegate { .. } | CameWith::Application { .. } => None,
         }
+    }
+
+    /// The member in whose own name it acts: none when somebody else does.
+    pub fn acts_as(&self) -> Option<Uuid> {
+        if self.acting().is_some() { None } else { self.member() }
+    }
+
+    /// As whom it names secrets.
+    pub fn namer(&self) -> Namer {
+        Namer::of(&self.holds, self.acts_as())
     }
 
     /// The member that it is, or whose key it has, or in whose name an application acts.

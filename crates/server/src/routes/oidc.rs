@@ -149,7 +149,7 @@ async fn begin(
     (said_in, way): (Option<Uuid>, Way),
 ) -> Result<(HeaderValue, String), Problem> {
     let party = party(app, tenant, name).await?;
-    let Begun { location, state, nonce, verifier } = app.oidc()?.begin(&party).await?;
+    let Begun { location, state, nonce, verifier } = app.oidc()?.of(app.store(), tenant).await?.begin(&party).await?;
     let flow = Flow { tenant: tenant.0, provider: party.provider.id, state, nonce, verifier, said_in, way };
     let note = FLOW.seal(app.store(), flow)?;
     Ok((auth::set_cookie(COOKIE, &note, FLOW.lasts()), location))
@@ -234,7 +234,8 @@ async fn end(
         }
         _ => return Err(Problem::bad_request("invalid_query", "the provider sent no `code`, or one that is too long")),
     };
-    let person = match app.oidc()?.finish(&party, (&flow, &code), app.store().now()).await {
+    let oidc = app.oidc()?.of(app.store(), tenant).await?;
+    let person = match oidc.finish(&party, (&flow, &code), app.store().now()).await {
         Ok(person) => person,
         Err(problem) => {
             note(app, (tenant, asked), (&party.provider, None, problem.detail())).await?;

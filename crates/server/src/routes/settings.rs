@@ -237,7 +237,7 @@ pub async fn unset_setting(
     Ok(response)
 }
 
-/// What is the machine's, its directories and networks, is only for the installation's first tenant to see.
+/// What is the machine's, such as its directories, is only for the installation's first tenant to see.
 fn is_seen(setting: &Setting, tenant: TenantKey) -> bool {
     tenant == TenantKey::DEFAULT || setting.is_tenants()
 }

@@ -88,6 +88,10 @@ pub async fn start_run(
     let wait = query.wait.as_deref().map(|text| extract::span(text, "wait", WAIT_MAX)).transpose()?;
     let caller = caller.workflow(&app, &name).await?;
     let request = body.into_request(&caller, name.0, &headers)?;
+    if let Target::Draft { name } = &request.target {
+        // Boxed, for it is rare.
+        Box::pin(app.runtime().may_try_draft(caller.tenant(), caller.identity().namer(), name)).await?;
+    }
     // Boxed: what waits is moved from hand to hand first.
     let (started, view) = match wait {
         Some(wait) if !wait.is_zero() => {

@@ -126,6 +126,6 @@ pub async fn test_credential(
     PathOf(CredentialPath(id)): PathOf<CredentialPath>,
     _: NoBody,
 ) -> Reply {
-    let test = app.runtime().test_credential(caller.tenant(), id).await?;
+    let test = app.runtime().test_credential(caller.tenant(), caller.identity().namer(), id).await?;
     reply::ok(&CredentialTestView { verdict: test.verdict.as_str(), detail: test.detail })
 }

@@ -1,6 +1,6 @@
 //! All that settings bound, as the program uses it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use windlass_runtime::Settings;
 use windlass_steps::egress::address::PrivateNetwork;
@@ -75,6 +75,8 @@ pub struct Process {
     pub grace: Duration,
     /// Which addresses steps may reach that are not public.
     pub private_networks: PrivateNetwork,
+    /// The file of the authorities that are trusted beside the well-known ones.
+    pub trusted_authorities: Option<PathBuf>,
     /// Whether steps may run programs.
     pub exec_steps: bool,
     /// What is logged.
@@ -91,6 +93,7 @@ impl Default for Process {
             installation_name: "Windlass".to_owned(),
             grace: MINUTE / 2,
             private_networks: PrivateNetwork::Refuse,
+            trusted_authorities: None,
             exec_steps: false,
             log: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value as Json;
 use tracing_subscriber::EnvFilter;
 use windlass_resource::records::{files::FILE_BYTES_MAX, providers::ORIGIN};
 use windlass_steps::egress::address::PrivateNetwork;
@@ -48,6 +49,16 @@ fn network(word: &str) -> Result<(), String> {
     PrivateNetwork::of(&[word])
         .map(|_| ())
         .map_err(|_| "is a list of networks or addresses such as 10.1.0.0/16 and 192.168.7.4, or `all`".to_owned())
+}
+
+/// The networks of a tenant that the installation allows too.
+pub(super) fn within(installation: &Json, tenant: &Json) -> Json {
+    let read = |value: &Json| {
+        let words: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+        // What cannot be read allows nothing.
+        PrivateNetwork::of(&words).unwrap_or_default()
+    };
+    read(installation).and(&read(tenant)).words().into()
 }
 
 macro_rules! settings {
@@ -104,8 +115,10 @@ settings! {
         "Files that come or go at once on this server";
     listen: Network, BeforeDatabase, ADDRESS, process.listen,
         "Where the server listens";
-    private_networks: Network, AtStart, NETWORKS, process.private_networks,
-        "Networks and addresses that steps may reach though they are not public; `all` for every one";
+    private_networks: Network, TenantWithin, NETWORKS, process.private_networks,
+        "Networks and addresses that may be reached though they are not public; `all` for every one";
+    trusted_authorities: Network, AtStart, PLACE, process.trusted_authorities,
+        "A file of certificates (PEM) of authorities that are trusted beside the well-known ones, wherever requests go";
 
     dead_nodes_kept_hours: Storage, BeforeDatabase, number(1, 100_000, Unit::Hours), store.dead_nodes_kept,
         "Hours after which a server that is dead or gone is forgotten (`windlass db status` names it until then)";

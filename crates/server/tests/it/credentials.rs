@@ -138,8 +138,31 @@ pub async fn what_is_no_credential_for_the_web_is_refused(api: Api) {
     api.post("/credentials", smtp).await.expect(201);
     api.post("/secrets", json!({ "name": "plain", "value": PASSWORD })).await.expect(201);
     for (name, part) in [("mail", "is of type `smtp`"), ("plain", "is a secret and no credential")] {
-        publish(&api, &document(&format!("with_{name}"), &json!({ "url": url, "credential": name }))).await;
-        failed(&run(&api, &format!("with_{name}"), json!({})).await, "validation/credential_type", part);
+        // It is looked at when it is published, at its place.
+        let flow = format!("with_{name}");
+        save(&api, None, &document(&flow, &json!({ "url": url, "credential": name }))).await.expect(201);
+        let refused = api.post(&format!("/workflows/{flow}/publish"), json!({})).await.problem(422, "invalid_document");
+        let error = &refused["errors"][0];
+        assert_eq!((&error["pointer"], &error["line"]), (&json!("/steps/0/with/credential"), &json!(1)), "{refused}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{refused}");
+        assert!(api.get(&format!("/workflows/{flow}")).await.expect(200)["version"].is_null());
+        // And when the step runs: it may be another one by then.
+        let bearer = json!({ "name": "other", "credential_type": "bearer", "secret_fields": { "token": PASSWORD } });
+        let made = id(&api.post("/credentials", bearer).await.expect(201));
+        let flow = format!("changed_{name}");
+        publish(&api, &document(&flow, &json!({ "url": url, "credential": "other" }))).await;
+        send(api.request(Method::DELETE, &format!("/credentials/{made}"))).await.expect(204);
+        let (path, body) = match name {
+            "mail" => (
+                "/credentials",
+                json!({ "name": "other", "credential_type": "smtp", "fields": {
+                "host": "mail.example", "port": 587, "security": "starttls" }, "secret_fields": {} }),
+            ),
+            _ => ("/secrets", json!({ "name": "other", "value": PASSWORD })),
+        };
+        let made = id(&api.post(path, body).await.expect(201));
+        failed(&run(&api, &flow, json!({})).await, "validation/credential_type", part);
+        send(api.request(Method::DELETE, &format!("{path}/{made}"))).await.expect(204);
     }
     assert!(got.lock().unwrap().is_empty());
 }
@@ -190,11 +213,11 @@ pub async fn what_goes_missing_after_publishing_fails_the_step(api: Api) {
         api.post(&format!("/runs/{under_way}/signals/go"), json!({})).await;
         let ended = api.until(&format!("/runs/{under_way}"), |run| run["status"] == "failed").await;
         let missing = body["name"].as_str().unwrap();
-        failed(
-            &ended,
-            "not_found/secret_missing",
-            &format!("there is no secret `{missing}`, or it belongs to a folder"),
-        );
+        let said = match moved_to {
+            None => format!("there is no secret `{missing}`"),
+            Some(_) => format!("secret `{missing}` is for other workflows"),
+        };
+        failed(&ended, "not_found/secret_missing", &said);
         let steps = api.get(&format!("/runs/{under_way}/steps")).await.expect(200);
         let call = steps["items"].as_array().unwrap().iter().find(|step| step["path"] == "call").unwrap().clone();
         assert_eq!(call["attempt"], 1, "nobody tries again what cannot succeed: {call}");

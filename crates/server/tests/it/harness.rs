@@ -11,9 +11,10 @@ use windlass_runtime::{Runtime, Settings};
 use windlass_server::{
     App, Gate, Limits, Tokens,
     listen::{self, Bounds},
+    settings::{self, Chosen, InEffect, Told},
     token::TokenHash,
 };
-use windlass_steps::egress::{Egress, EgressOptions, address::PrivateNetwork};
+use windlass_steps::egress::{Egress, EgressOptions, Tenants, address::PrivateNetwork};
 use windlass_store::{KeySource, Location, MasterKey, NewApiKey, Store, StoreOptions};
 use windlass_testkit::{Postgres, library};
 
@@ -70,7 +71,7 @@ impl Api {
         let options = StoreOptions { master_key, files: place, ..options };
         let store = Store::open(options).await.unwrap();
         make_library(&store).await;
-        let egress = EgressOptions { private_network: REACHED.parse().unwrap(), ..EgressOptions::default() };
+        let egress = reaching(REACHED.parse().unwrap());
         let options = windlass_steps::Options { egress, ..windlass_steps::Options::default() };
         let catalogue = windlass_steps::catalogue(options).unwrap();
         let runtime = Runtime::open(store.clone(), catalogue, Settings::default()).await.unwrap();
@@ -187,13 +188,22 @@ impl Api {
 async fn serve(runtime: &Runtime, limits: Limits, reaches: PrivateNetwork) -> (String, CancellationToken) {
     let (tokens, _) = Tokens::open(runtime.store().clone(), Some(TOKEN)).await.unwrap();
     let app = App::bounded(runtime.clone(), Gate::Tokens(tokens), limits);
-    let egress = EgressOptions { private_network: reaches, ..EgressOptions::default() };
-    let app = app.with_egress(Egress::new(egress).unwrap());
+    let app = app.with_egress(Egress::new(reaching(reaches)).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(listen::serve(listener, windlass_server::Service::of(&app), Bounds::default(), stop.clone()));
     (base, stop)
+}
+
+/// What goes out of an installation that may reach these, and of its tenants by their settings.
+fn reaching(installation: PrivateNetwork) -> EgressOptions {
+    let chosen = Chosen::of("private_networks", &installation.words().join(" ")).unwrap();
+    let told = Told { environment: vec![chosen], ..Told::default() };
+    let nowhere = Location::Postgres { url: String::new() };
+    let settings = InEffect::begin(told, settings::Bounds::new(StoreOptions::new(nowhere)));
+    let tenants = Tenants::of(move |chosen| settings.bounds_now(chosen).process.private_networks);
+    EgressOptions { private_network: installation, tenants: Some(tenants), ..EgressOptions::default() }
 }
 
 /// The tables of the library, whose records are served beside the product's own.

@@ -28,6 +28,7 @@ mod scim;
 mod search;
 mod second_factor;
 mod settings;
+mod sharing;
 mod state;
 mod stream;
 mod templates;
@@ -99,6 +100,9 @@ on_every_database! {
         tenants_and_providers_know_nothing_of_each_other;
     second_factor: who_has_no_second_factor_may_only_set_one_up, who_asks_for_a_second_factor_has_one,
         who_acts_in_anothers_name_shows_his_own_second_factor;
+    sharing: a_secret_is_named_by_those_with_whom_it_is_shared, who_decides_nothing_about_sharing_gets_around_no_limit,
+        a_secret_is_used_where_it_is_shared, a_secret_goes_to_its_hosts_alone,
+        a_tenant_reaches_what_it_chose_within_the_installation;
     settings: settings_are_chosen_in_layers, settings_are_of_several_kinds;
     state: shared_state_is_read_and_changed;
     stream: a_stream_tells_all_and_ends;

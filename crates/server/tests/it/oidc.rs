@@ -277,6 +277,13 @@ pub async fn a_sign_in_ends_where_it_began_and_once(api: Api) {
     // A provider at an address that is not public is not asked, unless the server may.
     let base = api.another_that(PrivateNetwork::Refuse).await;
     Browser::new().get(&format!("{base}/api/v1/sign-in/oidc/company")).await.problem(502, "provider_unreachable");
+    // Nor where its tenant chose that it may not, whatever the server may.
+    let base = api.another().await;
+    let none = json!({ "value": [] });
+    send(api.request(Method::PUT, "/settings/private_networks").json(&none)).await.expect(200);
+    Browser::new().get(&format!("{base}/api/v1/sign-in/oidc/company")).await.problem(502, "provider_unreachable");
+    send(api.request(Method::DELETE, "/settings/private_networks")).await.expect(204);
+    Browser::new().get(&format!("{base}/api/v1/sign-in/oidc/company")).await.expect(303);
 }
 
 /// Somebody with a password, in a browser.

@@ -37,7 +37,7 @@ pub async fn settings_are_chosen_in_layers(api: Api) {
     assert_eq!(standing(&theirs), (5, "database".to_owned()), "another tenant has the installation's");
     // What is the machine's is nothing to them.
     let machine = async |path: &str| send(api.bare(Method::GET, path).bearer_auth("a-token-for-theirs")).await;
-    machine("/api/v1/settings/private_networks").await.problem(404, "not_found");
+    machine("/api/v1/settings/audit_archive").await.problem(404, "not_found");
     let all = machine("/api/v1/settings").await.expect(200);
     assert!(all["items"].as_array().unwrap().iter().all(|it| it["per_tenant"] == true), "{all}");
     send(api.request(Method::DELETE, "/settings/events_days")).await.expect(204);
@@ -104,7 +104,9 @@ pub async fn settings_are_of_several_kinds(api: Api) {
     // What holds for the installation is chosen on its machine, and read by every server: text and lists as well.
     let installation = Actor::from(TenantKey::DEFAULT);
     for (name, value) in [("log", json!("info,windlass_runtime=debug")), ("private_networks", json!(["10.1.0.0/16"]))] {
-        put(&api, name, json!({ "value": value })).await.problem(409, "not_a_tenants_setting");
+        if name == "log" {
+            put(&api, name, json!({ "value": value })).await.problem(409, "not_a_tenants_setting");
+        }
         put(&api, name, json!({ "value": value, "layer": "database" })).await.problem(403, "forbidden");
         let name = windlass_server::settings::Setting::named(name).unwrap().name;
         api.store.put_setting(installation.clone(), (SettingLayer::Installation, name), value).await.unwrap();
@@ -112,10 +114,16 @@ pub async fn settings_are_of_several_kinds(api: Api) {
     let log = api.get("/settings/log").await.expect(200);
     assert_eq!((&log["value"], &log["source"]), (&json!("info,windlass_runtime=debug"), &json!("database")));
     let networks = api.get("/settings/private_networks").await.expect(200);
-    assert_eq!((&networks["value"], &networks["next_start"]), (&json!([]), &json!(["10.1.0.0/16"])));
+    assert_eq!((&networks["value"], &networks["source"]), (&json!(["10.1.0.0/16"]), &json!("database")));
+    // What takes effect at the next start is shown beside what the server works with.
+    let name = windlass_server::settings::Setting::named("installation_name").unwrap().name;
+    api.store.put_setting(installation, (SettingLayer::Installation, name), json!("Ours")).await.unwrap();
+    let named = api.get("/settings/installation_name").await.expect(200);
+    assert_eq!((&named["value"], &named["next_start"]), (&json!("Windlass"), &json!("Ours")));
 
     let audit = api.get("/audit-entries?record=setting_values&sort=id").await.expect(200);
     let changes: Vec<&Value> =
         audit["items"].as_array().unwrap().iter().map(|it| &it["changes"]["value"]["to"]).collect();
-    assert_eq!(changes, [&json!(false), &json!("info,windlass_runtime=debug"), &json!(["10.1.0.0/16"])]);
+    let log = json!("info,windlass_runtime=debug");
+    assert_eq!(changes, [&json!(false), &log, &json!(["10.1.0.0/16"]), &json!("Ours")]);
 }

@@ -106,7 +106,7 @@ pub(super) async fn try_out(egress: &Egress, tried: &Tried, now: Timestamp) -> R
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     let usual = format!("https://sts.{region}.{domain}/");
     let url = Url::parse(tried.text("sts_endpoint").unwrap_or(&usual));
-    let mut request = get(url.map_err(|_| "its `sts_endpoint` is no address".to_owned())?);
+    let mut request = get(url.map_err(|_| "its `sts_endpoint` is no address".to_owned())?, &tried.bounds);
     let place = request.url.host_str().unwrap_or_default().to_owned();
     request.method = Method::POST;
     request.body = Some(QUESTION.to_vec());
@@ -142,12 +142,15 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// The example of the documentation of AWS: https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
     #[test]
     fn a_request_is_signed_as_aws_says() {
-        let mut request = get(Url::parse("https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08").unwrap());
+        let mut request =
+            get(Url::parse("https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08").unwrap(), &Arc::default());
         let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
         request.headers.insert("content-type", form);
         let signer = Signer {
@@ -178,7 +181,7 @@ mod tests {
             service: "s3",
         };
         let refused = |signer: Signer<'_>| {
-            let mut request = get(Url::parse("https://bucket.example/a%20b").unwrap());
+            let mut request = get(Url::parse("https://bucket.example/a%20b").unwrap(), &Arc::default());
             signer.sign(&mut request, Timestamp::from_micros(0)).err()
         };
         assert_eq!(refused(right()), None);

@@ -28,7 +28,7 @@ async fn postgres(egress: &Egress, tried: &Tried) -> Result<String, String> {
         Some("require") => (Encryption::Unchecked, "encrypted, its certificate not checked"),
         _ => (Encryption::Checked(egress.tls()), "encrypted"),
     };
-    let line = egress.dial(host, port).await.map_err(|error| error.to_string())?;
+    let line = tried.dial(egress, (host, port)).await?;
     let visited = visit(line, Visit { host, database, user, password: tried.text("password"), encryption }).await;
     let version = visited.map_err(|why| format!("{place} did not let `{user}` in: {}", tried.quote(why)))?;
     let version = tried.quote(version);

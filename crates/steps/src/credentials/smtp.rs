@@ -33,7 +33,7 @@ pub(super) async fn try_out(egress: &Egress, tried: &Tried) -> Result<String, St
     let place = format!("{host}:{port}");
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{place} {what}: {}", tried.quote(error));
     let me = ClientId::default();
-    let mut line = egress.dial(host, port).await.map_err(|error| error.to_string())?;
+    let mut line = tried.dial(egress, (host, port)).await?;
     if security == "tls" {
         let encrypted = line.encrypted(host, egress.tls()).await;
         line = encrypted.map_err(|error| failed("could not be spoken to with TLS", &error))?;

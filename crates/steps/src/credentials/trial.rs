@@ -3,7 +3,7 @@
 //! Invariants: what is told is one short line, and nothing that the other side said is in it when a secret stands in that,
 //! in whichever form; a trial leaves nothing behind at the other side.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -11,12 +11,13 @@ use serde_json::{Map, Value as Json};
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
     redact::Redactor,
-    secrets::{CredentialTest, Verdict, fields_of},
+    secrets::{Bound, CredentialTest, Verdict, fields_of},
     step::StepFailure,
 };
 use windlass_store::{KeptCredential, Store};
 
 use super::{Ready, aws, basic, database, get, key_header, smtp, ssh, url};
+use crate::egress::{Egress, Line, keep_bounds};
 
 /// How long a trial may take.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ const QUOTE_CHARS_MAX: usize = 200;
 pub(super) struct Tried {
     fields: Map<String, Json>,
     secrets: Option<Redactor>,
+    /// Where it may go.
+    pub(super) bounds: Arc<[Bound]>,
 }
 
 impl Tried {
@@ -43,7 +46,7 @@ impl Tried {
             .flat_map(|text| sent(text).map(|it| STANDARD.encode(it)).into_iter().chain([text.to_owned()]))
             .collect();
         let secrets = Redactor::of(all.iter().map(String::as_str));
-        Tried { fields, secrets }
+        Tried { fields, secrets, bounds: super::bounds_of(credential) }
     }
 
     /// A field, if it is there.
@@ -59,6 +62,12 @@ impl Tried {
     /// Its port, or the usual one.
     pub(super) fn port_or(&self, usual: u16) -> u16 {
         self.fields.get("port").and_then(Json::as_u64).and_then(|port| u16::try_from(port).ok()).unwrap_or(usual)
+    }
+
+    /// Opens a connection to where it may go.
+    pub(super) async fn dial(&self, egress: &Egress, (host, port): (&str, u16)) -> Result<Line, String> {
+        keep_bounds(&self.bounds, host, port).map_err(|error| error.to_string())?;
+        egress.dial(host, port).await.map_err(|error| error.to_string())
     }
 
     /// What the other side said, as one line; a word about it where it repeats a secret.
@@ -80,39 +89,43 @@ pub(super) async fn run(
     (tenant, credential): (TenantKey, &KeptCredential),
 ) -> CredentialTest {
     let tried = Tried::of(credential);
+    let egress = match ready.egress.of(store, tenant).await {
+        Ok(egress) => egress,
+        Err(error) => return fails(error.to_string()),
+    };
     match credential.credential_type.as_str() {
         "bearer" => {
             let header = format!("Bearer {}", tried.text("token").unwrap_or_default());
-            ask(ready, &tried, (AUTHORIZATION, header)).await
+            ask(&egress, &tried, (AUTHORIZATION, header)).await
         }
-        "basic_auth" => ask(ready, &tried, (AUTHORIZATION, basic(&|name: &str| tried.text(name)))).await,
+        "basic_auth" => ask(&egress, &tried, (AUTHORIZATION, basic(&|name: &str| tried.text(name)))).await,
         "api_key" => match key_header(&tried.fields) {
-            Ok(header) => ask(ready, &tried, header).await,
+            Ok(header) => ask(&egress, &tried, header).await,
             Err(why) => fails(why),
         },
         "oauth2" => match ready.fetch(store, tenant, credential).await {
             Ok(_) => works("the token server gave an access token"),
             Err(error) => fails(error.message.to_string()),
         },
-        "smtp" => seen(smtp::try_out(&ready.egress, &tried).await),
-        "database" => database::try_out(&ready.egress, &tried).await,
-        "aws" => seen(aws::try_out(&ready.egress, &tried, store.now()).await),
+        "smtp" => seen(smtp::try_out(&egress, &tried).await),
+        "database" => database::try_out(&egress, &tried).await,
+        "aws" => seen(aws::try_out(&egress, &tried, store.now()).await),
         "ssh_key" => ssh::look_at(&tried).await,
         kind => unknown(format!("nothing was tried: this version tries no `{kind}`")),
     }
 }
 
 /// Asks the credential's address with a header.
-async fn ask(ready: &Ready, tried: &Tried, (name, value): (HeaderName, String)) -> CredentialTest {
+async fn ask(egress: &Egress, tried: &Tried, (name, value): (HeaderName, String)) -> CredentialTest {
     let Some(test_url) = tried.text("test_url") else {
         return unknown("nothing was tried: give it a `test_url` that answers 2xx to a GET with it");
     };
     let Ok(url) = url(test_url) else { return fails("its `test_url` is no address") };
     let Ok(mut value) = HeaderValue::from_str(&value) else { return fails("it does not fit into a header") };
     value.set_sensitive(true);
-    let mut request = get(url);
+    let mut request = get(url, &tried.bounds);
     request.headers.insert(name, value);
-    match ready.egress.send(request).await {
+    match egress.send(request).await {
         Ok(response) if response.status.is_success() => {
             works(format!("{test_url} answered {}", response.status.as_u16()))
         }

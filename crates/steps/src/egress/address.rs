@@ -13,7 +13,7 @@ use std::{
 use reqwest::Url;
 
 /// Which addresses may be reached that are not public.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum PrivateNetwork {
     /// None.
     #[default]
@@ -67,6 +67,30 @@ impl PrivateNetwork {
         })
     }
 
+    /// Those that both allow.
+    #[must_use]
+    pub fn and(&self, other: &PrivateNetwork) -> PrivateNetwork {
+        match (self, other) {
+            (PrivateNetwork::Allow, both) | (both, PrivateNetwork::Allow) => both.clone(),
+            (PrivateNetwork::Only(own), PrivateNetwork::Only(others)) => {
+                // Of two networks one lies in the other, or they share nothing.
+                let smaller = |(a, b): (&Network, &Network)| match a.prefix_bits >= b.prefix_bits {
+                    true => b.contains(a.address).then_some(*a),
+                    false => a.contains(b.address).then_some(*b),
+                };
+                let pairs = own.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
+                let mut both: Vec<Network> = Vec::new();
+                for network in pairs.filter_map(smaller) {
+                    if !both.contains(&network) {
+                        both.push(network);
+                    }
+                }
+                if both.is_empty() { PrivateNetwork::Refuse } else { PrivateNetwork::Only(both.into()) }
+            }
+            (PrivateNetwork::Refuse, _) | (_, PrivateNetwork::Refuse) => PrivateNetwork::Refuse,
+        }
+    }
+
     /// The words that name them.
     pub fn words(&self) -> Vec<String> {
         match self {
@@ -94,7 +118,7 @@ impl FromStr for PrivateNetwork {
 }
 
 /// Addresses that begin with the same bits: `10.1.0.0/16`, or one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix_bits: u32,
@@ -286,6 +310,31 @@ mod tests {
             "ff02::1",
         ] {
             assert!(check(text.parse().unwrap()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_both_allow_is_never_more_than_either() {
+        for (one, other, both) in [
+            ("on", "on", "all"),
+            ("on", "10.1.0.0/16", "10.1.0.0/16"),
+            ("on", "off", ""),
+            ("10.0.0.0/8", "off", ""),
+            ("10.0.0.0/8", "10.1.0.0/16,10.2.0.3", "10.1.0.0/16 10.2.0.3/32"),
+            ("10.1.0.0/16", "10.2.0.0/16", ""),
+            ("10.1.0.0/16,192.168.0.0/16", "10.1.2.0/24,192.0.0.0/8", "10.1.2.0/24 192.168.0.0/16"),
+            ("0.0.0.0/0", "::/0", ""),
+            ("fd00::/8", "fd00:1::/32,fe80::1", "fd00:1::/32"),
+            ("10.0.0.0/8,10.1.0.0/16", "10.1.0.0/16", "10.1.0.0/16"),
+        ] {
+            let read = |text: &str| text.parse::<PrivateNetwork>().unwrap();
+            let words: Vec<String> = both.split_whitespace().map(str::to_owned).collect();
+            let shown: Vec<String> = match PrivateNetwork::of(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
+                Ok(both) => both.words(),
+                Err(bad) => panic!("{bad}"),
+            };
+            assert_eq!(read(one).and(&read(other)).words(), shown, "{one} and {other}");
+            assert_eq!(read(other).and(&read(one)).words(), shown, "{other} and {one}");
         }
     }
 

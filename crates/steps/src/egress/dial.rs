@@ -56,7 +56,7 @@ impl Egress {
                 }
             };
             for it in &addresses {
-                let checked = self.options.private_network.check(it.ip());
+                let checked = self.private_network.check(it.ip());
                 checked.map_err(|refused| EgressError::Refused { host: shown(), refused })?;
             }
             let mut reason = "its name has no address".to_owned();
@@ -68,18 +68,18 @@ impl Egress {
             }
             Err(none(reason))
         };
-        let opened = tokio::time::timeout(self.options.connect_timeout, open).await;
+        let opened = tokio::time::timeout(self.shared.options.connect_timeout, open).await;
         opened.unwrap_or_else(|_| Err(none("it did not answer in time".to_owned())))
     }
 
     /// TLS as this client speaks it, for what is no HTTP.
     pub fn tls(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.tls)
+        Arc::clone(&self.shared.tls)
     }
 
     /// Certificates that are trusted beside the well-known authorities.
     pub fn extra_roots(&self) -> &[CertificateDer<'static>] {
-        &self.options.extra_roots
+        &self.shared.options.extra_roots
     }
 }
 

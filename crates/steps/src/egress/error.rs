@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use windlass_definition::{Class, Error};
 use windlass_runtime::step::{Sent, StepFailure};
 
+use windlass_store::StoreError;
+
 use super::address::Refused;
 
 /// Why there is no response.
@@ -13,16 +15,31 @@ pub enum EgressError {
     /// The TLS set-up of the client failed.
     #[error("failed to set up the HTTP client")]
     Setup(#[source] Box<dyn StdError + Send + Sync>),
+    /// What the tenant may reach could not be read.
+    #[error("it is not known now what the tenant may reach (setting `private_networks`)")]
+    Settings(#[source] StoreError),
     /// Neither http nor https.
     #[error("`{0}` is not an http or https URL")]
     Scheme(String),
     /// The address is not public.
-    #[error("{host} may not be reached: {refused}; the server's --allow-private-network may name it")]
+    #[error(
+        "{host} may not be reached: {refused}; the setting `private_networks` may name it, for the installation (--allow-private-network) and for the tenant"
+    )]
     Refused {
         /// The host as the URL names it.
         host: String,
         /// The address and what it is.
         refused: Refused,
+    },
+    /// A secret would go where it may not.
+    #[error("secret `{secret}` may go to {hosts} alone (its `hosts`), and not to {host}")]
+    SecretElsewhere {
+        /// Where it would go.
+        host: String,
+        /// The name of the secret.
+        secret: String,
+        /// Where it may go.
+        hosts: String,
     },
     /// No connection was made.
     #[error("could not connect to {host}: {reason}")]
@@ -67,13 +84,22 @@ pub struct EgressFailure {
     pub sent: Sent,
 }
 
+impl From<EgressError> for EgressFailure {
+    /// One before anything was sent.
+    fn from(error: EgressError) -> EgressFailure {
+        EgressFailure { error, sent: Sent::Nothing }
+    }
+}
+
 impl From<EgressFailure> for StepFailure {
     fn from(failure: EgressFailure) -> StepFailure {
         let message = failure.error.to_string();
         let error = match &failure.error {
             EgressError::Setup(_) => Error::new(Class::Connect, "client_setup", message),
+            EgressError::Settings(_) => Error::new(Class::Connect, "settings_unavailable", message).retryable(),
             EgressError::Scheme(_) => Error::new(Class::Validation, "bad_url", message),
             EgressError::Refused { .. } => Error::new(Class::Denied, "private_address", message),
+            EgressError::SecretElsewhere { .. } => Error::new(Class::Denied, "secret_host", message),
             EgressError::Connect { .. } => Error::new(Class::Connect, "connect_failed", message).retryable(),
             EgressError::Lost { .. } => Error::new(Class::Connect, "connection_lost", message).retryable(),
             EgressError::Timeout { .. } => Error::new(Class::Timeout, "request_timeout", message).retryable(),

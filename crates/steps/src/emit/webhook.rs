@@ -153,6 +153,7 @@ pub(super) async fn deliver(
         headers,
         body: Some(body),
         redirects: Redirects::Return,
+        bounds: Arc::default(),
         response_bytes_max: ANSWER_BYTES_MAX,
     };
     let response = exchange(&emit.egress, context, request, &Expected::success()).await?;

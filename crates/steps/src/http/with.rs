@@ -168,6 +168,7 @@ impl HttpWith {
             body,
             redirects: if self.follow_redirects { Redirects::Follow } else { Redirects::Return },
             response_bytes_max: bytes_max,
+            bounds: std::sync::Arc::default(),
         })
     }
 

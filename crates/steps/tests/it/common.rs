@@ -58,6 +58,7 @@ pub async fn scene() -> Scene {
         stop: CancellationToken::new(),
         store,
         events: Arc::new(Kept::default()),
+        bounds: std::sync::Arc::default(),
         credential: None,
     };
     Scene { context, _directory: directory }

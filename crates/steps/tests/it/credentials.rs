@@ -24,6 +24,8 @@ const PASSWORD: &str = "correct-horse-battery";
 fn kept(credential_type: &str, fields: Value, secret: Value) -> KeptCredential {
     KeptCredential {
         id: Uuid::now_v7(),
+        name: "tried".to_owned(),
+        hosts: Default::default(),
         revision: 1,
         credential_type: credential_type.to_owned(),
         fields,

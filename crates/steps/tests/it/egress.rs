@@ -11,7 +11,9 @@ use std::{
 use axum::{Router, http::HeaderMap, response::Redirect, routing::any};
 use reqwest::{Method, Url};
 use tokio::net::TcpListener;
-use windlass_steps::egress::{Egress, EgressError, EgressOptions, Redirects, Request, address::PrivateNetwork};
+use windlass_steps::egress::{
+    Egress, EgressError, EgressOptions, Redirects, Request, Tenants, address::PrivateNetwork,
+};
 
 /// Ways to write an address of this machine or of its neighbours, `PORT` being the port of a server that counts.
 const TRICKS: &[&str] = &[
@@ -108,6 +110,7 @@ fn request(url: Url) -> Request {
         url,
         headers: HeaderMap::new(),
         body: None,
+        bounds: std::sync::Arc::default(),
         redirects: Redirects::Follow,
         response_bytes_max: 1 << 20,
     }
@@ -214,4 +217,42 @@ async fn redirects_and_bodies_have_limits() {
     assert!(matches!(failure.error, EgressError::TooManyRedirects(10)), "{failure}");
     let failure = client.send(request(url.join("large").unwrap())).await.unwrap_err();
     assert!(matches!(failure.error, EgressError::ResponseTooLarge(_)), "{failure}");
+}
+
+/// A name is looked up when a connection is opened: one that is open is nothing to who may not open it.
+#[tokio::test]
+async fn who_reaches_less_uses_no_connection_of_who_reaches_more() {
+    let scene = crate::common::scene().await;
+    let store = &scene.context.store;
+    let tenants = Tenants::of(|stored| {
+        let narrow = stored.iter().any(|it| it.name == "private_networks");
+        if narrow { PrivateNetwork::Refuse } else { PrivateNetwork::Allow }
+    });
+    let egress = Egress::new(EgressOptions { tenants: Some(tenants), ..EgressOptions::default() }).unwrap();
+    let (port, count) = answering().await;
+    let url: Url = format!("http://localhost:{port}/").parse().unwrap();
+    let tenant = windlass_engine::id::TenantKey::DEFAULT;
+    egress.of(store, tenant).await.unwrap().send(request(url.clone())).await.unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let layer = windlass_store::SettingLayer::Tenant;
+    store.put_setting(tenant.into(), (layer, "private_networks"), serde_json::json!([])).await.unwrap();
+    let refused = egress.of(store, tenant).await.unwrap().send(request(url.clone())).await.unwrap_err();
+    assert!(matches!(refused.error, EgressError::Refused { .. }), "{refused}");
+    store.unset_setting(tenant.into(), (layer, "private_networks")).await.unwrap();
+    egress.of(store, tenant).await.unwrap().send(request(url)).await.unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+/// A server on this machine that answers, keeps connections open and counts requests.
+async fn answering() -> (u16, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let answer = any(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { "here" }
+    });
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    (port, count)
 }

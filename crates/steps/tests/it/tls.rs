@@ -12,7 +12,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use windlass_runtime::step::Sent;
-use windlass_steps::egress::{Egress, EgressError, EgressOptions, Redirects, Request, address::PrivateNetwork};
+use windlass_steps::egress::{
+    Authorities, Egress, EgressError, EgressOptions, Redirects, Request, address::PrivateNetwork,
+};
 
 fn certificate(pem: &'static [u8]) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem).unwrap()
@@ -55,6 +57,7 @@ async fn ask(host: &str, extra_roots: Vec<CertificateDer<'static>>) -> Result<u1
         url,
         headers: Default::default(),
         body: None,
+        bounds: std::sync::Arc::default(),
         redirects: Redirects::Return,
         response_bytes_max: 1024,
     };
@@ -72,9 +75,25 @@ async fn a_certificate_of_an_unknown_authority_is_refused_before_anything_is_sen
     assert_eq!(sent, Sent::Nothing);
 }
 
+#[test]
+fn a_file_of_authorities_holds_some() {
+    let (own, key): (&[u8], &[u8]) = (include_bytes!("../data/authority.pem"), include_bytes!("../data/localhost.key"));
+    assert_eq!(Authorities::read(&[own, own].concat()).unwrap().0.len(), 2);
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (text, said) in [
+        (&b""[..], "holds no certificate"),
+        (key, "holds no certificate"),
+        (&own[..own.len() / 2], "is not PEM"),
+        (&[own, broken].concat(), "certificate 2 cannot be used"),
+    ] {
+        let error = Authorities::read(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn an_authority_can_be_added() {
-    let authority = certificate(include_bytes!("../data/authority.pem"));
+    let authority = Authorities::read(include_bytes!("../data/authority.pem")).unwrap().0.remove(0);
     for host in ["localhost", "127.0.0.1"] {
         assert_eq!(ask(host, vec![authority.clone()]).await, Ok(204), "{host}");
     }

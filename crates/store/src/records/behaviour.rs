@@ -14,7 +14,7 @@ use super::{
     providers::IdentityProviders,
     row,
     tenants::Tenants,
-    vault::{Credentials, Secrets},
+    vault::{Credentials, Secrets, Shares},
     write::{Named, Write},
 };
 use crate::{StoreError, database::Tx};
@@ -101,6 +101,7 @@ pub(super) fn of(record: &Record) -> Option<&'static dyn Behaviour> {
         "tenants" => Some(&Tenants),
         "secrets" => Some(&Secrets),
         "credentials" => Some(&Credentials),
+        "secret_shares" | "credential_shares" => Some(&Shares),
         "roles" => Some(&Roles),
         "role_assignments" => Some(&RoleAssignments),
         "members" => Some(&Members),

@@ -39,6 +39,16 @@ const BEYOND: &[(&str, &str)] = &[
     ("files", "run_id"),
     ("oauth_applications", "redirect_uris"),
     ("oauth_applications", "scopes"),
+    ("credential_shares", "folder_id"),
+    ("credential_shares", "group_id"),
+    ("credential_shares", "member_id"),
+    ("credential_shares", "workflow_id"),
+    ("secret_shares", "folder_id"),
+    ("secret_shares", "group_id"),
+    ("secret_shares", "member_id"),
+    ("secret_shares", "workflow_id"),
+    ("credentials", "hosts"),
+    ("secrets", "hosts"),
     ("role_assignments", "group_id"),
     ("role_assignments", "member_id"),
     ("roles", "permissions"),
@@ -46,7 +56,7 @@ const BEYOND: &[(&str, &str)] = &[
 
 fn by(who: &str) -> By {
     let holds = Holds::Everything;
-    By { who: who.to_owned(), request_id: Some("r-1".to_owned()), user_agent: None, address: None, holds }
+    By { who: who.to_owned(), request_id: Some("r-1".to_owned()), user_agent: None, address: None, holds, member: None }
 }
 
 fn ada() -> By {
