@@ -8,6 +8,8 @@
 //! Invariants: a run that was accepted is never refused later, so whatever comes back to life (a timer, a signal, a
 //! run taken over) gets a seat beyond the bound; while runs wait that could have a seat, nobody passes them.
 
+mod allowances;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,6 +23,7 @@ use windlass_engine::{
 };
 use windlass_store::{CLAIM_RUNS_MAX, Hint, LaneId, Position, Share, TenantRules};
 
+use self::allowances::{ASK_EVERY, Allowances};
 use crate::{core::Core, error::RuntimeError, loader, metrics::add, settings::Settings, turner::Deliver};
 
 /// Tenants that one claim looks at.
@@ -41,6 +44,7 @@ const COUNT_SHARE: u32 = 20;
 pub(crate) struct Backlog {
     state: Mutex<State>,
     wake: Notify,
+    allowances: Allowances,
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +58,40 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Tenant {
     active: usize,
+    /// Seats of those for runs that were claimed and may have one of their own by now.
+    lent: usize,
     /// Runs of it wait, and it has as many seats as it may.
     pressed: bool,
     /// Runs of it in the queue: as counted last, and what was put and taken here since.
     queued: u64,
+    /// What this node may have of its quota, where that is counted over all nodes.
+    allowance: allowances::Allowance,
+}
+
+impl Tenant {
+    fn is_forgettable(&self) -> bool {
+        self.active == 0 && self.queued == 0 && !self.pressed && self.allowance.is_none()
+    }
+
+    /// Active runs, each counted once.
+    fn used(&self) -> usize {
+        self.active.saturating_sub(self.lent)
+    }
+
+    fn sit(&mut self, seats: usize) {
+        self.active += seats;
+        self.allowance.used(self.active);
+    }
+}
+
+/// What came of asking for a seat.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Seat(Seat),
+    /// It has to wait for its turn.
+    Wait,
+    /// This node has used up its part of the tenant's quota: there may be more of it.
+    Ask,
 }
 
 /// A place among this node's active runs, given back when it is dropped.
@@ -65,6 +99,22 @@ struct Tenant {
 pub(crate) struct Seat {
     backlog: Arc<Backlog>,
     tenant: TenantKey,
+    lent: bool,
+}
+
+impl Seat {
+    fn of(backlog: &Arc<Backlog>, tenant: TenantKey) -> Seat {
+        Seat { backlog: Arc::clone(backlog), tenant, lent: false }
+    }
+
+    /// It is for a run that takes one of its own when it is let in.
+    fn lend(mut self) -> Seat {
+        if let Some(tenant) = self.backlog.state().tenants.get_mut(&self.tenant) {
+            tenant.lent += 1;
+            self.lent = true;
+        }
+        self
+    }
 }
 
 impl Drop for Seat {
@@ -74,8 +124,9 @@ impl Drop for Seat {
         let mut wanted = state.pressed;
         if let Some(tenant) = state.tenants.get_mut(&self.tenant) {
             tenant.active -= 1;
+            tenant.lent -= usize::from(self.lent);
             wanted |= tenant.pressed;
-            if tenant.active == 0 && tenant.queued == 0 && !tenant.pressed {
+            if tenant.is_forgettable() {
                 state.tenants.remove(&self.tenant);
             }
         }
@@ -90,6 +141,8 @@ impl Drop for Seat {
 pub(crate) struct Bounds<'a> {
     settings: &'a Settings,
     rules: Arc<HashMap<TenantKey, TenantRules>>,
+    /// Whether quotas are counted over several nodes.
+    shared: bool,
 }
 
 impl Bounds<'_> {
@@ -100,6 +153,18 @@ impl Bounds<'_> {
             Some(rules) => rules.runs_active_max.map_or(most, |max| max.min(most)),
             None => most,
         }
+    }
+
+    /// The tenant's quota of active runs, where it is counted over all nodes.
+    fn quota(&self, tenant: TenantKey) -> Option<usize> {
+        self.rules.get(&tenant).filter(|_| self.shared).and_then(|rules| rules.runs_active_max)
+    }
+
+    /// How many runs more may be active here.
+    fn room(&self, (key, tenant): (TenantKey, &Tenant)) -> usize {
+        let most = self.active_max(key);
+        let most = self.quota(key).map_or(most, |quota| tenant.allowance.under(quota).min(most));
+        most.saturating_sub(tenant.active)
     }
 
     fn queued_max(&self, tenant: TenantKey) -> (u64, &'static str) {
@@ -114,7 +179,7 @@ impl Bounds<'_> {
 impl Core {
     /// The bounds of tenants as they are now.
     pub(crate) fn bounds(&self) -> Bounds<'_> {
-        Bounds { settings: &self.settings, rules: self.store.all_rules() }
+        Bounds { settings: &self.settings, rules: self.store.all_rules(), shared: self.store.is_shared() }
     }
 }
 
@@ -128,8 +193,8 @@ impl Backlog {
         self.wake.notify_one();
     }
 
-    /// A seat for a run that begins now; none when it has to wait.
-    pub(crate) fn take(self: &Arc<Backlog>, tenant: TenantKey, bounds: &Bounds<'_>) -> Option<Seat> {
+    /// A seat for a run that begins now.
+    pub(crate) fn take(self: &Arc<Backlog>, tenant: TenantKey, bounds: &Bounds<'_>) -> Taken {
         let settings = bounds.settings;
         let mut state = self.state();
         if state.active >= settings.runs_active_max {
@@ -141,21 +206,30 @@ impl Backlog {
             of.pressed = true;
         }
         if pressed || of.pressed {
-            return None;
+            return Taken::Wait;
         }
-        of.active += 1;
+        if bounds.room((tenant, of)) == 0 {
+            return Taken::Ask;
+        }
+        of.sit(1);
         state.active += 1;
         drop(state);
-        Some(Seat { backlog: Arc::clone(self), tenant })
+        Taken::Seat(Seat::of(self, tenant))
     }
 
     /// A seat for a run that was accepted before, whether or not one is free.
-    pub(crate) fn force(self: &Arc<Backlog>, tenant: TenantKey) -> Seat {
+    pub(crate) fn force(self: &Arc<Backlog>, tenant: TenantKey, bounds: &Bounds<'_>) -> Seat {
         let mut state = self.state();
         state.active += 1;
-        state.tenants.entry(tenant).or_default().active += 1;
+        let of = state.tenants.entry(tenant).or_default();
+        of.sit(1);
+        let beyond = bounds.quota(tenant).is_some() && of.allowance.is_short(of.used());
         drop(state);
-        Seat { backlog: Arc::clone(self), tenant }
+        if beyond {
+            // The other nodes are to know of it.
+            self.wake();
+        }
+        Seat::of(self, tenant)
     }
 
     /// Active runs of this node.
@@ -202,7 +276,7 @@ impl Backlog {
         }
         state.tenants.retain(|key, tenant| {
             tenant.queued = counts.get(key).copied().unwrap_or(0);
-            tenant.active > 0 || tenant.queued > 0 || tenant.pressed
+            !tenant.is_forgettable()
         });
     }
 
@@ -218,8 +292,7 @@ impl Backlog {
         let settings = bounds.settings;
         let mut state = self.state();
         let room_of = |state: &State, tenant: &TenantKey| {
-            let active = state.tenants.get(tenant).map_or(0, |tenant| tenant.active);
-            bounds.active_max(*tenant).saturating_sub(active)
+            bounds.room((*tenant, &state.tenants.get(tenant).copied().unwrap_or_default()))
         };
         let may: Vec<(TenantKey, usize)> =
             waiting.iter().map(|it| (*it, room_of(&state, it))).filter(|(_, room)| *room > 0).collect();
@@ -236,11 +309,13 @@ impl Backlog {
         }
         for (tenant, seats) in &shares {
             state.active += seats;
-            state.tenants.entry(*tenant).or_default().active += seats;
+            state.tenants.entry(*tenant).or_default().sit(*seats);
         }
         drop(state);
-        let seat = |tenant| Seat { backlog: Arc::clone(self), tenant };
-        shares.into_iter().map(|(tenant, seats)| (tenant, (0..seats).map(|_| seat(tenant)).collect())).collect()
+        shares
+            .into_iter()
+            .map(|(tenant, seats)| (tenant, (0..seats).map(|_| Seat::of(self, tenant)).collect()))
+            .collect()
     }
 
     fn claimed(&self, tenant: TenantKey) {
@@ -279,6 +354,8 @@ pub(crate) struct Turns {
     counted: Option<Instant>,
     count_took: Duration,
     claims: usize,
+    /// Tenants wait for a part of their quota that other nodes have.
+    starving: bool,
 }
 
 impl Turns {
@@ -290,6 +367,7 @@ impl Turns {
             counted: None,
             count_took: Duration::ZERO,
             claims: 0,
+            starving: false,
         }
     }
 
@@ -315,9 +393,10 @@ pub(crate) async fn run(core: Arc<Core>) {
         if let Err(error) = tick(&core, &mut turns).await {
             tracing::warn!(%error, "queued runs wait until the next look");
         }
+        let pause = if turns.starving { core.settings.scan.min(ASK_EVERY) } else { core.settings.scan };
         tokio::select! {
             () = core.backlog.wake.notified() => {}
-            () = tokio::time::sleep(core.settings.scan) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         tokio::time::sleep(GATHER).await;
     }
@@ -325,8 +404,12 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 /// One look: takes as many queued runs as there is room for.
 pub(crate) async fn tick(core: &Arc<Core>, turns: &mut Turns) -> Result<(), RuntimeError> {
-    if core.is_draining() || !core.store.lease_holds() {
+    if !core.store.lease_holds() {
         return Ok(());
+    }
+    if core.is_draining() {
+        // What is not used here is for those who stay.
+        return core.settle_allowances(&[]).await.map(|_| ());
     }
     if turns.floors_since.elapsed() >= FLOORS_KEPT {
         turns.floors.clear();
@@ -339,6 +422,7 @@ pub(crate) async fn tick(core: &Arc<Core>, turns: &mut Turns) -> Result<(), Runt
             return Ok(());
         }
         let waiting = turns.waiting(core).await?;
+        turns.starving = core.settle_allowances(&waiting).await?;
         let mut seats = core.backlog.share(&waiting, &core.bounds());
         // Where all get something, the one that comes first gets what is over: each is first in its turn.
         let served = if seats.len() == waiting.len() { seats.first() } else { seats.last() };
@@ -398,7 +482,7 @@ async fn count(core: &Core, turns: &mut Turns) -> Result<(), RuntimeError> {
 impl Core {
     /// Lets a run in that this node has claimed onto that lane. It is told until it is known to be in, or to be somebody else's.
     pub(crate) fn admit(self: &Arc<Core>, (tenant, run): (TenantKey, RunId), lane: LaneId, seat: Option<Seat>) {
-        let core = Arc::clone(self);
+        let (core, seat) = (Arc::clone(self), seat.map(Seat::lend));
         self.spawn(async move {
             // Anything else: it is in, or was cancelled meanwhile, or stands still for a reason that was logged.
             let admit = || Deliver { moved: Some(lane), ..Deliver::new(tenant, run, Event::Admit) };
@@ -419,103 +503,4 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(active: usize, per_tenant: usize) -> Settings {
-        Settings { runs_active_max: active, runs_active_per_tenant_max: per_tenant, ..Settings::default() }
-    }
-
-    fn of(settings: &Settings) -> Bounds<'_> {
-        Bounds { settings, rules: Arc::default() }
-    }
-
-    const A: TenantKey = TenantKey(1);
-    const B: TenantKey = TenantKey(2);
-    const C: TenantKey = TenantKey(3);
-
-    #[test]
-    fn seats_are_shared_evenly_and_what_one_cannot_use_goes_to_the_others() {
-        for (free, may, wanted) in [
-            (0, vec![(A, 9)], vec![]),
-            (1, vec![(A, 9), (B, 9)], vec![(A, 1)]),
-            (2, vec![(B, 9), (A, 9)], vec![(B, 1), (A, 1)]),
-            (7, vec![(A, 9), (B, 9)], vec![(A, 4), (B, 3)]),
-            (9, vec![(A, 1), (B, 9), (C, 9)], vec![(A, 1), (B, 4), (C, 4)]),
-            (9, vec![(A, 1), (B, 2)], vec![(A, 1), (B, 2)]),
-        ] {
-            assert_eq!(turns(free, &may), wanted, "{free} among {may:?}");
-        }
-    }
-
-    #[test]
-    fn nobody_passes_those_who_wait() {
-        let (backlog, settings) = (Arc::new(Backlog::default()), settings(2, 2));
-        let seats = [backlog.take(A, &of(&settings)).unwrap(), backlog.take(B, &of(&settings)).unwrap()];
-        assert!(backlog.take(B, &of(&settings)).is_none());
-        drop(seats);
-        // A seat is free, but somebody waits for it.
-        assert!(backlog.take(A, &of(&settings)).is_none());
-        let taken = backlog.share(&[B], &of(&settings));
-        assert_eq!(taken.iter().map(|(tenant, seats)| (*tenant, seats.len())).collect::<Vec<_>>(), [(B, 2)]);
-        drop(taken);
-        assert!(backlog.share(&[], &of(&settings)).is_empty());
-        assert!(backlog.take(A, &of(&settings)).is_some());
-    }
-
-    #[test]
-    fn a_tenant_at_its_bound_holds_up_nobody_else() {
-        let (backlog, settings) = (Arc::new(Backlog::default()), settings(3, 1));
-        let seat = backlog.take(A, &of(&settings)).unwrap();
-        assert!(backlog.take(A, &of(&settings)).is_none());
-        let _other = backlog.take(B, &of(&settings)).unwrap();
-        assert!(backlog.share(&[A], &of(&settings)).is_empty());
-        let _third = backlog.take(C, &of(&settings)).unwrap();
-        drop(seat);
-        assert!(backlog.take(A, &of(&settings)).is_none(), "its first run waits");
-        assert_eq!(backlog.share(&[A], &of(&settings)).len(), 1);
-    }
-
-    #[test]
-    fn the_queue_has_bounds_and_refusals_name_them() {
-        let backlog = Backlog::default();
-        let settings = Settings { runs_queued_max: 3, runs_queued_per_tenant_max: 2, ..Settings::default() };
-        backlog.queued(A);
-        backlog.queued(A);
-        let refused = backlog.admits(A, &of(&settings)).unwrap_err();
-        assert_eq!(refused.code(), "too_many_queued");
-        assert!(refused.to_string().contains("`runs_queued_per_tenant_max`"), "{refused}");
-        backlog.admits(B, &of(&settings)).unwrap();
-        backlog.queued(B);
-        let refused = backlog.admits(B, &of(&settings)).unwrap_err();
-        assert_eq!(refused.code(), "unavailable");
-        assert!(refused.to_string().contains("`runs_queued_max`"), "{refused}");
-        backlog.claimed(A);
-        backlog.admits(B, &of(&settings)).unwrap();
-        backlog.counted(&BTreeMap::from([(A, 2)]));
-        assert!(backlog.admits(A, &of(&settings)).is_err());
-    }
-
-    #[test]
-    fn a_quota_narrows_the_settings_and_a_suspended_tenant_has_no_seat() {
-        let (backlog, settings) = (Arc::new(Backlog::default()), settings(9, 2));
-        let rules = |suspended, active, queued| TenantRules {
-            suspended,
-            runs_active_max: active,
-            runs_queued_max: queued,
-            ..TenantRules::default()
-        };
-        let all = [(A, rules(false, Some(1), Some(1))), (B, rules(true, None, None)), (C, rules(false, Some(5), None))];
-        let bounds = Bounds { settings: &settings, rules: Arc::new(HashMap::from(all)) };
-        let _one = backlog.take(A, &bounds).unwrap();
-        assert!(backlog.take(A, &bounds).is_none(), "its quota is one");
-        assert!(backlog.take(B, &bounds).is_none(), "it is suspended");
-        let _two = [backlog.take(C, &bounds).unwrap(), backlog.take(C, &bounds).unwrap()];
-        assert!(backlog.take(C, &bounds).is_none(), "a quota is never more than the setting");
-        assert!(backlog.share(&[A, B, C], &bounds).is_empty());
-        backlog.queued(A);
-        let refused = backlog.admits(A, &bounds).unwrap_err().to_string();
-        assert!(refused.contains("`max_queued_runs`"), "{refused}");
-        backlog.admits(B, &bounds).unwrap();
-    }
-}
+mod tests;

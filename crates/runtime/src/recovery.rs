@@ -103,7 +103,7 @@ pub(crate) async fn tick(core: &Arc<Core>, recovery: &mut Recovery) -> Result<()
     // Who is about to leave takes nothing over.
     if !core.is_draining() {
         if *core.store.standing().borrow() == Standing::Lost {
-            core.store.rejoin().await?;
+            core.rejoin().await?;
         }
         recovery.orphans = core.store.adopt().await?.left > 0;
     }
@@ -142,7 +142,9 @@ async fn take_over(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeErro
         let mut after = None;
         loop {
             let page = core.store.claimed_runs(*lane, after, PAGE_ROWS).await?;
-            page.iter().for_each(|(tenant, run)| core.admit((*tenant, *run), *lane, Some(core.backlog.force(*tenant))));
+            for (tenant, run) in &page {
+                core.admit((*tenant, *run), *lane, Some(core.backlog.force(*tenant, &core.bounds())));
+            }
             match page.last() {
                 Some(last) if page.len() as i64 >= PAGE_ROWS => after = Some(*last),
                 _ => break,

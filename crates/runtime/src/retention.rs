@@ -57,6 +57,9 @@ pub(crate) async fn tick(core: &Core) -> Result<(), RuntimeError> {
     while core.store.expire_rates().await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
+    while core.store.expire_attempts().await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
     while !core.store.sweep().await?.is_idle() {
         tokio::time::sleep(PAUSE).await;
     }

@@ -18,7 +18,7 @@ use windlass_engine::{
 use windlass_store::{IdempotencyKey, LaneId};
 
 use crate::{
-    backlog::Seat,
+    backlog::{Seat, Taken},
     core::Core,
     error::{FieldError, RuntimeError},
     live_run::{Birth, Reply, Source},
@@ -236,7 +236,7 @@ pub(crate) async fn launch(core: &Arc<Core>, mut new: NewStart) -> Result<Starte
     if let Some(place) = place {
         return Box::pin(launch_at(core, new, place)).await;
     }
-    let (birth, seat) = seat(core, &mut new)?;
+    let (birth, seat) = seat(core, &mut new).await?;
     send(core, new, birth, seat).await
 }
 
@@ -247,7 +247,7 @@ async fn launch_at(core: &Arc<Core>, mut new: NewStart, place: Place) -> Result<
     let (mut birth, mut sits) = (Birth::default(), None);
     let queue = match (taken, when_full.unwrap_or(WhenFull::Queue)) {
         (true, _) => {
-            match seat(core, &mut new) {
+            match seat(core, &mut new).await {
                 Ok(seated) => (birth, sits) = seated,
                 Err(error) => {
                     slots::leave(core, &place, new.start.run).await;
@@ -286,12 +286,17 @@ async fn launch_at(core: &Arc<Core>, mut new: NewStart, place: Place) -> Result<
 ///
 /// # Errors
 /// There is no seat, and the queue is full.
-fn seat(core: &Core, new: &mut NewStart) -> Result<(Birth, Option<Seat>), RuntimeError> {
+async fn seat(core: &Core, new: &mut NewStart) -> Result<(Birth, Option<Seat>), RuntimeError> {
     let tenant = new.start.tenant;
     if new.when_busy == WhenBusy::Begin {
-        return Ok((Birth::default(), Some(core.backlog.force(tenant))));
+        return Ok((Birth::default(), Some(core.backlog.force(tenant, &core.bounds()))));
     }
-    if let Some(seat) = core.backlog.take(tenant, &core.bounds()) {
+    let taken = match core.backlog.take(tenant, &core.bounds()) {
+        // Boxed: most find a seat, or have to wait for one.
+        Taken::Ask => Box::pin(core.ask_for_seat(tenant)).await,
+        taken => taken,
+    };
+    if let Taken::Seat(seat) = taken {
         return Ok((Birth::default(), Some(seat)));
     }
     core.backlog.admits(tenant, &core.bounds())?;

@@ -538,7 +538,7 @@ impl Turner {
         let Some(live) = self.runs.get_mut(&run) else { return };
         live.idle_since = None;
         if live.seat.is_none() && matches!(live.run.status(), RunStatus::Running | RunStatus::Compensating) {
-            live.seat = Some(self.core.backlog.force(live.tenant()));
+            live.seat = Some(self.core.backlog.force(live.tenant(), &self.core.bounds()));
         }
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && extra.birth.is_none();
         let watched = self.core.watchers.any();

@@ -17,7 +17,7 @@ use windlass_store::{Store, StoreError};
 
 use crate::{
     admission::{Door, Limits},
-    auth::{Gate, Passwords},
+    auth::{Attempts, Gate, Passwords},
     metrics::HttpMetrics,
     oidc::Oidc,
     problem::Problem,
@@ -47,6 +47,7 @@ struct Shared {
     bounds: RwLock<HashMap<TenantKey, (i64, Arc<Bounds>)>>,
     chosen: Notify,
     passwords: Passwords,
+    attempts: Attempts,
     oidc: OnceLock<Oidc>,
     draining: CancellationToken,
 }
@@ -62,6 +63,7 @@ impl App {
         let (metrics, draining) = (HttpMetrics::default(), CancellationToken::new());
         let door = Door::new(limits);
         let rate_limits = RateLimits::new(runtime.store().clone());
+        let attempts = Attempts::new(runtime.store().clone());
         let shared = Shared {
             runtime,
             door,
@@ -71,6 +73,7 @@ impl App {
             bounds: RwLock::default(),
             chosen: Notify::new(),
             passwords: Passwords::default(),
+            attempts,
             oidc: OnceLock::new(),
             draining,
         };
@@ -183,6 +186,11 @@ impl App {
     /// The counters of the HTTP side.
     pub fn metrics(&self) -> &HttpMetrics {
         &self.shared.metrics
+    }
+
+    /// Where attempts to come in are counted.
+    pub fn attempts(&self) -> &Attempts {
+        &self.shared.attempts
     }
 
     /// Where passwords are checked.

@@ -6,6 +6,7 @@
 //! compile. Whoever is authorized has its place among the requests that are worked on ([`crate::admission`]), until the
 //! handler ends or gives it back.
 
+mod attempts;
 mod gate;
 mod passwords;
 pub mod second_factor;
@@ -21,6 +22,7 @@ use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::{Operation, Record, openapi::WITHIN};
 use windlass_store::{Actor, By, Holds, Reach};
 
+pub use attempts::Attempts;
 pub use gate::{First, Gate, Identity, Tokens};
 pub use passwords::{PASSWORD_CHARS_MAX, Passwords};
 pub use windlass_resource::permission::*;

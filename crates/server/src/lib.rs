@@ -19,6 +19,7 @@ pub mod oauth;
 pub mod oidc;
 pub mod openapi;
 pub mod page;
+mod permits;
 pub mod problem;
 pub mod rate_limits;
 pub mod refusal;

@@ -1,9 +1,8 @@
 //! The rules of the door: how often requests may come.
 //!
 //! A permit for each request is taken from the rates that steps use as well: they are counted for all servers at once,
-//! and no window of a rule holds more permits than it allows. A server takes some at a time, a twentieth of what the
-//! rule allows, and forgets what it has not used within a moment, so that a busy rule costs one write for many
-//! requests. Invariant: without any rule a request costs a look at a clock and at a flag.
+//! and no window of a rule holds more permits than it allows. A server draws some at a time ([`Permits`]), so that a busy
+//! rule costs one write for many requests. Invariant: without any rule a request costs a look at a clock and at a flag.
 
 use std::{
     collections::HashMap,
@@ -24,6 +23,7 @@ use windlass_store::{CountedPer, Rate, RateLimitRule, Store, by_principal};
 
 use crate::{
     auth::{Identity, Peer},
+    permits::Permits,
     problem::Problem,
     reply::header_value,
     routes::API,
@@ -35,10 +35,6 @@ pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// How old the rules are at most when another server changed them.
 const RULES_AGE: Duration = Duration::from_secs(10);
-/// This part of what a rule allows is taken at once.
-const TAKEN_SHARE: u32 = 20;
-/// How long permits that were taken may be used.
-const FRESH: Duration = Duration::from_secs(1);
 /// Rules and those whom they count, in memory; beyond that all are forgotten and counted anew here.
 const BUCKETS_MAX: usize = 10_000;
 
@@ -56,11 +52,7 @@ pub struct RateLimits {
 /// What this server knows of a rule and one whom it counts.
 #[derive(Debug)]
 struct Bucket {
-    /// Permits that it has.
-    permits: u32,
-    fresh_until: Instant,
-    /// There is nothing to take until then.
-    refused_until: Option<Instant>,
+    permits: Permits,
     /// Requests that came in since then.
     used: u32,
     since: Instant,
@@ -176,64 +168,54 @@ impl RateLimits {
         rule: &Arc<RateLimitRule>,
         key: (Uuid, String),
     ) -> Result<Result<Standing, Duration>, Problem> {
-        if let Some(known) = self.take_here(rule, &key, 0) {
-            return Ok(known);
-        }
         let rate = Rate { limit: rule.requests, per: Duration::from_secs(rule.window_seconds.into()) };
+        let wanted = match self.take_here(rule, &key, None) {
+            Ok(known) => return Ok(known),
+            Err(wanted) => wanted,
+        };
         let name = format!("door:{}:{}", rule.id, key.1);
-        let wanted = (rule.requests / TAKEN_SHARE).max(1);
-        let permits = self.store.take_permits(rule.tenant, &name, rate, wanted).await?;
-        if permits.granted == 0 {
-            let micros = permits.next_at.map_or(0, |next| next.micros() - permits.at.micros());
-            let after = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-            let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-            buckets.entry(key).or_insert_with(Bucket::new).refused_until = Some(Instant::now() + after);
-            return Ok(Err(after));
-        }
-        let taken = self.take_here(rule, &key, permits.granted);
+        let drawn = self.store.take_permits(rule.tenant, &name, rate, wanted).await?;
+        let taken = self.take_here(rule, &key, Some(drawn));
         Ok(taken.unwrap_or(Err(Duration::ZERO)))
     }
 
-    /// Takes a permit of those that are here, with these; `None` when there is none and nobody knows of others.
+    /// Takes a permit of those that are here, with what was drawn; else how many are to be drawn.
     fn take_here(
         &self,
         rule: &Arc<RateLimitRule>,
         key: &(Uuid, String),
-        granted: u32,
-    ) -> Option<Result<Standing, Duration>> {
+        drawn: Option<windlass_store::Permits>,
+    ) -> Result<Result<Standing, Duration>, u32> {
         let now = Instant::now();
         let window = Duration::from_secs(rule.window_seconds.into());
+        let rate = Rate { limit: rule.requests, per: window };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(key) {
             buckets.clear();
         }
-        let bucket = buckets.entry(key.clone()).or_insert_with(Bucket::new);
-        if bucket.fresh_until <= now {
-            bucket.permits = 0;
+        let bucket = buckets.entry(key.clone()).or_insert_with(|| Bucket::new(now));
+        if let Some(drawn) = drawn {
+            bucket.permits.draw(drawn, (now, rate));
         }
-        if granted > 0 {
-            bucket.permits += granted;
-            bucket.fresh_until = now + FRESH.min(window / TAKEN_SHARE);
-            bucket.refused_until = None;
+        match bucket.permits.take(now) {
+            None => return Err(bucket.permits.wanted(now, rate)),
+            Some(Err(wait)) => return Ok(Err(wait)),
+            Some(Ok(())) => {}
         }
-        if let Some(until) = bucket.refused_until.filter(|until| *until > now) {
-            return Some(Err(until - now));
-        }
-        bucket.permits = bucket.permits.checked_sub(1)?;
         if now.duration_since(bucket.since) >= window {
             (bucket.since, bucket.used) = (now, 0);
         }
         bucket.used += 1;
-        let remaining = rule.requests.saturating_sub(bucket.used).max(bucket.permits.min(rule.requests));
+        let remaining = rule.requests.saturating_sub(bucket.used).max(bucket.permits.left(now).min(rule.requests));
         let reset = window.saturating_sub(now.duration_since(bucket.since));
-        Some(Ok(Standing { rule: Arc::clone(rule), key: key.clone(), remaining, reset }))
+        Ok(Ok(Standing { rule: Arc::clone(rule), key: key.clone(), remaining, reset }))
     }
 
     fn give_back(&self, passed: &[Standing]) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         for standing in passed {
             if let Some(bucket) = buckets.get_mut(&standing.key) {
-                bucket.permits += 1;
+                bucket.permits.give_back();
                 bucket.used = bucket.used.saturating_sub(1);
             }
         }
@@ -241,9 +223,8 @@ impl RateLimits {
 }
 
 impl Bucket {
-    fn new() -> Bucket {
-        let now = Instant::now();
-        Bucket { permits: 0, fresh_until: now, refused_until: None, used: 0, since: now }
+    fn new(now: Instant) -> Bucket {
+        Bucket { permits: Permits::new(now), used: 0, since: now }
     }
 }
 

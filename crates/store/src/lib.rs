@@ -9,8 +9,10 @@
 
 mod access;
 pub mod admin;
+mod allowances;
 mod api_keys;
 pub mod approvals;
+mod attempts;
 mod audit;
 mod backlog;
 pub mod blobs;
@@ -53,8 +55,10 @@ pub mod timers;
 pub mod vault;
 pub mod workflows;
 
+pub use allowances::{Allowance, AllowanceWish};
 pub use api_keys::{KeyUse, NewApiKey};
 pub use approvals::{ApprovalRow, FindApprovals};
+pub use attempts::{AttemptBucket, ROWS_MAX as ATTEMPT_ROWS_MAX, Taking};
 pub use audit::{
     ArchivePolicy, AuditArchive, AuditEntry, AuditExport, AuditFinding, AuditHead, AuditKey, AuditNote, AuditReport,
     Block, PublicKey, Sealed, Trust, by_principal, verify_file,

@@ -209,6 +209,12 @@ pub(crate) static MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0032_sharing.sql"),
         postgres: include_str!("../migrations/postgres/0032_sharing.sql"),
     },
+    Migration {
+        version: 33,
+        name: "bounds over all servers",
+        sqlite: include_str!("../migrations/sqlite/0033_bounds_over_all_servers.sql"),
+        postgres: include_str!("../migrations/postgres/0033_bounds_over_all_servers.sql"),
+    },
 ];
 
 /// The version of the schema that this program works with.

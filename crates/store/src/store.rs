@@ -16,6 +16,7 @@ use windlass_resource::{Record, records};
 use crate::{
     StoreError,
     access::Access,
+    attempts::AttemptRows,
     audit::Sealer,
     clock::Clock,
     committer::{
@@ -148,6 +149,7 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) access: Access,
+    pub(crate) attempt_rows: AttemptRows,
     pub database: Database,
     pub clock: Arc<Clock>,
     pub ownership: Arc<Ownership>,
@@ -443,6 +445,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
     let (_, answering_since) = watch::channel(Instant::now());
     let inner = Inner {
         access: Access::default(),
+        attempt_rows: AttemptRows::default(),
         database: Database::Sqlite(sqlite),
         clock,
         ownership,
@@ -533,6 +536,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     })?);
     let inner = Inner {
         access: Access::default(),
+        attempt_rows: AttemptRows::default(),
         database: Database::Postgres(Postgres::new(address)),
         clock,
         ownership,
@@ -578,6 +582,7 @@ async fn visit(
     let (_, answering_since) = watch::channel(Instant::now());
     let inner = Inner {
         access: Access::default(),
+        attempt_rows: AttemptRows::default(),
         database: Database::Postgres(Postgres::new(address)),
         clock,
         ownership,

@@ -37,7 +37,7 @@ const INSERT: &str = "insert into tenants (key, id, slug, name, search_text, rev
 pub struct TenantRules {
     /// Nothing is done for it.
     pub suspended: bool,
-    /// Runs that are open and do not wait, on each node.
+    /// Runs that are open and do not wait, over all nodes.
     pub runs_active_max: Option<usize>,
     /// Runs that are queued.
     pub runs_queued_max: Option<u64>,

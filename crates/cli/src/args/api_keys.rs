@@ -23,7 +23,7 @@ pub struct ApiKeyArgs {
     /// Days after which it ends; never when left out
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub days: Option<u32>,
-    /// Requests that it may send in a minute, to each server; without bound when left out
+    /// Requests that it may send in a minute, over all servers; without bound when left out
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests_per_minute: Option<u32>,
     /// The slug of the tenant, straight on a database; a server makes keys of the tenant that you are signed in to

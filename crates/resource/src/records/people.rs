@@ -292,7 +292,7 @@ pub static API_KEYS: Record = Record::of(&KEYS, "api_keys", "api key")
         reference("member_id", "members").read_only().on_delete(OnDelete::Cascade).doc("Whose it is: it ends with what that member may do. Null when it was made at the machine itself or by another key without an owner."),
         reference("provider_id", "identity_providers").read_only().on_delete(OnDelete::Cascade).doc("The identity provider that provisions people with it, by SCIM; null for any other key."),
         timestamp("expires_at").read_only().doc("Until when; null is without end."),
-        integer("requests_per_minute").range(1, 1_000_000).read_only().doc("Requests that it may send in a minute, to each server; null is without bound."),
+        integer("requests_per_minute").range(1, 1_000_000).read_only().doc("Requests that it may send in a minute, over all servers; null is without bound."),
         timestamp("last_used_at").read_only().doc("When it was last used, to about ten seconds."),
         state("status", &["active", "revoked"]).doc("Whether it still lets in."),
         timestamp("revoked_at").read_only().doc("Since when it does not."),

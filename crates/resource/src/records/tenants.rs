@@ -27,7 +27,7 @@ pub static TENANTS: Record = Record::of(&AREA, "tenants", "tenant")
         text("slug").required().chars(1, 63).lower().pattern(&SLUG).write_once().searchable().doc("Its name in commands and addresses."),
         text("name").required().chars(1, 200).searchable().doc("Its name for people."),
         text("region").chars(1, 63).lower().pattern(&REGION).doc("Where it belongs, for people and reports: nothing is moved by it."),
-        quota("max_concurrent_runs").doc("Its open runs that do not wait, on each server; what it starts above that is queued."),
+        quota("max_concurrent_runs").doc("Its open runs that do not wait, over all servers; what it starts above that is queued."),
         quota("max_queued_runs").doc("Its queued runs, from which its starts are refused with 429."),
         integer("max_file_bytes").range(1, 1 << 50).doc("Bytes of its files, of all their versions and of those that are deleted and not cleared away yet."),
         integer("data_retention_days").range(1, 36_500).doc("Days after which its finished runs and its events go, also where a workflow would keep them longer."),

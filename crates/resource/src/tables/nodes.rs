@@ -10,8 +10,8 @@ use crate::{
 /// The installation.
 pub static AREA: TableArea = TableArea {
     name: "installation",
-    doc: "The servers of the installation, the lanes that they own, settings, and the sealed keys of the vault.",
-    tables: &[&NODES, &LANES, &SETTINGS, &SETTING_VALUES, &VAULT_MASTER_KEYS, &VAULT_DATA_KEYS],
+    doc: "The servers of the installation, the lanes that they own, settings, the sealed keys of the vault, and attempts to sign in.",
+    tables: &[&NODES, &LANES, &SETTINGS, &SETTING_VALUES, &VAULT_MASTER_KEYS, &VAULT_DATA_KEYS, &SIGN_IN_ATTEMPTS],
 };
 
 /// A running server, or one that ran.
@@ -116,3 +116,17 @@ pub static VAULT_DATA_KEYS: Table = Table::of("vault_data_keys")
     .key(&["tenant_key", "id"])
     .indexes(&[index("vault_data_keys_active", &["tenant_key"]).unique().only_each("is_active = 1", "is_active")])
     .references(&[foreign_key(&["tenant_key"], "tenants", &["key"])]);
+
+/// Attempts to sign in that were made lately.
+pub static SIGN_IN_ATTEMPTS: Table = Table::of("sign_in_attempts")
+    .doc(
+        "Attempts to sign in that were made lately, counted over all servers: on an account, from an address, of codes, of an \
+         application. A row goes when all of its attempts are there again, within the hour.",
+    )
+    .columns(&[
+        bytes("bucket").required().doc("The hash of what is counted together."),
+        timestamp("full_at").required().doc("When all of its attempts are there again."),
+    ])
+    .key(&["bucket"])
+    .indexes(&[index("sign_in_attempts_by_end", &["full_at"])])
+    .rows(Rows::InKey);

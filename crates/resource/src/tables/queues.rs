@@ -1,13 +1,13 @@
 //! What runs wait in before they begin, and what bounds how many do.
 
 use super::{LANE_ID, RUN_ID, TENANT, TableArea};
-use crate::{Rows, Table, bytes, index, number, refers, text, timestamp};
+use crate::{Rows, Table, bytes, id, index, integer, number, refers, text, timestamp};
 
 /// Queues of runs.
 pub static AREA: TableArea = TableArea {
     name: "queues",
     doc: "What runs wait in before they begin, and what bounds how many begin.",
-    tables: &[&RUN_BACKLOG, &RUN_QUEUE, &CONCURRENCY_SLOTS, &RATES],
+    tables: &[&RUN_BACKLOG, &RUN_QUEUE, &CONCURRENCY_SLOTS, &RATES, &RUN_ALLOWANCES],
 };
 
 /// A run that no server had room for.
@@ -78,4 +78,20 @@ pub static RATES: Table = Table::of("rates")
     ])
     .key(&["tenant_key", "name"])
     .indexes(&[index("rates_by_end", &["free_at"])])
+    .rows(Rows::InKey);
+
+/// How many active runs of a tenant a server may have.
+pub static RUN_ALLOWANCES: Table = Table::of("run_allowances")
+    .doc(
+        "How many active runs of a tenant with `max_concurrent_runs` a server may have, on PostgreSQL: together never more \
+         than the quota, but for what runs already. A server takes what it needs, gives back what it does not use, and \
+         loses it with its lease.",
+    )
+    .columns(&[
+        TENANT,
+        id("node_id").required().doc("The server."),
+        integer("runs").required().doc("How many it may have, or has."),
+        timestamp("gone_at").doc("When its server was first seen to be gone: it counts a moment longer, until others have its runs."),
+    ])
+    .key(&["tenant_key", "node_id"])
     .rows(Rows::InKey);

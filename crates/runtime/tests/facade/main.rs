@@ -5,6 +5,7 @@ mod deletions;
 mod harness;
 mod nodes;
 mod queue;
+mod quotas;
 mod restarts;
 mod runs;
 mod searches;
@@ -46,6 +47,7 @@ on_every_database! {
     queue: runs_above_the_bound_wait_their_turn, the_higher_priority_goes_first, tenants_take_turns,
         a_tenant_at_its_bound_waits_alone, a_tenant_with_much_to_do_holds_up_nobody, queued_runs_can_be_stopped_paused_and_told, a_full_queue_refuses,
         a_queue_survives, many_are_let_in_at_once, what_was_claimed_and_not_admitted_is_found, places_and_seats_go_together;
+    quotas: a_quota_holds_on_one_server;
     restarts: a_killed_run_goes_on, a_wait_survives_and_outlives, children_survive, random_kills_lose_nothing,
         waiting_runs_cost_nothing, history_is_swept, history_of_files_is_swept, a_run_keeps_its_version,
         a_parent_waits_for_what_took_its_childs_place, a_cancel_reaches_what_took_a_childs_place,

@@ -7,7 +7,7 @@ use windlass_store::StatementLog;
 
 use crate::{
     harness::Harness,
-    {deletions, queue, restarts, runs, waits},
+    {deletions, queue, quotas, restarts, runs, waits},
 };
 
 /// Statements that are not of one tenant: how they begin or what they contain, and why.
@@ -27,6 +27,7 @@ const OF_ALL_TENANTS: &[(&str, &str)] = &[
     ("migrations", "the schema's own version"),
     ("from tenants", "the tenants themselves"),
     ("into tenants", "the tenants themselves"),
+    ("\"tenants\"", "the tenants themselves, as a record"),
     ("settings", "of the whole database"),
     ("where lane_id", "what a node asks of its own lanes"),
     ("r.lane_id = $1", "what a node asks of its own lanes"),
@@ -36,6 +37,7 @@ const OF_ALL_TENANTS: &[(&str, &str)] = &[
     ("from task_leases order by lease_until", "when it is due, for all tenants"),
     ("from vault_master_keys", "the master keys, of the whole installation"),
     ("from audit_unsealed u join tenants", "whose entries wait to be sealed: a small table, asked for all tenants"),
+    ("run_allowances", "what a node may have of the quotas of the tenants that have runs on it"),
     ("from run_backlog", "whose turn it is: one look over the tenants that wait"),
 ];
 
@@ -70,6 +72,7 @@ const PASSING_OVER: &[(&str, &str)] = &[
         "from journal where run_id >= $1 and run_id < $2 limit 1",
         "asked once for each new partition, of a table that is empty but for damage",
     ),
+    ("delete from run_allowances where node_id in", "once an hour, of a small table, for nodes that are forgotten"),
     ("r.status in ('queued', 'paused') and r.started_at is null", "reads the open runs of a lane that was taken over"),
 ];
 
@@ -93,6 +96,7 @@ async fn noted() -> BTreeSet<String> {
     deletions::what_is_started_is_not_deleted(server().await).await;
     queue::tenants_take_turns(server().await).await;
     queue::queued_runs_can_be_stopped_paused_and_told(server().await).await;
+    quotas::a_quota_holds_on_one_server(server().await).await;
     log.lock().unwrap().clone()
 }
 

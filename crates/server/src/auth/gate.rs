@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,17 +16,20 @@ use windlass_definition::Timestamp;
 use windlass_engine::{id::TenantKey, start::Principal};
 use windlass_resource::permission::{EVERYTHING, Myself, Permission, is_system};
 use windlass_store::{
-    Acting, By, Caller, CameWith, Holds, KeyUse, Namer, NewApiKey, Reach, Rights, Store, by_principal,
+    Acting, By, Caller, CameWith, Holds, KeyUse, Namer, NewApiKey, Rate, Reach, Rights, Store, by_principal,
 };
 
 use super::{Far, unauthorized};
 use crate::{
+    permits::Permits,
     problem::Problem,
     token::{self, CHOSEN_TOKEN_CHARS_MIN, SecretKind, TOKEN_CHARS_MAX, TokenHash},
 };
 
 /// Callers in memory at most; beyond that all are forgotten and looked up again.
 const REMEMBERED_MAX: usize = 10_000;
+/// What limits of keys are about.
+const MINUTE: Duration = Duration::from_secs(60);
 /// How often it is written down how keys were used.
 const WRITTEN_EVERY: Duration = Duration::from_secs(10);
 /// How long the first link works.
@@ -198,28 +201,69 @@ struct Meter {
     key: Uuid,
     requests: AtomicI64,
     refused: AtomicI64,
-    /// Requests that it may still send, and since when.
+    /// What it may still send, where this server is the only one, and since when.
     left: Mutex<(f64, Instant)>,
+    /// What it may still send of what this server has drawn, where there are others.
+    permits: Mutex<Permits>,
 }
 
 impl Meter {
+    fn new(tenant: TenantKey, key: Uuid, per_minute: Option<u32>) -> Meter {
+        let (requests, refused, now) = (AtomicI64::new(0), AtomicI64::new(0), Instant::now());
+        let left = Mutex::new((f64::from(per_minute.unwrap_or(0)), now));
+        Meter { tenant, key, requests, refused, left, permits: Mutex::new(Permits::new(now)) }
+    }
+
     /// Counts a request, and takes it from what the key may still send.
-    fn admit(&self, per_minute: Option<u32>) -> Result<(), Problem> {
-        if let Some(rate) = per_minute.map(f64::from) {
-            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn admit(&self, store: &Store, per_minute: Option<u32>) -> Result<(), Problem> {
+        let Some(per_minute) = per_minute else {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        let taken = if store.is_shared() { self.take(store, per_minute).await? } else { self.take_here(per_minute) };
+        let Err(wait) = taken else {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("the key may send {per_minute} requests a minute");
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1))))
+    }
+
+    /// Takes a request from what all servers count together; else how long until there is one.
+    async fn take(&self, store: &Store, per_minute: u32) -> Result<Result<(), Duration>, Problem> {
+        let rate = Rate { limit: per_minute, per: MINUTE };
+        let wanted = {
+            let mut permits = self.permits();
             let now = Instant::now();
-            left.0 = (left.0 + now.duration_since(left.1).as_secs_f64() * rate / 60.0).min(rate);
-            left.1 = now;
-            if left.0 < 1.0 {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                let wait = ((1.0 - left.0) * 60.0 / rate).ceil();
-                let detail = format!("the key may send {rate} requests a minute to each server");
-                return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
-                    .with_header(header::RETRY_AFTER, HeaderValue::from(wait as u64)));
+            match permits.take(now) {
+                Some(known) => return Ok(known),
+                None => permits.wanted(now, rate),
             }
-            left.0 -= 1.0;
+        };
+        let drawn = store.take_permits(self.tenant, &format!("key:{}", self.key), rate, wanted).await?;
+        let (mut permits, now) = (self.permits(), Instant::now());
+        permits.draw(drawn, (now, rate));
+        Ok(permits.take(now).unwrap_or(Err(Duration::ZERO)))
+    }
+
+    fn permits(&self) -> MutexGuard<'_, Permits> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same where this server is the only one: nothing is written.
+    fn take_here(&self, per_minute: u32) -> Result<(), Duration> {
+        let rate = f64::from(per_minute);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        left.0 = (left.0 + now.duration_since(left.1).as_secs_f64() * rate / MINUTE.as_secs_f64()).min(rate);
+        left.1 = now;
+        if left.0 < 1.0 {
+            return Err(MINUTE.mul_f64((1.0 - left.0) / rate));
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        left.0 -= 1.0;
         Ok(())
     }
 }
@@ -273,7 +317,7 @@ impl Tokens {
             None => shared.look_up(token, &hash, epoch).await?,
         };
         if let (Some(meter), Some(CameWith::Key { per_minute, .. })) = (&known.meter, known.identity.with.as_deref()) {
-            meter.admit(*per_minute)?;
+            meter.admit(&shared.store, *per_minute).await?;
         }
         Ok(known.identity)
     }
@@ -310,11 +354,7 @@ impl Shared {
 
     fn meter(&self, (tenant, key): (TenantKey, Uuid), per_minute: Option<u32>) -> Arc<Meter> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = f64::from(per_minute.unwrap_or(0));
-        let meter = meters.entry(key).or_insert_with(|| {
-            let (requests, refused) = (AtomicI64::new(0), AtomicI64::new(0));
-            Arc::new(Meter { tenant, key, requests, refused, left: Mutex::new((full, Instant::now())) })
-        });
+        let meter = meters.entry(key).or_insert_with(|| Arc::new(Meter::new(tenant, key, per_minute)));
         Arc::clone(meter)
     }
 

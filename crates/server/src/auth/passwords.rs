@@ -1,11 +1,6 @@
-//! Passwords: Argon2id on a bounded pool, a policy, and bounds on attempts that hold before anything is hashed.
+//! Passwords: Argon2id on a bounded pool, and a policy.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use argon2::{
     Argon2,
@@ -13,7 +8,6 @@ use argon2::{
 };
 use axum::http::{HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::problem::Problem;
 
@@ -23,160 +17,24 @@ pub const PASSWORD_CHARS_MAX: usize = 200;
 const JUDGED_CHARS_MAX: usize = 64;
 /// Passwords that wait to be hashed.
 const WAITING_MAX: usize = 64;
-/// Buckets in memory; beyond that full ones are forgotten, and then all.
-const BUCKETS_MAX: usize = 20_000;
 /// What is hashed when there is no such user, so that its absence takes as long: the hash of nobody's password.
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9ib2R5$Ns8WnQ2sWqcfjLkTPPiTpOVKRUyQ8GWcDOKQQyZMuE0";
 
-/// Where passwords are hashed and attempts are counted.
+/// Where passwords are hashed.
 pub struct Passwords {
     places: Arc<Semaphore>,
     waiting: Semaphore,
-    attempts: Mutex<HashMap<Bucket, (f64, Instant)>>,
-}
-
-/// Whose attempts are counted together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Bucket {
-    /// From one address.
-    Address(IpAddr),
-    /// On one account.
-    Account(String),
-    /// Codes of the second factor of one account: whoever tries them has its password.
-    Code(Uuid),
-    /// On one account from one address: another address still comes through.
-    Both(String, Option<IpAddr>),
-    /// Tokens of one application.
-    Tokens(Uuid),
-}
-
-impl Bucket {
-    /// How many attempts at once, and how many seconds until there is one more.
-    fn bound(&self) -> (f64, f64) {
-        match self {
-            Bucket::Address(_) => (60.0, 1.0),
-            Bucket::Account(_) => (60.0, 10.0),
-            Bucket::Both(..) => (6.0, 20.0),
-            Bucket::Code(_) => (10.0, 300.0),
-            Bucket::Tokens(_) => (600.0, 0.1),
-        }
-    }
-}
-
-/// Whether an attempt is counted, or only looked whether there may be one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taking {
-    One,
-    Nothing,
 }
 
 impl Default for Passwords {
     fn default() -> Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Passwords {
-            places: Arc::new(Semaphore::new(cores)),
-            waiting: Semaphore::new(WAITING_MAX),
-            attempts: Mutex::default(),
-        }
+        Passwords { places: Arc::new(Semaphore::new(cores)), waiting: Semaphore::new(WAITING_MAX) }
     }
 }
 
 impl Passwords {
-    /// Counts an attempt, before anything is looked up or hashed.
-    ///
-    /// # Errors
-    /// 429 when there were too many; they become fewer with time, so nobody is locked out for good.
-    pub fn attempt(&self, address: Option<IpAddr>, account: Option<&str>) -> Result<(), Problem> {
-        let mut buckets: Vec<Bucket> = address.map(Bucket::Address).into_iter().collect();
-        if let Some(account) = account {
-            buckets.push(Bucket::Both(account.to_owned(), address));
-            buckets.push(Bucket::Account(account.to_owned()));
-        }
-        self.count(buckets)
-    }
-
-    /// Counts a try of a code, before it is looked at.
-    ///
-    /// # Errors
-    /// 429 when there were too many.
-    pub fn attempt_code(&self, user: Uuid) -> Result<(), Problem> {
-        self.count(vec![Bucket::Code(user)])
-    }
-
-    /// Whether an application may still show a secret from there. Right ones do not count, and wrong ones that come from
-    /// elsewhere shut nobody out: its id is known to everybody, and its secret cannot be guessed.
-    ///
-    /// # Errors
-    /// 429 when there were too many wrong ones.
-    pub fn check_application(&self, address: Option<IpAddr>, id: &str) -> Result<(), Problem> {
-        self.bound(Self::of_application(address, id), Taking::Nothing)
-    }
-
-    /// Counts a wrong secret.
-    ///
-    /// # Errors
-    /// 429 when there were too many.
-    pub fn wrong_secret(&self, address: Option<IpAddr>, id: &str) -> Result<(), Problem> {
-        self.count(Self::of_application(address, id))
-    }
-
-    fn of_application(address: Option<IpAddr>, id: &str) -> Vec<Bucket> {
-        let both = Bucket::Both(format!("application:{id}"), address);
-        address.map(Bucket::Address).into_iter().chain([both]).collect()
-    }
-
-    /// Counts what an application asks for with its secret, once that was right: each request may write a row.
-    ///
-    /// # Errors
-    /// 429 when there was too much.
-    pub fn count_token(&self, application: Uuid) -> Result<(), Problem> {
-        self.count(vec![Bucket::Tokens(application)])
-    }
-
-    fn count(&self, buckets: Vec<Bucket>) -> Result<(), Problem> {
-        self.bound(buckets, Taking::One)
-    }
-
-    fn bound(&self, buckets: Vec<Bucket>, taking: Taking) -> Result<(), Problem> {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let left = |bucket: &Bucket, kept: Option<&(f64, Instant)>| {
-            let (most, every) = bucket.bound();
-            kept.map_or(most, |(left, at)| (left + now.duration_since(*at).as_secs_f64() / every).min(most))
-        };
-        if attempts.len() + buckets.len() > BUCKETS_MAX {
-            attempts.retain(|bucket, kept| left(bucket, Some(kept)) < bucket.bound().0);
-            if attempts.len() + buckets.len() > BUCKETS_MAX {
-                attempts.clear();
-            }
-        }
-        for bucket in buckets {
-            let there = left(&bucket, attempts.get(&bucket));
-            if there < 1.0 {
-                let wait = ((1.0 - there) * bucket.bound().1).ceil();
-                let detail = "too many attempts: try again after `Retry-After`";
-                return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
-                    .with_header(header::RETRY_AFTER, HeaderValue::from(wait as u64)));
-            }
-            if taking == Taking::One {
-                attempts.insert(bucket, (there - 1.0, now));
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets the attempts on an account from an address: its password was right.
-    pub fn forgive(&self, address: Option<IpAddr>, account: &str) {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.remove(&Bucket::Both(account.to_owned(), address));
-    }
-
-    /// Forgets the tries of codes: one was right.
-    pub fn forgive_code(&self, user: Uuid) {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(&Bucket::Code(user));
-    }
-
     /// Whether a password is that of one of these hashes; without any it takes as long and is not.
     ///
     /// # Errors
@@ -266,25 +124,6 @@ fn guessable(password: &str, own: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attempts_are_bounded_for_each_account_and_address() {
-        let passwords = Passwords::default();
-        let at = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
-        for _ in 0..6 {
-            passwords.attempt(at(1), Some("ada@example.org")).unwrap();
-        }
-        let refused = passwords.attempt(at(1), Some("ada@example.org")).unwrap_err();
-        assert!(refused.detail().contains("Retry-After"));
-        passwords.attempt(at(2), Some("ada@example.org")).unwrap();
-        passwords.attempt(at(1), Some("grace@example.org")).unwrap();
-        passwords.forgive(at(1), "ada@example.org");
-        passwords.attempt(at(1), Some("ada@example.org")).unwrap();
-        for last in 0..60 {
-            let _ = passwords.attempt(at(3), Some(&format!("{last}@example.org")));
-        }
-        assert!(passwords.attempt(at(3), Some("somebody@example.org")).is_err(), "one address");
-    }
 
     #[test]
     fn weak_passwords_are_refused_with_the_reason() {

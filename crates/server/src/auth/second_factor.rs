@@ -132,7 +132,7 @@ pub async fn asked_for(app: &App, user: Uuid) -> Result<Option<SecondFactor>, Pr
 /// # Errors
 /// 429 after too many wrong ones; the vault is closed.
 pub async fn take(app: &App, (user, factor): (Uuid, &SecondFactor), given: &str) -> Result<bool, Problem> {
-    app.passwords().attempt_code(user)?;
+    app.attempts().attempt_code(user).await?;
     let given = given.trim().to_lowercase();
     let taken = if given.len() == DIGITS {
         let Some(secret) = app.store().second_factor_secret(factor).await? else { return Ok(false) };
@@ -145,7 +145,7 @@ pub async fn take(app: &App, (user, factor): (Uuid, &SecondFactor), given: &str)
         app.store().take_recovery_code(user, *TokenHash::of(&given).as_bytes()).await?
     };
     if taken {
-        app.passwords().forgive_code(user);
+        app.attempts().forgive_code(user).await?;
     }
     Ok(taken)
 }

@@ -34,7 +34,7 @@ pub async fn authenticate(
 ) -> Result<Application, Refused> {
     let (id, secret) = shown(headers, form)?;
     let tried: String = id.chars().take(36).collect();
-    app.passwords().check_application(asked.address, &tried)?;
+    app.attempts().check_application(asked.address, &tried).await?;
     let found = match Uuid::try_parse(&id) {
         Ok(id) => app.store().application(id).await?,
         Err(_) => None,
@@ -48,11 +48,11 @@ pub async fn authenticate(
     };
     match found {
         Some(application) if right => {
-            app.passwords().count_token(application.id)?;
+            app.attempts().count_token(application.id).await?;
             Ok(application)
         }
         found => {
-            app.passwords().wrong_secret(asked.address, &tried)?;
+            app.attempts().wrong_secret(asked.address, &tried).await?;
             if let (Some(application), Some(_)) = (found, secret) {
                 note_failure(app, asked, &application).await?;
             }

@@ -143,7 +143,7 @@ pub async fn accept_delegation(
     asked: Asked,
     Body(body): Body<AcceptDelegationBody>,
 ) -> Reply {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let offered = app.store().offered_delegation(*TokenHash::of(&body.link).as_bytes()).await?;
     let offered = offered.ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such delegation that is still open")

@@ -45,7 +45,7 @@ pub async fn authorize(
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let issuer = oauth::issuer(&app, &headers)?;
     // It is shown between single quotes, for a shell.
     let this = format!("{issuer}{this}").replace('\'', "%27");

@@ -114,7 +114,7 @@ pub async fn begin_oidc(
     asked: Asked,
 ) -> Reply {
     let way = way(&query)?;
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let (tenant, _) = tenant_of(&app, query.tenant.as_deref()).await?;
     let (cookie, location) = begin(&app, (tenant, &name), (None, way)).await?;
     Ok(see_other(&location, [cookie]))
@@ -215,7 +215,7 @@ async fn end(
     (name, query): (&str, CallbackQuery),
     (asked, headers): (&Asked, &HeaderMap),
 ) -> Result<(String, Vec<HeaderValue>), Problem> {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let flow: Flow = FLOW.open(app.store(), auth::cookie_of(headers, COOKIE).unwrap_or_default())?;
     if query.state.as_deref() != Some(flow.state.as_str()) {
         let detail = "this browser has begun another sign-in since: begin again";
@@ -343,7 +343,7 @@ pub async fn use_ticket(
     headers: HeaderMap,
     Body(body): Body<TicketBody>,
 ) -> Reply {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let carried = || auth::cookie_of(&headers, COOKIE).unwrap_or_default().to_owned();
     let ticket: Ticket = TICKET.open(app.store(), &body.ticket.unwrap_or_else(carried))?;
     let shown = body.verifier.filter(|it| it.len() <= VERIFIER_CHARS_MAX).map(|it| challenge_of(&it));

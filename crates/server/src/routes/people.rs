@@ -134,7 +134,7 @@ pub struct AcceptBody {
 #[utoipa::path(post, path = "/invitations/accept", tag = "people", request_body = AcceptBody,
     responses((status = 200, body = SignedIn)))]
 pub async fn accept(State(app): State<App>, asked: Asked, headers: HeaderMap, Body(body): Body<AcceptBody>) -> Reply {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     let hash = *TokenHash::of(&body.link).as_bytes();
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such invitation that is still open");
     let email = app.store().invited(hash).await?.ok_or_else(unknown)?;
@@ -312,7 +312,7 @@ pub struct KeyBody {
     provider: Option<String>,
     /// Days after which it ends; never when left out.
     days: Option<u32>,
-    /// Requests that it may send in a minute, to each server.
+    /// Requests that it may send in a minute, over all servers.
     requests_per_minute: Option<u32>,
 }
 

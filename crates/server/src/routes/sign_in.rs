@@ -179,13 +179,13 @@ pub(super) async fn by_password(app: &App, asked: &Asked, (email, password): (&s
     if email.chars().count() > EMAIL_CHARS_MAX || password.chars().count() > auth::PASSWORD_CHARS_MAX {
         return Err(refused());
     }
-    app.passwords().attempt(asked.address, Some(&email))?;
+    app.attempts().attempt(asked.address, Some(&email)).await?;
     let account = app.store().account_by_email(&email).await?;
     let hash = account.as_ref().and_then(|it| it.password_hash.clone());
     let right = app.passwords().matches(password, hash.into_iter().collect()).await?;
     match account {
         Some(account) if right && account.active => {
-            app.passwords().forgive(asked.address, &email);
+            app.attempts().forgive(asked.address, &email).await?;
             Ok(account)
         }
         Some(account) => {
@@ -236,7 +236,7 @@ pub(super) async fn pass_second_factor(
 }
 
 async fn by_link(app: &App, asked: &Asked, (link, code): (&str, Option<&str>)) -> Result<Proven, Problem> {
-    app.passwords().attempt(asked.address, None)?;
+    app.attempts().attempt(asked.address, None).await?;
     if SecretKind::of(link) != Some(SecretKind::Link) || link.len() > token::TOKEN_CHARS_MAX {
         return Err(refused());
     }

@@ -129,6 +129,11 @@ impl Api {
         token
     }
 
+    /// A request without a token to that address.
+    pub fn anywhere(&self, method: Method, url: &str) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
     /// A request without a token.
     pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))

@@ -166,7 +166,7 @@ pub async fn keys_are_scoped_bounded_and_revoked(api: Api) {
     with(&api, key, (Method::GET, "/workflows"), None).await.problem(403, "forbidden");
     let refused = with(&api, key, (Method::GET, "/runs"), None).await;
     refused.problem(429, "too_many_requests");
-    assert!(refused.header("retry-after").parse::<u32>().unwrap() <= 30);
+    assert!((1..=60).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
     let path = format!("/api-keys/{}", made["id"].as_str().unwrap());
     let shown = api.get(&path).await.expect(200);
     assert!(shown["token_hash"].is_null() && !shown.to_string().contains(key), "{shown}");

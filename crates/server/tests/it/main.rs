@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod bounds;
 mod browser;
 mod conditions;
 mod coverage;
@@ -62,6 +63,9 @@ on_every_database! {
     files: files_are_uploaded_changed_and_fetched, what_a_browser_would_run_is_never_shown, a_link_is_for_whoever_has_it;
     hostile: what_is_hostile_is_refused_and_writes_nothing;
     idempotency: one_key_starts_one_run;
+    bounds: wrong_passwords_and_codes_are_counted_over_all_servers, who_knows_his_password_is_not_held_up,
+        attempts_of_applications_are_counted_over_all_servers, attempts_that_are_long_ago_are_forgotten,
+        a_keys_limit_holds_on_one_server;
     identity: a_viewer_comes_by_invitation_and_can_watch_but_not_publish, nobody_gives_or_takes_more_than_he_may,
         keys_are_scoped_bounded_and_revoked, cookies_change_nothing_from_elsewhere, guesses_are_bounded_and_say_nothing,
         people_see_and_end_their_own_sessions, guessable_passwords_are_refused_and_change_nothing,

@@ -164,7 +164,7 @@ async fn form(api: &Api, way: &str, pairs: &[(&str, &str)]) -> Answer {
     send(fill(api.bare(Method::POST, &format!("/api/v1/oauth/{way}")), pairs)).await
 }
 
-fn fill(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
+pub fn fill(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
     let body = Serializer::new(String::new()).extend_pairs(pairs).finish();
     request.header("content-type", "application/x-www-form-urlencoded").body(body)
 }

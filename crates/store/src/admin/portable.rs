@@ -1,8 +1,7 @@
 //! All rows of a database in a form that both databases, and a file, can hold.
 //!
-//! Left out is what belongs to a running installation only: nodes, lanes, the last starts of rates, and
-//! journals of deleted runs. Invariant: a
-//! table's tally is the same whatever the order of its rows, and whichever database they lie in.
+//! Left out is what belongs to a running installation only: nodes, lanes, the last starts of rates, what
+//! servers may have of quotas, attempts to sign in, and journals of deleted runs. Invariant: a table's tally is the same whatever the order of its rows, and whichever database they lie in.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -22,7 +21,7 @@ pub(crate) const CHUNK_ROWS: usize = 500;
 /// How many chunks may wait for who takes them.
 pub(crate) const CHUNKS_WAITING: usize = 4;
 /// What is not copied.
-const LEFT_OUT: &[&str] = &["nodes", "lanes", "journal_garbage", "rates"];
+const LEFT_OUT: &[&str] = &["nodes", "lanes", "journal_garbage", "rates", "run_allowances", "sign_in_attempts"];
 
 /// What a column means, apart from how a database keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,8 @@ const LANES_LOCK: i64 = 0x57_4c_4c_41;
 // fenced.
 const FORGET: &str = "with gone as (select id from nodes where state <> 'alive' \
                       and lease_until < clock_timestamp() - $1 * interval '1 millisecond' for update skip locked), \
-                      freed as (update lanes set node_id = null where node_id in (select id from gone)) \
+                      freed as (update lanes set node_id = null where node_id in (select id from gone)), \
+                      spent as (delete from run_allowances where node_id in (select id from gone)) \
                       delete from nodes where id in (select id from gone)";
 
 /// Removes the rows of nodes that have been dead, or gone, for that long.

@@ -17,6 +17,7 @@ const INFRASTRUCTURE: &[(&str, &str)] = &[
     ("password_history", "of the installation's people"),
     ("second_factors", "of the installation's people"),
     ("sign_in_links", "of the installation's people"),
+    ("sign_in_attempts", "who signs in is of no tenant yet: one account may be a member of several"),
     ("audit_keys", "the installation's keys that signed before the one of today, a reference table"),
 ];
 

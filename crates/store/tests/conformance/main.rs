@@ -1,6 +1,7 @@
 //! One suite, both databases.
 
 mod admin;
+mod allowances;
 mod audit;
 mod backlog;
 mod commits;
