@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// Within this time a task that was handed out gets its row: longer than in earnest, so that more happens meanwhile.
+const HANDED_MILLIS: usize = 4_000;
+
 impl Sim {
     /// A transition is on disk: everything that waited for that may happen.
     pub(super) fn follow(&mut self, machine: usize, run: RunId, pending: Pending) {
@@ -154,7 +157,7 @@ impl Sim {
     fn hand(&mut self, machine: usize, run: RunId, task: OfferTask) {
         let OfferTask { task, path, attempt, .. } = task;
         if self.live(machine, run).is_some_and(|live| live.handed.contains_key(&task)) {
-            self.soon(machine, 250, Work::WriteHanded(run, task));
+            self.soon(machine, HANDED_MILLIS, Work::WriteHanded(run, task));
             // Some go away with it.
             if self.random.percent(60) {
                 let millis = *self.random.pick(&[2, 100, 400, 6_000]);
