@@ -265,7 +265,7 @@ impl LiveRun {
     fn offer(&mut self, task: &OfferTask, core: &Core, commit: &mut RunCommit, pending: &mut Pending) {
         let promised = core.tasks.promise(self.tenant(), task, self.last_at);
         match &promised {
-            Some(promised) if core.store.is_alone() => {
+            Some(promised) if core.store.is_alone() && core.tasks.have_room() => {
                 self.handed.insert(task.clone(), promised.holder.clone(), self.last_at);
             }
             _ => {

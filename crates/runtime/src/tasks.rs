@@ -111,6 +111,11 @@ impl Tasks {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether one more claim will be known without reading.
+    pub(crate) fn have_room(&self) -> bool {
+        self.held().len() < HELD_MAX / 2
+    }
+
     fn hold(&self, task: TaskId, claim: Held) {
         self.leases.claimed(claim.until);
         let mut held = self.held();
@@ -227,13 +232,13 @@ impl Runtime {
     /// Why nobody holds the task.
     async fn nobodys(&self, tenant: TenantKey, task: TaskId) -> Result<RuntimeError, RuntimeError> {
         let core = &self.core;
-        Ok(if core.store.has_task(tenant, task).await? {
-            not_held(task)
-        } else if core.may_be_written(task) {
-            RuntimeError::unavailable("the task's run is being taken over: ask again")
-        } else {
-            RuntimeError::not_found("task", task)
-        })
+        let taken_over = || RuntimeError::unavailable("the task's run is being taken over: ask again");
+        if !core.store.has_task(tenant, task).await? {
+            return Ok(if core.may_be_written(task) { taken_over() } else { RuntimeError::not_found("task", task) });
+        }
+        // Its row may have come since it was looked for.
+        let lease = core.store.task_lease(tenant, task).await?;
+        Ok(lease.map_or_else(|| not_held(task), |_| taken_over()))
     }
 
     async fn beat(&self, tenant: TenantKey, holding: Holding) -> Result<Timestamp, RuntimeError> {
@@ -353,14 +358,16 @@ impl Runtime {
         let refused = match self.held(&claim).await {
             Ok(held) => match self.end_task(&claim, &held, (answer, output, hash)).await {
                 // The run has an end of this step already, or is over itself.
-                Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => not_held(claim.task),
+                Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => {
+                    self.core.tasks.forget(claim.task);
+                    not_held(claim.task)
+                }
                 ended => return ended,
             },
             Err(error @ (RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. })) => error,
             Err(error) => return Err(error),
         };
         // A worker that did not hear the first answer says the same again.
-        self.core.tasks.forget(claim.task);
         let token = match &claim.proof {
             Proof::Token(token) => token.parse().ok(),
             Proof::Worker(_) | Proof::Holder => None,

@@ -285,6 +285,11 @@ impl Harness {
         self.runtime = open(&self.database, &self.ledger, self.settings.clone(), self.nodes.clone()).await;
     }
 
+    /// Where its database is.
+    pub fn location(&self) -> Location {
+        self.database.location()
+    }
+
     /// Stops the server and opens its database, which nobody works on then.
     pub async fn visit(&self) -> Store {
         self.runtime.shutdown(Duration::from_secs(10)).await;

@@ -2,6 +2,7 @@
 
 mod crowds;
 mod deletions;
+mod handed;
 mod harness;
 mod nodes;
 mod queue;
@@ -39,6 +40,9 @@ on_every_database! {
         a_worker_that_went_away_loses_no_task, cancel_takes_tasks_back, people_decide, of_many_decisions_one_counts,
         events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
+    handed: a_quick_answer_leaves_nothing, a_task_without_a_row_outlives_its_server,
+        a_task_gets_its_row_when_it_is_asked_for, a_task_gets_its_row_when_its_server_stops,
+        a_task_gets_its_row_when_it_lasts;
     speed: ten_steps;
     crowds: a_crowd_of_naps_is_woken, a_crowd_is_loaded_by_and_by, a_run_without_end_stops_with_its_server,
         a_long_journal_is_folded;
