@@ -15,8 +15,8 @@ const TASK_ID: Column = id("task_id").required().doc("The task.");
 /// A task.
 pub static TASKS: Table = Table::of("tasks")
     .doc(
-        "A task that a step offers to workers. The step's commit writes it, the worker's answer ends it, and the commit that \
-         takes the answer deletes it.",
+        "A task that a step offers to workers. The step's commit writes it, or, where a worker gets it at once, a later one if it \
+         lasts. The worker's answer ends it, and the commit that takes the answer deletes it.",
     )
     .columns(&[
         TENANT,
