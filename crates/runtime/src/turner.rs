@@ -466,7 +466,14 @@ impl Turner {
             return;
         }
         // The claim may have been faster than the news that the run's start is on disk, or than who read it.
-        if let Some(lane) = deliver.moved.filter(|_| live.run.started_at().is_none()) {
+        if let Some(lane) = deliver.moved.filter(|lane| live.run.started_at().is_none() && live.lane != *lane) {
+            // What is ahead of the disk is on the former lane, whose writer is another one: it comes first.
+            if !live.pending.is_empty() {
+                if let Some(reply) = deliver.reply {
+                    reply.failed(RuntimeError::unavailable("the run has moved to another lane: ask again"));
+                }
+                return;
+            }
             live.lane = lane;
         }
         self.step(deliver);
