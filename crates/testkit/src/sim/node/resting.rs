@@ -96,5 +96,6 @@ impl Sim {
             }
             self.remove(machine, run);
         }
+        self.pump_all(machine);
     }
 }
