@@ -21,7 +21,7 @@ use windlass_engine::status::{RunStatus, StepStatus};
 use windlass_engine::{Effect, Event, Reject, Run, Start, Transition};
 use windlass_store::{CommitError, Committed, FairQueue, LaneId, RowChange, RunChange, RunCommit};
 
-use self::loading::Loads;
+use self::loading::{Behind, Loads};
 use crate::backlog::Seat;
 use crate::core::Core;
 use crate::error::RuntimeError;
@@ -181,6 +181,8 @@ pub(crate) struct Turner {
     /// What waits for each run that is read, or is to be.
     loading: HashMap<RunId, VecDeque<Deliver>>,
     loads: Loads,
+    /// Commits of states that were given up, by run, that are still on their way: the run is read behind them.
+    behind: HashMap<RunId, Behind>,
     watchers: HashMap<RunId, Vec<oneshot::Sender<Arc<RunView>>>>,
     ended: VecDeque<Arc<RunView>>,
     timers: Timers,
@@ -216,6 +218,7 @@ impl Turner {
             runs: HashMap::new(),
             loading: HashMap::new(),
             loads: Loads::default(),
+            behind: HashMap::new(),
             watchers: HashMap::new(),
             ended: VecDeque::new(),
             timers: Timers::default(),
@@ -585,7 +588,7 @@ impl Turner {
             if let Err(error) = result {
                 tracing::warn!(%run, %error, "rows beside a run were not written");
             }
-            return;
+            return self.came_behind(run, generation);
         };
         match result {
             Ok(Committed::Done) => {

@@ -38,12 +38,22 @@ struct Load {
     after: Option<Duration>,
 }
 
+/// What is to be known before a run is read whose state was given up.
+#[derive(Debug)]
+pub(super) struct Behind {
+    tenant: TenantKey,
+    generation: u64,
+    /// Its commits that have not been answered. Whatever of them is written, the new state has to follow it.
+    commits: usize,
+}
+
 impl Turner {
     /// A commit failed for good: what was ahead of the disk never happened. The journal says what did.
     pub(super) fn fall_back(&mut self, run: RunId, error: CommitError) {
         add(&self.core.metrics.commits_failed, 1);
         let Some(live) = self.remove(run) else { return };
-        let (tenant, born) = (live.tenant(), live.on_disk_before());
+        let (tenant, born, generation) = (live.tenant(), live.on_disk_before(), live.generation);
+        let commits = live.pending.len().saturating_sub(1);
         for open in live.attempts.values() {
             open.stop.cancel();
         }
@@ -67,7 +77,26 @@ impl Turner {
             self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
             return;
         }
-        self.begin_load(Load { tenant, run, recover: Recover::Yes, after: Some(AGAIN_AFTER) });
+        self.loading.entry(run).or_default();
+        self.behind.insert(run, Behind { tenant, generation, commits });
+        self.read_again(run);
+    }
+
+    /// A commit of a state that was given up is answered.
+    pub(super) fn came_behind(&mut self, run: RunId, generation: u64) {
+        if let Some(behind) = self.behind.get_mut(&run).filter(|behind| behind.generation == generation) {
+            behind.commits -= 1;
+            self.read_again(run);
+        }
+    }
+
+    /// Reads a run whose state was given up, once nothing of that state is on its way.
+    fn read_again(&mut self, run: RunId) {
+        if self.behind.get(&run).is_some_and(|behind| behind.commits == 0)
+            && let Some(Behind { tenant, .. }) = self.behind.remove(&run)
+        {
+            self.begin_load(Load { tenant, run, recover: Recover::Yes, after: Some(AGAIN_AFTER) });
+        }
     }
 
     pub(super) fn load(&mut self, tenant: TenantKey, run: RunId, recover: Recover) {

@@ -27,6 +27,8 @@ use super::{
 const LANES: usize = 2;
 const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
+/// Until a process has listed what there is of the lanes that it owns; it is told much meanwhile.
+const SCAN_MILLIS: usize = 400;
 /// How long a letter that was opened here is passed over when it is read.
 const IN_HAND: Duration = Duration::from_secs(30);
 /// A timer that comes within this is brought into memory.
@@ -126,7 +128,7 @@ impl Sim {
         }
         self.adopt(machine);
         self.own_lanes(machine);
-        self.soon(machine, 20, Work::Scan);
+        self.soon(machine, SCAN_MILLIS, Work::Scan);
     }
 
     /// The rest of a look: what is there of the lanes that are owned now. Much may have been told in the meantime.

@@ -226,6 +226,8 @@ pub(super) struct Process {
     pub turning: bool,
     pub runs: BTreeMap<RunId, Live>,
     pub loading: BTreeMap<RunId, VecDeque<Deliver>>,
+    /// Commits of states that were given up that are still on their way: of which generation, and how many.
+    pub behind: BTreeMap<RunId, (u64, usize)>,
     /// What children were told before they were started.
     pub unborn: BTreeMap<RunId, Vec<Deliver>>,
     pub timers: BTreeMap<RunId, Timestamp>,
@@ -395,9 +397,13 @@ impl Sim {
         let source = if planted(Bug::UnbornAskedForStill) { Source::Direct } else { source };
         if planted(Bug::UnbornInTwoCommits) {
             self.submit_rows(machine, start.run, lane, std::mem::take(&mut also));
+            self.pump_all(machine);
         }
-        let deliver = Deliver { source, also, ..Deliver::new(parent.run, event) };
-        self.told(machine, Message::Deliver(Box::new(deliver)));
+        let message = Message::Deliver(Box::new(Deliver { source, also, ..Deliver::new(parent.run, event) }));
+        match planted(Bug::UnbornInTwoCommits) {
+            true => self.soon(machine, 8_000, Work::Told(message)),
+            false => self.told(machine, message),
+        }
     }
 
     pub(super) fn deliver(&mut self, machine: usize, deliver: Deliver) {
@@ -510,10 +516,10 @@ impl Sim {
 
     fn acked(&mut self, machine: usize, ack: Ack) {
         let Ack { run, generation, result } = ack;
-        let Some(live) = self.live(machine, run) else { return };
-        if live.generation != generation && !planted(Bug::AckOfOldState) {
-            return;
-        }
+        let old = !planted(Bug::AckOfOldState);
+        let Some(live) = self.live(machine, run).filter(|live| live.generation == generation || !old) else {
+            return self.came_behind(machine, run, generation);
+        };
         match result {
             Ok(super::Outcome::Done) => {
                 if let Some(pending) = live.pending.pop_front() {
@@ -550,7 +556,11 @@ impl Sim {
                 let deliver = Deliver { source, ..Deliver::new(row.run, event) };
                 self.told(machine, Message::Deliver(Box::new(deliver)));
             }
-            _ => self.soon(machine, 5, Work::Act(Box::new(row))),
+            _ => {
+                // A child begins late where its plan is read first.
+                let millis = *self.random.pick(&[5, 5, 800]);
+                self.soon(machine, millis, Work::Act(Box::new(row)));
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ impl Sim {
         let Some(live) = self.remove(machine, run) else { return };
         let ahead: i64 = live.pending.iter().map(|pending| pending.entries).sum();
         let never = live.run.seq() <= ahead;
+        let behind = (live.generation, live.pending.len().saturating_sub(1));
         for pending in live.pending {
             // What was refused because of it is taken after all.
             self.put_back(machine, &pending.discards);
@@ -37,7 +38,28 @@ impl Sim {
         if never && matches!(error, CommitError::Busy | CommitError::Refused) {
             return;
         }
-        self.read_later(machine, run);
+        let Some(process) = self.process(machine) else { return };
+        process.loading.entry(run).or_default();
+        process.behind.insert(run, behind);
+        self.read_again(machine, run);
+    }
+
+    /// A commit of a state that was given up is answered.
+    pub(super) fn came_behind(&mut self, machine: usize, run: RunId, generation: u64) {
+        let behind = self.process(machine).and_then(|process| process.behind.get_mut(&run));
+        if let Some((_, commits)) = behind.filter(|(of, _)| *of == generation) {
+            *commits -= 1;
+            self.read_again(machine, run);
+        }
+    }
+
+    /// Reads a run whose state was given up, once nothing of that state is on its way.
+    fn read_again(&mut self, machine: usize, run: RunId) {
+        let Some(process) = self.process(machine) else { return };
+        if process.behind.get(&run).is_some_and(|(_, commits)| *commits == 0) {
+            process.behind.remove(&run);
+            self.read_later(machine, run);
+        }
     }
 
     fn read_later(&mut self, machine: usize, run: RunId) {
