@@ -202,7 +202,7 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
     };
     let result = AssertUnwindSafe(work).catch_unwind().await;
     drop(held);
-    let known = core.known.of_tenant(order.tenant);
+    let known = core.known.of_vault(&core.store, order.tenant).await;
     let result = match result {
         Ok(result) => secrets::cleaned(known, result).map_err(failure),
         Err(panic) => {

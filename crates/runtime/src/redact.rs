@@ -1,15 +1,17 @@
 //! Redaction: secret values that a process knows are taken out of whatever it shows.
 //!
-//! A value is known from the moment in which a step uses it. It is looked for as it is, in base64 (also within longer
-//! texts), percent-encoded and escaped as in JSON. Invariants: a tenant's values are looked for in what is that tenant's,
-//! and in logs, never in what another sees; work and memory are bounded whatever is looked through.
+//! A value is known from the moment in which a step uses it, and to what steps give back before that: as soon as it is in
+//! the vault, give or take [`VAULT_READ_EVERY`]. It is looked for as it is, in base64 (also within longer texts),
+//! percent-encoded and escaped as in JSON. Invariants: a tenant's values are looked for in what is that tenant's, and those
+//! that were used in logs, never in what another sees; work and memory are bounded whatever is looked through.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
@@ -19,6 +21,7 @@ use windlass_definition::{
     value::{Key, Map},
 };
 use windlass_engine::id::TenantKey;
+use windlass_store::{Store, VaultChanges};
 
 /// What stands where a secret was.
 pub const REDACTED: &str = "***";
@@ -26,7 +29,10 @@ pub const REDACTED: &str = "***";
 pub const SECRET_BYTES_MIN: usize = 8;
 /// Longer ones are looked for in pieces of this size.
 const PIECE_BYTES: usize = 1_024;
-/// Values that a process remembers of a tenant, and their bytes; the oldest is forgotten first.
+/// How long a reading of a tenant's vault is good for.
+const VAULT_READ_EVERY: Duration = Duration::from_secs(10);
+/// Values that a process remembers of a tenant, those of its vault and those that were used each, and their bytes; the
+/// oldest is forgotten first.
 const VALUES_PER_TENANT_MAX: usize = 500;
 const BYTES_PER_TENANT_MAX: usize = 128 << 10;
 /// Tenants whose values a process remembers, and the bytes of all of them that logs are looked through for.
@@ -54,39 +60,38 @@ struct Inner {
 
 #[derive(Default)]
 struct Tenant {
-    values: VecDeque<Arc<str>>,
+    /// What steps used, and what was made of it.
+    used: Values,
+    /// What is in the vault.
+    kept: Values,
     redactor: Option<Arc<Redactor>>,
+    reading: Arc<tokio::sync::Mutex<Reading>>,
+}
+
+/// The newest values.
+#[derive(Default)]
+struct Values(VecDeque<Arc<str>>);
+
+/// How far a tenant's vault was read.
+#[derive(Default)]
+struct Reading {
+    at: Option<Instant>,
+    changes: VaultChanges,
 }
 
 /// Finds values and takes them out.
 pub struct Redactor(AhoCorasick);
 
 impl Known {
-    /// Learns values of a tenant. Those that are too short to be told from other texts are not learned.
+    /// Learns values of a tenant that are used. Those that are too short to be told from other texts are not learned.
     pub fn learn<'a>(&self, tenant: TenantKey, values: impl Iterator<Item = &'a str>) {
-        let mut tenants = self.inner.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if tenants.len() >= TENANTS_MAX && !tenants.contains_key(&tenant) {
-            tenants.clear();
-        }
-        let known = tenants.entry(tenant).or_default();
-        let before = known.values.len();
-        let mut is_new = false;
-        for value in values.filter(|value| value.len() >= SECRET_BYTES_MIN) {
-            if known.values.iter().any(|other| **other == *value) {
-                continue;
-            }
-            is_new = true;
-            known.values.push_back(value.into());
-            let bytes = |values: &VecDeque<Arc<str>>| values.iter().map(|value| value.len()).sum::<usize>();
-            while known.values.len() > VALUES_PER_TENANT_MAX || bytes(&known.values) > BYTES_PER_TENANT_MAX {
-                known.values.pop_front();
-            }
-        }
-        if !is_new && before > 0 {
+        let mut tenants = self.tenants();
+        let known = room_for(&mut tenants, tenant);
+        if !known.used.learn(values) {
             return;
         }
-        known.redactor = Redactor::of(known.values.iter().map(|value| &**value)).map(Arc::new);
-        let all = tenants.values().flat_map(|tenant| tenant.values.iter().rev().map(|value| &**value));
+        known.look_for_all();
+        let all = tenants.values().flat_map(|tenant| tenant.used.0.iter().rev().map(|value| &**value));
         let all = all.scan(0, |bytes, value| {
             *bytes += value.len();
             (*bytes <= BYTES_MAX).then_some(value)
@@ -95,15 +100,73 @@ impl Known {
         *self.inner.all.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// What finds the values of a tenant; `None` where none is known.
+    /// What finds the values of a tenant, those of its vault too, which is read for it when that is due; `None` where none
+    /// is known. A vault that cannot be read adds nothing.
+    pub async fn of_vault(&self, store: &Store, tenant: TenantKey) -> Option<Arc<Redactor>> {
+        let reading = Arc::clone(&room_for(&mut self.tenants(), tenant).reading);
+        let mut reading = reading.lock().await;
+        if reading.at.is_none_or(|at| at.elapsed() >= VAULT_READ_EVERY) {
+            reading.at = Some(Instant::now());
+            match store.vault_values(tenant, &mut reading.changes, VALUES_PER_TENANT_MAX).await {
+                Ok(values) => {
+                    let mut tenants = self.tenants();
+                    let known = room_for(&mut tenants, tenant);
+                    if known.kept.learn(values.iter().map(|value| value.as_str())) {
+                        known.look_for_all();
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the vault was not read for redaction"),
+            }
+        }
+        drop(reading);
+        self.of_tenant(tenant)
+    }
+
+    /// What finds the values of a tenant that are known by now; `None` where none is.
     pub fn of_tenant(&self, tenant: TenantKey) -> Option<Arc<Redactor>> {
-        let tenants = self.inner.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.get(&tenant).and_then(|known| known.redactor.clone())
+        self.tenants().get(&tenant).and_then(|known| known.redactor.clone())
     }
 
     /// What finds the values of all tenants: for logs.
     pub fn of_all(&self) -> Option<Arc<Redactor>> {
         self.inner.all.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantKey, Tenant>> {
+        self.inner.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn room_for(tenants: &mut HashMap<TenantKey, Tenant>, tenant: TenantKey) -> &mut Tenant {
+    if tenants.len() >= TENANTS_MAX && !tenants.contains_key(&tenant) {
+        tenants.clear();
+    }
+    tenants.entry(tenant).or_default()
+}
+
+impl Tenant {
+    fn look_for_all(&mut self) {
+        let all = self.used.0.iter().chain(&self.kept.0);
+        self.redactor = Redactor::of(all.map(|value| &**value)).map(Arc::new);
+    }
+}
+
+impl Values {
+    /// Adds values; false when nothing is new.
+    fn learn<'a>(&mut self, values: impl Iterator<Item = &'a str>) -> bool {
+        let mut is_new = false;
+        for value in values.filter(|value| value.len() >= SECRET_BYTES_MIN) {
+            if self.0.iter().any(|other| **other == *value) {
+                continue;
+            }
+            is_new = true;
+            self.0.push_back(value.into());
+            let bytes = |values: &VecDeque<Arc<str>>| values.iter().map(|value| value.len()).sum::<usize>();
+            while self.0.len() > VALUES_PER_TENANT_MAX || bytes(&self.0) > BYTES_PER_TENANT_MAX {
+                self.0.pop_front();
+            }
+        }
+        is_new
     }
 }
 
@@ -116,8 +179,11 @@ impl Redactor {
         if patterns.is_empty() {
             return None;
         }
-        // It refuses only what is larger than its own numbers can say.
-        AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns).ok().map(Redactor)
+        // The quicker kind takes ten times the memory, and each tenant has one. It refuses only what is larger than its own
+        // numbers can say.
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::ContiguousNFA));
+        builder.build(patterns).ok().map(Redactor)
     }
 
     /// A text without them; `None` when there is none in it.

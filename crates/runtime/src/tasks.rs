@@ -44,6 +44,7 @@ use crate::{
     live_run::{Source, Taken},
     metrics::add,
     payload,
+    redact::Redactor,
     request::{ClaimRequest, Proof, TaskFilter, TaskRequest},
     runtime::Runtime,
     turner::Deliver,
@@ -353,8 +354,17 @@ impl Runtime {
     }
 
     async fn answer_task(&self, claim: TaskRequest, answer: Answer) -> Result<(), RuntimeError> {
-        let output = payload::json(&answer);
-        let hash: [u8; 32] = Sha256::digest(&output).into();
+        let sent = payload::json(&answer);
+        // Of what the worker said: the same answer is known again, whatever was redacted in it.
+        let hash: [u8; 32] = Sha256::digest(&sent).into();
+        let (answer, output) = match self.core.known.of_vault(&self.core.store, claim.tenant).await {
+            Some(known) => {
+                let answer = answer.redacted(&known);
+                let output = payload::json(&answer);
+                (answer, output)
+            }
+            None => (answer, sent),
+        };
         let refused = match self.held(&claim).await {
             Ok(held) => match self.end_task(&claim, &held, (answer, output, hash)).await {
                 // The run has an end of this step already, or is over itself.
@@ -426,6 +436,13 @@ impl Answer {
             Answer::Failed(failure) => Err(failure),
         };
         Event::StepEnded { path, attempt, started_at, result }
+    }
+
+    fn redacted(self, known: &Redactor) -> Answer {
+        match self {
+            Answer::Completed(output) => Answer::Completed(known.value(output)),
+            Answer::Failed(failure) => Answer::Failed(Failure { error: known.error(failure.error), ..failure }),
+        }
     }
 }
 

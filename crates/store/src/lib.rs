@@ -101,7 +101,7 @@ pub use run_lists::{COUNT_MAX, Count, RunFilter};
 pub use runs::{OpenRun, RunProgress, RunRow};
 pub use search::{RunWords, RunsFound, RunsToRead, SearchError, Term, TermError, Words, terms};
 pub use second_factor::SecondFactor;
-pub use secrets::{Found, Kept, KeptCredential, KeptSecret, MissingSecrets};
+pub use secrets::{Found, Kept, KeptCredential, KeptSecret, MissingSecrets, VaultChanges};
 pub use setting_values::{SettingLayer, SettingValue};
 pub use sharing::Namer;
 pub use slots::{SlotKey, WaitingForSlot};

@@ -29,6 +29,9 @@ const ABOVE: &str = "with recursive above (id, depth) as (\
                      union all select f.parent_id, a.depth + 1 from folders f join above a on f.id = a.id \
                      where f.tenant_key = $1 and f.parent_id is not null and a.depth <= 16) ";
 
+/// A change is in the database that long after the time that it bears at the latest.
+const CHANGE_WRITTEN_WITHIN_MICROS: i64 = 60_000_000;
+
 /// The column of [`Store::rows_for`] that says whether the workflow may use it.
 const REACHED: usize = 3;
 
@@ -85,6 +88,12 @@ pub struct MissingSecrets {
     pub absent: Vec<Arc<str>>,
     /// There is one, and it is for other workflows.
     pub out_of_reach: Vec<Arc<str>>,
+}
+
+/// How far the values of a vault were read.
+#[derive(Debug, Default)]
+pub struct VaultChanges {
+    newest: Option<Timestamp>,
 }
 
 /// The hosts in a column of a row. What cannot be read lets nothing go.
@@ -182,6 +191,52 @@ impl Store {
             Found::Kept(Kept::Credential(credential)) => Ok(Some(credential)),
             _ => Ok(None),
         }
+    }
+
+    /// The texts in a tenant's vault that changed since they were read before, the oldest first; of very many the newest.
+    /// Those that have no value any more, or cannot be opened, are left out.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn vault_values(
+        &self,
+        tenant: TenantKey,
+        changes: &mut VaultChanges,
+        max: usize,
+    ) -> Result<Vec<Zeroizing<String>>, StoreError> {
+        // What was changed before that may have been written after it was read.
+        let since = changes.newest.map_or(0, |at| at.micros().saturating_sub(CHANGE_WRITTEN_WITHIN_MICROS));
+        let mut found = Vec::new();
+        for (record, column) in [(&SECRETS, "value"), (&CREDENTIALS, "secret_fields")] {
+            let sql = format!(
+                "select id, name, updated_at, 1, {column} from {} where tenant_key = $1 and updated_at > $2 \
+                 order by updated_at desc limit $3",
+                record.name
+            );
+            let params = vec![tenant.into(), Timestamp::from_micros(since).into(), (max as i64).into()];
+            for row in self.database().of(tenant).query(sql, params).await? {
+                if let Ok(Some(text)) = self.text_of((tenant, record, column), &row).await {
+                    found.push((row.time(2)?, column, text));
+                }
+            }
+        }
+        found.sort_by_key(|(at, ..)| *at);
+        changes.newest = found.last().map(|(at, ..)| *at).max(changes.newest);
+        let mut texts = Vec::with_capacity(found.len());
+        for (_, column, text) in found {
+            match column {
+                "value" => texts.push(text),
+                _ => {
+                    let fields: BTreeMap<String, Json> = serde_json::from_str(&text).unwrap_or_default();
+                    let values = fields.into_values().filter_map(|value| match value {
+                        Json::String(text) => Some(Zeroizing::new(text)),
+                        _ => None,
+                    });
+                    texts.extend(values);
+                }
+            }
+        }
+        Ok(texts)
     }
 
     async fn rows_for(&self, record: &Record, rest: &str, asked: &Asked<'_>) -> Result<Vec<Row>, StoreError> {

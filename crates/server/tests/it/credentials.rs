@@ -100,6 +100,47 @@ pub async fn a_step_is_made_with_the_credential_that_it_names(api: Api) {
     }
 }
 
+pub async fn what_comes_back_holds_nothing_of_the_vault(api: Api) {
+    let (url, got) = outside().await;
+    shop(&api).await;
+    let unused = "a-key-that-no-step-used";
+    api.post("/secrets", json!({ "name": "unused", "value": unused })).await.expect(201);
+    publish(&api, &document("asks", &json!({ "url": url, "headers": { "note": "${{ input.note }}" } }))).await;
+    for (said, kept) in [(unused, "***"), (PASSWORD, "***"), ("a-key-that", "a-key-that")] {
+        let ended = run(&api, "asks", json!({ "note": said })).await;
+        // What callers send is theirs, and goes where it should.
+        assert_eq!(got.lock().unwrap().pop().unwrap()["note"], said);
+        assert_eq!(ended["input"], json!({ "note": said }), "{ended}");
+        let output = ended["output"].to_string();
+        assert!(output.contains(&format!("\\\"note\\\": \\\"{kept}\\\"")), "{output}");
+    }
+
+    // Nor what workers say, who say the same again when they did not hear the answer.
+    let task = json!({ "name": "works", "steps": [{ "id": "task", "type": "task", "with": { "queue": "desk" } }],
+        "output": "${{ steps.task.output }}" });
+    publish(&api, &task.to_string()).await;
+    let ends = [
+        ("complete", json!({ "output": { "seen": unused, "by": "ada" } }), json!({ "seen": "***", "by": "ada" })),
+        ("fail", json!({ "error": { "message": format!("{unused} is refused") } }), json!("*** is refused")),
+    ];
+    for (verb, said, kept) in ends {
+        let begun = id(&api.post("/workflows/works/runs", json!({})).await.json());
+        let claim = json!({ "queues": ["desk"], "worker": "ada", "wait": "20s" });
+        let claimed = api.post("/tasks/claim", claim).await.expect(200)["tasks"][0].clone();
+        let mut answer = said;
+        answer["token"] = claimed["token"].clone();
+        for _ in 0..2 {
+            let answered = api.post(&format!("/tasks/{}/{verb}", id(&claimed)), answer.clone()).await;
+            assert!(answered.status.is_success(), "{}", answered.body);
+        }
+        let ended = api.until(&format!("/runs/{begun}"), |run| !run["finished_at"].is_null()).await;
+        let shown = if verb == "fail" { &ended["error"]["message"] } else { &ended["output"] };
+        assert_eq!(*shown, kept, "{ended}");
+        let journal = api.get(&format!("/runs/{begun}/journal")).await.body;
+        assert!(!journal.contains(unused), "{journal}");
+    }
+}
+
 pub async fn who_may_use_no_secrets_names_no_credential(api: Api) {
     let (url, got) = outside().await;
     shop(&api).await;

@@ -53,7 +53,8 @@ on_every_database! {
     audit: what_is_done_is_in_the_audit, what_goes_with_something_is_in_the_audit, the_audit_is_exported_and_judged;
     auth: no_route_is_open_without_a_token, a_token_may_only_what_it_says;
     conditions: answers_carry_their_headers, preconditions_hold;
-    credentials: a_step_is_made_with_the_credential_that_it_names, who_may_use_no_secrets_names_no_credential,
+    credentials: a_step_is_made_with_the_credential_that_it_names, what_comes_back_holds_nothing_of_the_vault,
+        who_may_use_no_secrets_names_no_credential,
         what_is_no_credential_for_the_web_is_refused, what_goes_missing_after_publishing_fails_the_step;
     delegations: people_of_another_tenant_act_in_their_own_names,
         a_delegation_lets_nobody_in_to_what_is_personal_or_the_installations, who_came_by_a_delegation_is_out_when_it_ends,
