@@ -160,6 +160,14 @@ impl Record {
             Record::Finished(_) => "finished",
         }
     }
+
+    /// What a step completed with; `None` for everything else.
+    pub fn completed_with(&self) -> Option<&Value> {
+        match self {
+            Record::Step(step) if step.status == StepStatus::Completed => Some(&step.output),
+            _ => None,
+        }
+    }
 }
 
 /// The record of a step.

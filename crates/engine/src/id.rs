@@ -3,6 +3,7 @@
 use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use windlass_definition::Timestamp;
 
@@ -69,6 +70,20 @@ impl<T> Id<T> {
     pub fn from_parts(unix_ms: u64, bits: [u8; 10]) -> Id<T> {
         Id::new(uuid::Builder::from_unix_timestamp_millis(unix_ms, &bits).into_uuid())
     }
+}
+
+impl TaskId {
+    /// Whether it is the task of this attempt of a run's step.
+    pub fn is_of(self, run: RunId, path: &str, attempt: u32) -> bool {
+        let unix_ms = (self.uuid.as_u128() >> 80) as u64;
+        self == Id::from_parts(unix_ms, derived_bits(run, path, attempt, "task"))
+    }
+}
+
+/// What is not time in an id that follows from the run, the path and the attempt.
+pub(crate) fn derived_bits(run: RunId, path: &str, attempt: u32, purpose: &str) -> [u8; 10] {
+    let digest = Sha256::digest(format!("{run}/{path}/{attempt}/{purpose}").as_bytes());
+    digest[..10].try_into().expect("a digest is longer than ten bytes")
 }
 
 impl<T> Clone for Id<T> {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use windlass_engine::{
-    Event, Record, Reject,
+    Entry, Event, Record, Reject,
     id::{RunId, TenantKey},
 };
 
@@ -47,7 +47,7 @@ impl Runtime {
         let answer = self.core.tell(Deliver::new(tenant, run, event)).await;
         let (Some(key), true) = (key, is_over(&answer)) else { return answer.map(|it| it == Taken::Before) };
         // The run that knew its keys is gone; its journal still has them.
-        let same_key = |record: &Record| matches!(record, Record::Signal { key: Some(it), .. } if *it == key);
+        let same_key = |entry: &Entry| matches!(&entry.record, Record::Signal { key: Some(it), .. } if *it == key);
         match self.recorded(tenant, run, "signal", same_key).await? {
             None => answer.map(|it| it == Taken::Before),
             Some(Record::Signal { name: first_name, payload: first, .. })
@@ -60,19 +60,19 @@ impl Runtime {
     }
 
     /// The first entry of that kind in a run's journal that is the one.
-    async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         tenant: TenantKey,
         run: RunId,
         kind: &str,
-        is_it: impl Fn(&Record) -> bool,
+        is_it: impl Fn(&Entry) -> bool,
     ) -> Result<Option<Record>, RuntimeError> {
         let mut after = 0;
         loop {
             let rows = self.core.store.journal_of_kind(tenant, run, kind, (after, PAGE_ROWS)).await?;
             let (full, last) = (rows.len() as i64 >= PAGE_ROWS, rows.last().map(|row| row.seq));
             let entries = loader::complete(&self.core.store, tenant, rows).await.map_err(|error| error.answer(run))?;
-            let found = entries.into_iter().map(|entry| entry.record).find(&is_it);
+            let found = entries.into_iter().find(&is_it).map(|entry| entry.record);
             match last {
                 Some(last) if found.is_none() && full => after = last,
                 _ => return Ok(found),

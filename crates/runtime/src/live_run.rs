@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use windlass_definition::{Timestamp, Value};
 use windlass_engine::{
-    Effect, Entry, Run, Transition,
+    Effect, Entry, Event, Run, Transition,
     effect::{OfferTask, OpenApproval},
     entry::Record,
     event::ChildResult,
@@ -89,7 +89,18 @@ pub(crate) enum Source {
     /// By an attempt that the run's state of this generation asked for.
     Attempt(u64),
     /// In the row of a task that a worker answered, or nowhere yet: then the answer is to be remembered.
-    Task(TaskId, LaneId, Option<TaskAnswer>),
+    Task(TaskId, LaneId, Remember),
+}
+
+/// How a worker's answer is known again when it is given once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remember {
+    /// As it is already.
+    Already,
+    /// By a row.
+    InRow(TaskAnswer),
+    /// By the journal of the run that the token names, if the step completes with just that; else by a row.
+    InJournal(TaskAnswer),
 }
 
 impl Source {
@@ -102,14 +113,23 @@ impl Source {
         }
     }
 
-    /// What is written when the event counted.
-    pub(crate) fn taken(self) -> Vec<RowChange> {
+    /// What is written when the event counted; of an answer to a task, with what came of it.
+    pub(crate) fn taken(self, answer: Option<&Event>, entries: &[Entry]) -> Vec<RowChange> {
         let answered = match self {
-            Source::Task(task, _, Some(answer)) => Some(RowChange::PutTaskAnswer(task, answer)),
+            Source::Task(task, _, Remember::InRow(answer)) => Some((task, answer)),
+            Source::Task(_, _, Remember::InJournal(_)) if answer.is_some_and(|it| is_recorded(it, entries)) => None,
+            Source::Task(task, _, Remember::InJournal(answer)) => Some((task, answer)),
             _ => None,
         };
+        let answered = answered.map(|(task, answer)| RowChange::PutTaskAnswer(task, answer));
         self.discard().into_iter().chain(answered).collect()
     }
+}
+
+/// Whether the entries say just what ended the step.
+fn is_recorded(event: &Event, entries: &[Entry]) -> bool {
+    let Event::StepEnded { path, result: Ok(output), .. } = event else { return false };
+    entries.iter().any(|entry| entry.path == *path && entry.record.completed_with() == Some(output))
 }
 
 /// A transition that is on its way to the disk, and what follows when it is there.
@@ -230,7 +250,7 @@ impl LiveRun {
             match (effect, &extra.again) {
                 (Effect::OfferTask(task), None) => self.offer(task, core, &mut commit, &mut pending),
                 (Effect::OfferTask(task), Some(written)) if !written.contains(&task.task) => {
-                    commit.rows.push(RowChange::OpenTask(core.tasks.offered_before(task, core.now())));
+                    commit.rows.push(RowChange::OpenTask(core.tasks.offered_before(self.run.id(), task, core.now())));
                 }
                 (Effect::OfferTask(_), Some(_)) => {}
                 _ => self.write_effect(effect, &mut commit, &mut pending.letters),
@@ -263,7 +283,7 @@ impl LiveRun {
 
     /// A task for a claim that waits has no row yet, unless another node may be asked about it.
     fn offer(&mut self, task: &OfferTask, core: &Core, commit: &mut RunCommit, pending: &mut Pending) {
-        let promised = core.tasks.promise(self.tenant(), task, self.last_at);
+        let promised = core.tasks.promise((self.tenant(), self.run.id()), task, self.last_at);
         match &promised {
             Some(promised) if core.store.is_alone() && core.tasks.have_room() => {
                 self.handed.insert(task.clone(), promised.holder.clone(), self.last_at);

@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp, Value};
 use windlass_engine::{
-    Event,
+    Entry, Event, Record,
     effect::OfferTask,
     event::Failure,
     id::{RunId, TaskId, TenantKey},
@@ -41,7 +41,7 @@ use crate::{
     core::Core,
     error::RuntimeError,
     gather::Gather,
-    live_run::{Source, Taken},
+    live_run::{Remember, Source, Taken},
     metrics::add,
     payload,
     redact::Redactor,
@@ -57,6 +57,8 @@ const QUEUES_MAX: usize = 100;
 const PAGES_MAX: usize = 10;
 /// Claims that are known without reading; those beyond are read when their workers answer.
 const HELD_MAX: usize = 200_000;
+/// An answer of more bytes is known again by a row: looking for it in the journal would read all of it.
+const RECORDED_BYTES_MAX: usize = 4_096;
 /// Tasks that are unwanted and whose workers do not ask; the oldest are forgotten with all others.
 const UNWANTED_MAX: usize = 100_000;
 
@@ -96,10 +98,15 @@ pub(crate) struct Promised {
 
 impl Tasks {
     /// Promises a task that is about to be offered to a claim that waits for one.
-    pub(crate) fn promise(&self, tenant: TenantKey, task: &OfferTask, now: Timestamp) -> Option<Promised> {
+    pub(crate) fn promise(
+        &self,
+        (tenant, run): (TenantKey, RunId),
+        task: &OfferTask,
+        now: Timestamp,
+    ) -> Option<Promised> {
         let reserved = self.hall.reserve(tenant, &task.queue)?;
         let worker = Arc::clone(&reserved.worker);
-        let holder = Holder { worker, token: handed::first_token(task.task), until: now.after(task.lease) };
+        let holder = Holder { worker, token: handed::first_token(run), until: now.after(task.lease) };
         Some(Promised { task: task.task, holder, reserved })
     }
 
@@ -197,7 +204,7 @@ impl Runtime {
         let known = self.core.tasks.held().get(&task).filter(|held| held.tenant == tenant).cloned();
         let held = match known.filter(|held| held.until > self.core.now()) {
             Some(held) => held,
-            None => self.read_held(tenant, task).await?,
+            None => self.read_held(claim).await?,
         };
         if !is_theirs(&held) {
             return Err(not_held(task));
@@ -210,12 +217,13 @@ impl Runtime {
         Ok(Held { until, ..held })
     }
 
-    async fn read_held(&self, tenant: TenantKey, task: TaskId) -> Result<Held, RuntimeError> {
+    async fn read_held(&self, claim: &TaskRequest) -> Result<Held, RuntimeError> {
+        let (tenant, task) = (claim.tenant, claim.task);
         let mut lease = self.core.store.task_lease(tenant, task).await?;
         if lease.is_none() && self.core.write_handed(task).await? {
             lease = self.core.store.task_lease(tenant, task).await?;
         }
-        let Some(lease) = lease else { return Err(self.nobodys(tenant, task).await?) };
+        let Some(lease) = lease else { return Err(self.nobodys(claim).await?) };
         let held = Held {
             tenant,
             token: lease.token,
@@ -231,10 +239,13 @@ impl Runtime {
     }
 
     /// Why nobody holds the task.
-    async fn nobodys(&self, tenant: TenantKey, task: TaskId) -> Result<RuntimeError, RuntimeError> {
-        let core = &self.core;
+    async fn nobodys(&self, claim: &TaskRequest) -> Result<RuntimeError, RuntimeError> {
+        let (core, tenant, task) = (&self.core, claim.tenant, claim.task);
         let taken_over = || RuntimeError::unavailable("the task's run is being taken over: ask again");
         if !core.store.has_task(tenant, task).await? {
+            if self.recorded_answer(claim).await?.is_some() {
+                return Ok(not_held(task));
+            }
             return Ok(if core.may_be_written(task) { taken_over() } else { RuntimeError::not_found("task", task) });
         }
         // Its row may have come since it was looked for.
@@ -354,19 +365,10 @@ impl Runtime {
     }
 
     async fn answer_task(&self, claim: TaskRequest, answer: Answer) -> Result<(), RuntimeError> {
-        let sent = payload::json(&answer);
-        // Of what the worker said: the same answer is known again, whatever was redacted in it.
-        let hash: [u8; 32] = Sha256::digest(&sent).into();
-        let (answer, output) = match self.core.known.of_vault(&self.core.store, claim.tenant).await {
-            Some(known) => {
-                let answer = answer.redacted(&known);
-                let output = payload::json(&answer);
-                (answer, output)
-            }
-            None => (answer, sent),
-        };
+        let said = Said::of(answer, self.core.known.of_vault(&self.core.store, claim.tenant).await);
+        let hash = said.hash;
         let refused = match self.held(&claim).await {
-            Ok(held) => match self.end_task(&claim, &held, (answer, output, hash)).await {
+            Ok(held) => match self.end_task(&claim, &held, said).await {
                 // The run has an end of this step already, or is over itself.
                 Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => {
                     self.core.tasks.forget(claim.task);
@@ -378,12 +380,18 @@ impl Runtime {
             Err(error) => return Err(error),
         };
         // A worker that did not hear the first answer says the same again.
-        let token = match &claim.proof {
-            Proof::Token(token) => token.parse().ok(),
-            Proof::Worker(_) | Proof::Holder => None,
-        };
-        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token, hash).await?;
+        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token_of(&claim), hash).await?
+            || self.recorded_answer(&claim).await? == Some(hash);
         if repeated { Ok(()) } else { Err(refused) }
+    }
+
+    /// The hash of what a task completed with, if the claim's token leads to the run whose journal says it.
+    async fn recorded_answer(&self, claim: &TaskRequest) -> Result<Option<[u8; 32]>, RuntimeError> {
+        let Some(run) = token_of(claim).map(RunId::new) else { return Ok(None) };
+        let is_it = |entry: &Entry| claim.task.is_of(run, &entry.path, entry.attempt);
+        let record = self.recorded(claim.tenant, run, "step", is_it).await?;
+        let output = record.as_ref().and_then(Record::completed_with);
+        Ok(output.map(|output| Said::of(Answer::Completed(output.clone()), None).hash))
     }
 
     /// Tells the run, or whoever owns it, what the holder of a task says.
@@ -391,14 +399,21 @@ impl Runtime {
         &self,
         claim: &TaskRequest,
         held: &Held,
-        (answer, output, hash): (Answer, Vec<u8>, [u8; 32]),
+        Said { answer, output, hash, is_kept_as_sent }: Said,
     ) -> Result<(), RuntimeError> {
         let (tenant, task, token) = (claim.tenant, claim.task, held.token);
         let core = &self.core;
         if core.store.owns(held.lane) {
             let (reply, taken) = oneshot::channel();
             let event = answer.event(Arc::clone(&held.path), held.attempt, core.now());
-            let source = Source::Task(task, held.lane, Some(TaskAnswer { token, hash }));
+            let answered = TaskAnswer { token, hash };
+            // The token that the worker has leads to the journal.
+            let is_led = token == handed::first_token(held.run) && token_of(claim).is_some();
+            let remember = match is_led && is_kept_as_sent {
+                true => Remember::InJournal(answered),
+                false => Remember::InRow(answered),
+            };
+            let source = Source::Task(task, held.lane, remember);
             core.deliver(Deliver::new(tenant, held.run, event).from(source).answer(reply));
             let stopping = || Err(RuntimeError::unavailable("the server is stopping: ask again"));
             if taken.await.unwrap_or_else(|_| stopping())? == Taken::Before {
@@ -413,7 +428,7 @@ impl Runtime {
             // The store hints at it, and the run is told by the node that owns it.
             let serve = |core: Arc<Core>, all| async move { core.store.finish_tasks(all).await };
             if !core.tasks.ends.ask(core, (tenant, result), |core| &core.tasks.ends, serve).await? {
-                return Err(self.nobodys(tenant, task).await?);
+                return Err(self.nobodys(claim).await?);
             }
         }
         core.tasks.forget(task);
@@ -426,6 +441,40 @@ impl Tasks {
     fn forget(&self, task: TaskId) {
         self.held().remove(&task);
         self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+    }
+}
+
+/// What a worker answered, and what is kept of it.
+struct Said {
+    answer: Answer,
+    /// The answer as JSON.
+    output: Vec<u8>,
+    /// SHA-256 of what the worker said: the same is known again, whatever was redacted in it.
+    hash: [u8; 32],
+    /// Whether a look at what is kept is enough to know the same answer again.
+    is_kept_as_sent: bool,
+}
+
+impl Said {
+    fn of(answer: Answer, known: Option<Arc<Redactor>>) -> Said {
+        let sent = payload::json(&answer);
+        let hash = Sha256::digest(&sent).into();
+        let is_short = sent.len() <= RECORDED_BYTES_MAX;
+        let Some(known) = known else {
+            return Said { answer, output: sent, hash, is_kept_as_sent: is_short };
+        };
+        let answer = answer.redacted(&known);
+        let output = payload::json(&answer);
+        let is_kept_as_sent = is_short && output == sent;
+        Said { answer, output, hash, is_kept_as_sent }
+    }
+}
+
+/// The token that a worker gives, as far as it is one.
+fn token_of(claim: &TaskRequest) -> Option<Uuid> {
+    match &claim.proof {
+        Proof::Token(token) => token.parse().ok(),
+        Proof::Worker(_) | Proof::Holder => None,
     }
 }
 
@@ -489,7 +538,11 @@ fn claimed_view(row: windlass_store::ClaimedTask) -> Result<ClaimedTask, StoreEr
 fn deliver(core: &Core, ended: &FinishedTask, answer: Answer) {
     core.tasks.forget(ended.id);
     let event = answer.event(ended.path.as_str().into(), u32::try_from(ended.attempt).unwrap_or(0), core.now());
-    core.deliver(Deliver::new(ended.tenant, ended.run, event).from(Source::Task(ended.id, ended.lane, None)));
+    core.deliver(Deliver::new(ended.tenant, ended.run, event).from(Source::Task(
+        ended.id,
+        ended.lane,
+        Remember::Already,
+    )));
 }
 
 /// Tells runs what workers answered.
@@ -533,7 +586,7 @@ impl Core {
                 // Its row says so as well, until the run has taken it.
                 Ok(true) if core.letters.take(task.uuid()) => {
                     let event = answer.event(path, attempt, core.now());
-                    core.deliver(Deliver::new(tenant, run, event).from(Source::Task(task, lane, None)));
+                    core.deliver(Deliver::new(tenant, run, event).from(Source::Task(task, lane, Remember::Already)));
                 }
                 Ok(_) => {}
                 // The run's own grace time ends the wait.

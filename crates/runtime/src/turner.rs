@@ -496,6 +496,7 @@ impl Turner {
         {
             live.attempts.remove(path);
         }
+        let answer = matches!(source, Source::Task(..)).then(|| event.clone());
         let checked = match &event {
             Event::Signal { name, payload, .. } => live.plan.check_signal(name, payload),
             _ => Ok(()),
@@ -506,7 +507,7 @@ impl Turner {
         };
         match moved {
             Ok(transition) => {
-                let rows = source.taken().into_iter().chain(also).collect();
+                let rows = source.taken(answer.as_ref(), &transition.entries).into_iter().chain(also).collect();
                 self.write(run, transition, Extra { rows, decided, ..Extra::default() }, reply);
             }
             Err(refusal) => {

@@ -17,6 +17,7 @@ use crate::{
     event::{Failure, Settlement},
     frame::{At, Control, Owner, Part, Phase, SlotStop, TimerKind, Wait},
     id::Id,
+    id::derived_bits,
     planted::{Bug, planted},
     run::Held,
     status::StepStatus,
@@ -157,9 +158,7 @@ impl Machine<'_> {
 
     /// An id that follows from the run, the path and the attempt, so that asking twice names the same thing.
     pub(super) fn derived_id<T>(&self, path: &str, attempt: u32, purpose: &str) -> Id<T> {
-        let text = format!("{}/{path}/{attempt}/{purpose}", self.run.info.run);
-        let digest = Sha256::digest(text.as_bytes());
-        let bits: [u8; 10] = digest[..10].try_into().expect("a digest is longer than ten bytes");
+        let bits = derived_bits(self.run.info.run, path, attempt, purpose);
         let unix_ms = u64::try_from(self.now.micros() / 1_000).unwrap_or(0);
         Id::from_parts(unix_ms, bits)
     }

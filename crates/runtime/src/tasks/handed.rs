@@ -1,14 +1,13 @@
 //! Tasks that were handed to a claim that waited for them and have no row of their own yet.
 //!
 //! A worker that waits often answers before anybody else could ask for its task. So a task that is promised to a claim of
-//! this node is known by its run's journal alone, and by the claim's token, which follows from the task: its row and its
+//! this node is known by its run's journal alone, and by the claim's token, which names the run: its row and its
 //! lease are written when it lasts, when somebody needs them, or by whoever takes the run over. Until then the run's row
 //! says `running`, so that a run with such a task is among those that are taken over. Where several nodes are at work the
 //! rows are written at once: an answer may come to any of them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use windlass_definition::Timestamp;
@@ -29,12 +28,11 @@ use crate::{
 /// How long after its start a node may not have seen a row that is still to be written, by itself or by another.
 const UNSEEN_FOR: Duration = Duration::from_secs(30);
 
-/// The token of the first claim on a task: who takes the run over knows it without a row. It keeps claims apart and is no
-/// secret: whoever may answer tasks may claim them as well.
-pub(crate) fn first_token(task: TaskId) -> Uuid {
-    let digest = Sha256::new().chain_update(b"the first claim of ").chain_update(task.uuid().as_bytes()).finalize();
-    let (bytes, _) = digest.split_first_chunk::<16>().expect("a digest is longer than an id");
-    uuid::Builder::from_custom_bytes(*bytes).into_uuid()
+/// The token of a claim that waited for its task: who takes the run over knows it without a row, and an answer that is given
+/// again leads to the journal that has it. It keeps claims apart and is no secret: whoever may answer tasks may claim them as
+/// well.
+pub(crate) fn first_token(run: RunId) -> Uuid {
+    run.uuid()
 }
 
 /// The tasks of one run that have no row yet.
@@ -97,8 +95,8 @@ impl Handed {
 
 impl Tasks {
     /// The row of a task that was offered before and has none: whoever waited for it then may have it now.
-    pub(crate) fn offered_before(&self, task: &OfferTask, now: Timestamp) -> NewTask {
-        let token = first_token(task.task);
+    pub(crate) fn offered_before(&self, run: RunId, task: &OfferTask, now: Timestamp) -> NewTask {
+        let token = first_token(run);
         let known = self.held().get(&task.task).filter(|held| held.token == token).map(|held| Arc::clone(&held.worker));
         let holder = Holder { worker: known.unwrap_or_default(), token, until: now.after(task.lease) };
         NewTask { holder: Some(holder), ..new_task(task, now) }
@@ -131,18 +129,5 @@ impl Core {
     pub(crate) fn may_be_written(&self, task: TaskId) -> bool {
         let began = self.began;
         self.now() < began.after(UNSEEN_FOR) && (task.made_at() < began || !self.store.is_alone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_token_of_a_task_is_its_own_and_always_the_same() {
-        let [one, other] = [1, 2].map(|id| TaskId::new(Uuid::from_u128(id)));
-        assert_eq!(first_token(one), first_token(one));
-        assert_ne!(first_token(one), first_token(other));
-        assert_eq!(first_token(one).get_version_num(), 8);
     }
 }

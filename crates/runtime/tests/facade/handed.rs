@@ -85,6 +85,25 @@ pub async fn a_quick_answer_leaves_nothing(harness: Harness) {
     is_sound(&harness.visit().await).await;
 }
 
+pub async fn an_answer_is_known_again_after_a_crash(mut harness: Harness) {
+    let long: Value = "a".repeat(5_000).into();
+    let by_name = Proof::Worker("w1".to_owned());
+    // The journal says it to a worker with the token, if that is no long read.
+    for (proof, output, has_row) in
+        [(None, Value::Int(1), false), (Some(by_name), Value::Int(1), true), (None, long, true)]
+    {
+        harness = patient(harness).await;
+        let task = hand(&harness).await;
+        let answer = TaskRequest { proof: proof.unwrap_or(Proof::Token(task.token.clone())), ..of(&task) };
+        harness.runtime.complete(answer.clone(), output.clone()).await.unwrap();
+        assert_eq!(harness.runtime.store().has_task(TENANT, task.id).await.unwrap(), has_row);
+        harness.crash().await;
+        harness.runtime.complete(answer.clone(), output).await.unwrap();
+        assert_eq!(harness.runtime.complete(answer, Value::Int(2)).await.unwrap_err().code(), "task_not_held");
+        assert_eq!(harness.runtime.heartbeat(of(&task)).await.unwrap_err().code(), "task_not_held");
+    }
+}
+
 pub async fn a_task_without_a_row_outlives_its_server(mut harness: Harness) {
     for by_name in [false, true] {
         harness = patient(harness).await;

@@ -40,7 +40,7 @@ on_every_database! {
         a_worker_that_went_away_loses_no_task, cancel_takes_tasks_back, people_decide, of_many_decisions_one_counts,
         events_come_before_and_after_the_wait, full_places_queue, full_places_reject,
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
-    handed: a_quick_answer_leaves_nothing, a_task_without_a_row_outlives_its_server,
+    handed: a_quick_answer_leaves_nothing, an_answer_is_known_again_after_a_crash, a_task_without_a_row_outlives_its_server,
         a_task_gets_its_row_when_it_is_asked_for, a_task_gets_its_row_when_its_server_stops,
         a_task_gets_its_row_when_it_lasts;
     speed: ten_steps;
