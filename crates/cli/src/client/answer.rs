@@ -44,6 +44,12 @@ impl Answer {
         for error in &problem.errors {
             message.push_str(&line_of(error));
         }
+        if problem.code == "unauthorized" {
+            message.push_str(
+                "\n  come in with `windlass login --email ADDRESS`, or with the link that the server printed, `windlass login LINK`; \
+                 programs give a key: WINDLASS_TOKEN or --token",
+            );
+        }
         Err(Failure::new(exit_of(self.status), &problem.code, message))
     }
 

@@ -54,6 +54,7 @@ fn a_viewer_joins_and_can_watch_but_not_publish() {
     let of = |name| Person { folder: &folder, url: &url, name };
     let (admin, grace) = (of("admin"), of("grace"));
 
+    assert!(admin.run(&["runs", "list"], "").expect(5).stderr.contains("windlass login"), "what to do is said");
     assert!(admin.run(&["login", &link], "").expect(0).stdout.contains("signed in as admin@localhost to default"));
     assert!(admin.run(&["login", &link], "").expect(5).stderr.contains("still works"), "a link works once");
     admin.run(&["password"], &format!("\n{PASSWORD}\n")).expect(0);
