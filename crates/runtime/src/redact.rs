@@ -65,19 +65,15 @@ struct Tenant {
     /// What is in the vault.
     kept: Values,
     redactor: Option<Arc<Redactor>>,
-    reading: Arc<tokio::sync::Mutex<Reading>>,
+    /// When its vault was read.
+    read_at: Option<Instant>,
+    /// How far; whoever reads it holds this.
+    changes: Arc<tokio::sync::Mutex<VaultChanges>>,
 }
 
 /// The newest values.
 #[derive(Default)]
 struct Values(VecDeque<Arc<str>>);
-
-/// How far a tenant's vault was read.
-#[derive(Default)]
-struct Reading {
-    at: Option<Instant>,
-    changes: VaultChanges,
-}
 
 /// Finds values and takes them out.
 pub struct Redactor(AhoCorasick);
@@ -101,25 +97,35 @@ impl Known {
     }
 
     /// What finds the values of a tenant, those of its vault too, which is read for it when that is due; `None` where none
-    /// is known. A vault that cannot be read adds nothing.
+    /// is known. Once it was read, one caller reads it again and nobody waits for that. A vault that cannot be read adds
+    /// nothing.
     pub async fn of_vault(&self, store: &Store, tenant: TenantKey) -> Option<Arc<Redactor>> {
-        let reading = Arc::clone(&room_for(&mut self.tenants(), tenant).reading);
-        let mut reading = reading.lock().await;
-        if reading.at.is_none_or(|at| at.elapsed() >= VAULT_READ_EVERY) {
-            reading.at = Some(Instant::now());
-            match store.vault_values(tenant, &mut reading.changes, VALUES_PER_TENANT_MAX).await {
-                Ok(values) => {
-                    let mut tenants = self.tenants();
-                    let known = room_for(&mut tenants, tenant);
-                    if known.kept.learn(values.iter().map(|value| value.as_str())) {
-                        known.look_for_all();
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "the vault was not read for redaction"),
+        let (changes, was_read) = {
+            let mut tenants = self.tenants();
+            let known = room_for(&mut tenants, tenant);
+            if known.is_read() {
+                return known.redactor.clone();
             }
+            (Arc::clone(&known.changes), known.read_at.is_some())
+        };
+        let mut changes = match changes.try_lock() {
+            Ok(changes) => changes,
+            Err(_) if was_read => return self.of_tenant(tenant),
+            Err(_) => changes.lock().await,
+        };
+        if room_for(&mut self.tenants(), tenant).is_read() {
+            return self.of_tenant(tenant);
         }
-        drop(reading);
-        self.of_tenant(tenant)
+        let read = store.vault_values(tenant, &mut changes, VALUES_PER_TENANT_MAX).await;
+        let mut tenants = self.tenants();
+        let known = room_for(&mut tenants, tenant);
+        known.read_at = Some(Instant::now());
+        match read {
+            Ok(values) if known.kept.learn(values.iter().map(|value| value.as_str())) => known.look_for_all(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the vault was not read for redaction"),
+        }
+        known.redactor.clone()
     }
 
     /// What finds the values of a tenant that are known by now; `None` where none is.
@@ -145,6 +151,11 @@ fn room_for(tenants: &mut HashMap<TenantKey, Tenant>, tenant: TenantKey) -> &mut
 }
 
 impl Tenant {
+    /// Whether its vault was read lately.
+    fn is_read(&self) -> bool {
+        self.read_at.is_some_and(|at| at.elapsed() < VAULT_READ_EVERY)
+    }
+
     fn look_for_all(&mut self) {
         let all = self.used.0.iter().chain(&self.kept.0);
         self.redactor = Redactor::of(all.map(|value| &**value)).map(Arc::new);
