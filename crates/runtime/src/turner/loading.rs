@@ -8,7 +8,7 @@ use uuid::Uuid;
 use windlass_engine::Event;
 use windlass_engine::id::{RunId, TenantKey};
 use windlass_engine::status::RunStatus;
-use windlass_store::{CommitError, LaneId, RowChange};
+use windlass_store::{CommitError, LaneId, RowChange, StoreError};
 
 use super::{AGAIN_AFTER, Deliver, Turner, UNBORN_MAX, UNBORN_PATIENCE};
 use crate::error::RuntimeError;
@@ -71,11 +71,13 @@ impl Turner {
         if born == Born::Never && matches!(error, CommitError::Busy(_) | CommitError::Failed(_)) {
             return;
         }
-        let failures = self.failures.entry(run).or_insert(0);
-        *failures += 1;
-        if *failures > self.core.settings.failures_max {
-            self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
-            return;
+        if !is_of_database(&error) {
+            let failures = self.failures.entry(run).or_insert(0);
+            *failures += 1;
+            if *failures > self.core.settings.failures_max {
+                self.core.quarantine(run, format!("its transitions cannot be written: {error}"));
+                return;
+            }
         }
         self.loading.entry(run).or_default();
         self.behind.insert(run, Behind { tenant, generation, commits });
@@ -292,6 +294,11 @@ impl LiveRun {
         let ahead: u64 = self.pending.iter().map(|pending| pending.entries).sum();
         if self.run.seq() <= i64::try_from(ahead).unwrap_or(i64::MAX) { Born::Never } else { Born::Yes }
     }
+}
+
+/// Whether the database is away, full or busy, which says nothing of the run: it goes on once that is over.
+fn is_of_database(error: &CommitError) -> bool {
+    matches!(error, CommitError::Busy(_) | CommitError::Unknown | CommitError::Failed(StoreError::Unavailable(_)))
 }
 
 fn commit_error(error: &CommitError) -> RuntimeError {
