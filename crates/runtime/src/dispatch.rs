@@ -178,7 +178,8 @@ async fn attempt(core: &Arc<Core>, code: Arc<dyn Step>, order: &Order) -> Option
     let held = tokio::select! {
         biased;
         () = order.stop.cancelled() => return Some((core.now(), Err(Failure::certain(stopped())))),
-        held = waiting => held?,
+        // What comes back is looked through for what is in the vault, which is read meanwhile where that is due.
+        (held, _) = async { tokio::join!(waiting, core.known.of_vault(&core.store, order.tenant)) } => held?,
     };
     order.waits_for.set(None);
     let started_at = core.now();
