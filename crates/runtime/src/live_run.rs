@@ -116,9 +116,10 @@ impl Source {
     /// What is written when the event counted; of an answer to a task, with what came of it.
     pub(crate) fn taken(self, answer: Option<&Event>, entries: &[Entry]) -> Vec<RowChange> {
         let answered = match self {
-            Source::Task(task, _, Remember::InRow(answer)) => Some((task, answer)),
-            Source::Task(_, _, Remember::InJournal(_)) if answer.is_some_and(|it| is_recorded(it, entries)) => None,
-            Source::Task(task, _, Remember::InJournal(answer)) => Some((task, answer)),
+            Source::Task(task, _, Remember::InRow(said)) => Some((task, said)),
+            Source::Task(task, _, Remember::InJournal(said)) if !answer.is_some_and(|it| is_recorded(it, entries)) => {
+                Some((task, said))
+            }
             _ => None,
         };
         let answered = answered.map(|(task, answer)| RowChange::PutTaskAnswer(task, answer));

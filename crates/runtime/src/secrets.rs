@@ -196,7 +196,7 @@ async fn revealed(
             Found::Kept(Kept::Credential(kept)) => {
                 bounds.extend(Bound::of(&name, &kept.hosts));
                 // Known before anything is asked for with them: what is asked may fail and say so.
-                core.known.learn(order.tenant, secret_texts(&kept).iter().map(String::as_str));
+                core.known.learn(order.tenant, kept.secret_texts().iter().map(|text| text.as_str()));
                 let fields = match &core.catalogue.credentials {
                     Some(credentials) => credentials.ready(&core.store, order.tenant, &kept).await?,
                     None => fields_of(&kept),
@@ -229,11 +229,6 @@ pub fn fields_of(credential: &KeptCredential) -> JsonMap<String, Json> {
     let secret: JsonMap<String, Json> = serde_json::from_str(&credential.secret_fields).unwrap_or_default();
     fields.extend(secret);
     fields
-}
-
-pub(crate) fn secret_texts(credential: &KeptCredential) -> Vec<String> {
-    let secret: JsonMap<String, Json> = serde_json::from_str(&credential.secret_fields).unwrap_or_default();
-    secret.values().filter_map(Json::as_str).map(str::to_owned).collect()
 }
 
 /// What an attempt gives back, without the values that are known.

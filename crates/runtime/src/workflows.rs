@@ -126,8 +126,7 @@ impl Runtime {
             return Ok(CredentialTest { verdict: Verdict::Unknown, detail });
         };
         // Known before it is tried: what is tried with may log.
-        let texts = crate::secrets::secret_texts(&credential);
-        self.core.known.learn(tenant, texts.iter().map(String::as_str));
+        self.core.known.learn(tenant, credential.secret_texts().iter().map(|text| text.as_str()));
         let mut test = credentials.test(&self.core.store, tenant, &credential).await;
         if let Some(clean) = self.core.known.of_tenant(tenant).and_then(|known| known.text(&test.detail)) {
             test.detail = clean;

@@ -93,7 +93,24 @@ pub struct MissingSecrets {
 /// How far the values of a vault were read.
 #[derive(Debug, Default)]
 pub struct VaultChanges {
-    newest: Option<Timestamp>,
+    read_at: Option<Timestamp>,
+}
+
+/// The texts in the secret fields of a credential.
+fn texts_in(secret_fields: &str) -> Vec<Zeroizing<String>> {
+    let fields: BTreeMap<String, Json> = serde_json::from_str(secret_fields).unwrap_or_default();
+    let texts = fields.into_values().filter_map(|value| match value {
+        Json::String(text) => Some(Zeroizing::new(text)),
+        _ => None,
+    });
+    texts.collect()
+}
+
+impl KeptCredential {
+    /// The texts in its secret fields.
+    pub fn secret_texts(&self) -> Vec<Zeroizing<String>> {
+        texts_in(&self.secret_fields)
+    }
 }
 
 /// The hosts in a column of a row. What cannot be read lets nothing go.
@@ -204,8 +221,9 @@ impl Store {
         changes: &mut VaultChanges,
         max: usize,
     ) -> Result<Vec<Zeroizing<String>>, StoreError> {
-        // What was changed before that may have been written after it was read.
-        let since = changes.newest.map_or(0, |at| at.micros().saturating_sub(CHANGE_WRITTEN_WITHIN_MICROS));
+        let now = self.now();
+        // What was changed before the last reading may have been written after it.
+        let since = changes.read_at.map_or(0, |at| at.micros().saturating_sub(CHANGE_WRITTEN_WITHIN_MICROS));
         let mut found = Vec::new();
         for (record, column) in [(&SECRETS, "value"), (&CREDENTIALS, "secret_fields")] {
             let sql = format!(
@@ -221,19 +239,12 @@ impl Store {
             }
         }
         found.sort_by_key(|(at, ..)| *at);
-        changes.newest = found.last().map(|(at, ..)| *at).max(changes.newest);
+        changes.read_at = Some(now);
         let mut texts = Vec::with_capacity(found.len());
         for (_, column, text) in found {
             match column {
                 "value" => texts.push(text),
-                _ => {
-                    let fields: BTreeMap<String, Json> = serde_json::from_str(&text).unwrap_or_default();
-                    let values = fields.into_values().filter_map(|value| match value {
-                        Json::String(text) => Some(Zeroizing::new(text)),
-                        _ => None,
-                    });
-                    texts.extend(values);
-                }
+                _ => texts.extend(texts_in(&text)),
             }
         }
         Ok(texts)

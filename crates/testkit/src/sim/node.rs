@@ -516,8 +516,8 @@ impl Sim {
 
     fn acked(&mut self, machine: usize, ack: Ack) {
         let Ack { run, generation, result } = ack;
-        let old = !planted(Bug::AckOfOldState);
-        let Some(live) = self.live(machine, run).filter(|live| live.generation == generation || !old) else {
+        let is_its = |live: &&mut Live| live.generation == generation || planted(Bug::AckOfOldState);
+        let Some(live) = self.live(machine, run).filter(is_its) else {
             return self.came_behind(machine, run, generation);
         };
         match result {
