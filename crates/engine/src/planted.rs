@@ -179,6 +179,12 @@ bugs! {
     HandedNotRecovered = "handed-not-recovered",
     /// Whoever takes a run over writes all of its tasks, those with rows as well.
     HandedWrittenAgain = "handed-written-again",
+    /// The row of a task that lay for whoever comes next says that nobody has it, though a worker took it meanwhile.
+    LyingTwice = "lying-twice",
+    /// A task lies there for whoever comes next although it has its row, or its run is not what it was.
+    LyingKept = "lying-kept",
+    /// A task without a row counts as withdrawn before anybody had it, though a worker has it.
+    LyingWithdrawn = "lying-withdrawn",
     /// The next batch of a lane does not wait for the one before.
     BatchesOvertake = "batches-overtake",
     /// The answer to a commit counts for a state that was given up.

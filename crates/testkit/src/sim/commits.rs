@@ -47,8 +47,19 @@ pub(super) struct Extra {
     /// It asks for what was asked for before: the letters of that may be there already, as other rows. These tasks have
     /// their rows.
     pub again: Option<BTreeSet<TaskId>>,
-    /// Somebody waits for the tasks that it offers.
-    pub awaited: bool,
+    pub offer: Offer,
+}
+
+/// How tasks are offered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Offer {
+    /// They have their rows at once.
+    #[default]
+    Stored,
+    /// Somebody waits for them.
+    Promised,
+    /// They lie there for whoever comes next.
+    Lies,
 }
 
 /// A lane of a process.
@@ -81,8 +92,10 @@ impl Live {
         self.last_at = entries.last().map_or(self.last_at, |last| self.last_at.max(last.at));
         for effect in &effects {
             match (effect, &extra.again) {
-                (Effect::OfferTask(task), None) if extra.awaited => {
-                    self.handed.insert(task.task, task_row(commit.run, self.lane, task));
+                (Effect::OfferTask(task), None) if !matches!(extra.offer, Offer::Stored) => {
+                    let claimed = matches!(extra.offer, Offer::Promised);
+                    let row = TaskRow { claimed, ..task_row(commit.run, self.lane, task) };
+                    self.handed.insert(task.task, row);
                 }
                 (Effect::OfferTask(task), Some(written)) => {
                     let there = written.contains(&task.task) && !planted(Bug::HandedWrittenAgain);
@@ -97,9 +110,8 @@ impl Live {
         // Behind entries, or with nothing ahead of the disk: rows are of no use without what they follow from.
         if self.handed_wanted && (!entries.is_empty() || self.pending.is_empty()) {
             self.handed_wanted = false;
-            let claimed = |row| Box::new(TaskRow { claimed: true, ..row });
             let handed = std::mem::take(&mut self.handed).into_iter();
-            commit.rows.extend(handed.map(|(task, row)| Change::OpenTask(task, claimed(row))));
+            commit.rows.extend(handed.map(|(task, row)| Change::OpenTask(task, Box::new(row))));
         }
         // What has no row has none to be deleted.
         commit.rows.retain(|row| !matches!(row, Change::CloseTask(task) if self.handed.remove(task).is_some()));

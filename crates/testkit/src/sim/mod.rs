@@ -34,7 +34,7 @@ use serde::Serialize;
 use windlass_definition::{Plan, Timestamp, source::Format, step_type::StepTypes};
 use windlass_engine::{
     audit::Violation,
-    id::RunId,
+    id::{RunId, TaskId},
     planted::{Bug, planted},
 };
 
@@ -223,6 +223,8 @@ struct Sim {
     cancelled_unborn: BTreeSet<RunId>,
     /// How often an attempt that may happen at most once was begun.
     begun: BTreeMap<(Arc<str>, u32), u32>,
+    /// Tasks that somebody has, or nobody is to have any more.
+    had: BTreeSet<TaskId>,
     /// Whether things still go wrong.
     faults: bool,
     numbers: u64,
@@ -270,6 +272,7 @@ impl Sim {
             told_yes: Vec::new(),
             cancelled_unborn: BTreeSet::new(),
             begun: BTreeMap::new(),
+            had: BTreeSet::new(),
             faults: true,
             numbers: 0,
             counter: 0,

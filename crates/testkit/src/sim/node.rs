@@ -24,7 +24,7 @@ use windlass_engine::{
 
 use super::{
     Sim,
-    commits::{Extra, Lane, Pending},
+    commits::{Extra, Lane, Offer, Pending},
     people::Reply,
     store::{Change, Commit, Letter, LetterRow, TaskRow},
 };
@@ -35,8 +35,8 @@ const UNBORN_PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Runs whose timer is nearer than this stay in memory.
 const TIMER_NEAR: Duration = Duration::from_secs(60);
-/// Offers that somebody waits for, in crowded scenes.
-const AWAITED_PERCENT: usize = 60;
+/// Tasks that have no rows at first, in crowded scenes.
+const HANDED_PERCENT: usize = 70;
 /// New entries after which a run that leaves memory leaves a snapshot: few, so that there are some.
 const SNAPSHOT_ENTRIES: i64 = 4;
 
@@ -71,6 +71,8 @@ pub(super) enum Work {
     Withdraw { run: RunId, task: TaskId, path: Arc<str>, attempt: u32 },
     /// A task that was handed out without a row gets it, if it is still there.
     WriteHanded(RunId, TaskId),
+    /// A worker comes for a task that lies there.
+    Take { run: RunId, task: TaskId, path: Arc<str>, attempt: u32 },
     /// Whoever was handed a task answers.
     Answer { run: RunId, task: TaskId, path: Arc<str>, attempt: u32 },
     /// A client's request arrives.
@@ -233,6 +235,8 @@ pub(super) struct Process {
     pub timers: BTreeMap<RunId, Timestamp>,
     /// Letters and task answers that were told a moment ago.
     pub in_hand: BTreeMap<(u64, Option<TaskId>), Timestamp>,
+    /// Tasks that lie there for whoever comes next, as long as their runs have them without rows.
+    pub lying: BTreeSet<TaskId>,
     pub finds: BTreeMap<u64, super::letters::Find>,
     pub restarts: BTreeMap<u64, super::letters::Restarting>,
     /// The checksum of the last row of each run that was written here.
@@ -261,7 +265,7 @@ pub(super) struct Live {
     pub pending: VecDeque<Pending>,
     /// The attempts that run here, and whether each was asked to stop.
     pub attempts: BTreeMap<Arc<str>, (u32, bool)>,
-    /// Tasks that workers got, and that have no rows yet.
+    /// Tasks that workers got or may get, and that have no rows yet.
     pub handed: BTreeMap<TaskId, TaskRow>,
     /// They are to get them.
     pub handed_wanted: bool,
@@ -297,6 +301,7 @@ impl Sim {
             }
             Work::Withdraw { run, task, path, attempt } => self.withdraw(machine, run, (task, path, attempt)),
             Work::WriteHanded(run, task) => self.hand_lasts(machine, run, task),
+            Work::Take { run, task, path, attempt } => self.take(machine, run, (task, path, attempt)),
             Work::Answer { run, task, path, attempt } => self.answer_handed(machine, run, (task, path, attempt)),
             Work::Receive { request } => self.receive(machine, request),
         }
@@ -470,8 +475,11 @@ impl Sim {
     /// Submits a transition and holds what follows from it.
     fn write(&mut self, machine: usize, run: RunId, (transition, extra): (Transition, Extra), reply: Option<Reply>) {
         let letters = self.letters_of(machine, run, &transition);
-        let awaited = self.in_a_crowd(AWAITED_PERCENT);
-        let extra = Extra { awaited, ..extra };
+        let offer = match self.in_a_crowd(HANDED_PERCENT) {
+            true => *self.random.pick(&[Offer::Promised, Offer::Lies]),
+            false => Offer::Stored,
+        };
+        let extra = Extra { offer, ..extra };
         let Some(live) = self.live(machine, run) else { return };
         live.idle = false;
         let silent = transition.entries.is_empty() && extra.rows.is_empty() && !extra.born;

@@ -267,8 +267,12 @@ impl Sim {
         let task = *self.random.pick(&open);
         let unwanted = self.store.tasks[&task].unwanted;
         if self.faults && self.random.percent(40) {
-            if let Some(row) = self.store.tasks.get_mut(&task) {
-                row.claimed = !row.claimed;
+            let Some(row) = self.store.tasks.get_mut(&task) else { return };
+            row.claimed = !row.claimed;
+            match row.claimed {
+                true => self.given(task, "a worker that looked for it"),
+                // Its lease ran out.
+                false => drop(self.had.remove(&task)),
             }
             return;
         }

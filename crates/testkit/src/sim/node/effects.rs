@@ -138,14 +138,21 @@ impl Sim {
     }
 
     pub(super) fn withdraw(&mut self, machine: usize, run: RunId, (task, path, attempt): (TaskId, Arc<str>, u32)) {
-        let Some(row) = self.store.tasks.get_mut(&task).filter(|row| !row.claimed && row.answer.is_none()) else {
-            return;
-        };
         let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
         let result = Err(Failure::certain(error));
-        // Its row says so as well, until the run has taken it.
-        row.answer = Some(result.clone());
-        let lane = row.lane;
+        let lane = if self.lies(machine, run, task) {
+            let taken = self.pick_up(machine, run, task);
+            self.live(machine, run).filter(|_| taken).map(|live| live.lane)
+        } else {
+            let row = self.store.tasks.get_mut(&task).filter(|row| !row.claimed && row.answer.is_none());
+            row.map(|row| {
+                // Its row says so as well, until the run has taken it.
+                row.answer = Some(result.clone());
+                row.lane
+            })
+        };
+        let Some(lane) = lane else { return };
+        self.given(task, "nobody, for it was withdrawn");
         if self.take_in_hand(machine, (0, Some(task))) {
             let event = Event::StepEnded { path, attempt, started_at: self.store.now, result };
             let deliver = Deliver { source: Source::Task(task, lane), ..Deliver::new(run, event) };
@@ -153,16 +160,62 @@ impl Sim {
         }
     }
 
-    /// A task that somebody waited for is with its worker, who may answer before it has a row.
+    /// A task without a row is with a worker, or lies there for the next one.
     fn hand(&mut self, machine: usize, run: RunId, task: OfferTask) {
         let OfferTask { task, path, attempt, .. } = task;
-        if self.live(machine, run).is_some_and(|live| live.handed.contains_key(&task)) {
-            self.soon(machine, HANDED_MILLIS, Work::WriteHanded(run, task));
-            // Some go away with it.
-            if self.random.percent(60) {
-                let millis = *self.random.pick(&[2, 100, 400, 6_000]);
-                self.soon(machine, millis, Work::Answer { run, task, path, attempt });
-            }
+        let Some(row) = self.live(machine, run).and_then(|live| live.handed.get(&task)) else { return };
+        let claimed = row.claimed;
+        self.soon(machine, HANDED_MILLIS, Work::WriteHanded(run, task));
+        if claimed {
+            return self.is_with_a_worker(machine, run, (task, path, attempt));
+        }
+        if let Some(process) = self.process(machine) {
+            process.lying.insert(task);
+        }
+        if self.random.percent(80) {
+            let millis = *self.random.pick(&[1, 50, 300, 6_000]);
+            self.soon(machine, millis, Work::Take { run, task, path, attempt });
+        }
+    }
+
+    /// A worker comes for a task that lies there.
+    pub(super) fn take(&mut self, machine: usize, run: RunId, of: (TaskId, Arc<str>, u32)) {
+        let kept = planted(Bug::LyingKept) && self.process(machine).is_some_and(|it| it.lying.remove(&of.0));
+        if kept || (self.lies(machine, run, of.0) && self.pick_up(machine, run, of.0)) {
+            self.is_with_a_worker(machine, run, of);
+        }
+    }
+
+    /// A worker has a task that has no row, and may answer before it has one.
+    fn is_with_a_worker(&mut self, machine: usize, run: RunId, (task, path, attempt): (TaskId, Arc<str>, u32)) {
+        self.given(task, "a worker");
+        // Some go away with it.
+        if self.random.percent(60) {
+            let millis = *self.random.pick(&[2, 100, 400, 6_000]);
+            self.soon(machine, millis, Work::Answer { run, task, path, attempt });
+        }
+    }
+
+    /// Whether a task lies there for whoever comes next: as long as its run has it without a row.
+    fn lies(&mut self, machine: usize, run: RunId, task: TaskId) -> bool {
+        let taken = planted(Bug::LyingWithdrawn);
+        self.live(machine, run).is_some_and(|live| live.handed.contains_key(&task))
+            && (taken || self.process(machine).is_some_and(|process| process.lying.contains(&task)))
+    }
+
+    /// It lies there no longer.
+    fn pick_up(&mut self, machine: usize, run: RunId, task: TaskId) -> bool {
+        let Some(process) = self.process(machine) else { return false };
+        process.lying.remove(&task);
+        let Some(row) = process.runs.get_mut(&run).and_then(|live| live.handed.get_mut(&task)) else { return false };
+        row.claimed = !planted(Bug::LyingTwice);
+        true
+    }
+
+    /// Somebody has a task now, who has it alone.
+    pub(in crate::sim) fn given(&mut self, task: TaskId, to: &str) {
+        if !self.had.insert(task) {
+            self.breaks("a task is with one worker at a time", format!("task {task} is given to {to}, and is not free"));
         }
     }
 
