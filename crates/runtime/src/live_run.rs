@@ -143,6 +143,8 @@ pub(crate) struct Pending {
     pub(crate) refusals: Vec<(Reply, RuntimeError)>,
     /// Tasks that were written for claims that wait, in the order in which they are offered.
     pub(crate) promised: VecDeque<Promised>,
+    /// The queues of tasks that lay there, that nobody came for, and that get their rows with it.
+    pub(crate) stored: Vec<Arc<str>>,
     /// Whether its letters are to be looked for in the inbox.
     pub(crate) look: bool,
     /// Rows of what was refused because of it: until it is on disk, they are what keeps that.
@@ -259,8 +261,9 @@ impl LiveRun {
         }
         commit.rows.retain(|row| !matches!(row, RowChange::CloseTask(task) if self.handed.remove(*task)));
         if self.handed.are_wanted() && (!entries.is_empty() || self.pending.is_empty()) {
-            let (rows, replies) = self.handed.take_rows();
-            commit.rows.extend(rows);
+            let (tasks, replies) = self.handed.take_rows();
+            pending.stored.extend(tasks.iter().filter(|it| it.holder.is_none()).map(|it| it.queue.as_str().into()));
+            commit.rows.extend(tasks.into_iter().map(RowChange::OpenTask));
             pending.replies.extend(replies.into_iter().map(|reply| (reply, Taken::Before)));
         }
         for note in audit::notes(&entries, self.run.info(), extra.decided.as_ref().map(|(approval, _)| *approval)) {
@@ -282,17 +285,15 @@ impl LiveRun {
         (commit, pending)
     }
 
-    /// A task for a claim that waits has no row yet, unless another node may be asked about it.
+    /// A task for a claim that waits, or that comes in a moment, has no row yet, unless another node may be asked about it.
     fn offer(&mut self, task: &OfferTask, core: &Core, commit: &mut RunCommit, pending: &mut Pending) {
         let promised = core.tasks.promise((self.tenant(), self.run.id()), task, self.last_at);
-        match &promised {
-            Some(promised) if core.store.is_alone() && core.tasks.have_room() => {
-                self.handed.insert(task.clone(), promised.holder.clone(), self.last_at);
-            }
-            _ => {
-                let holder = promised.as_ref().map(|it| it.holder.clone());
-                commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));
-            }
+        let holder = promised.as_ref().map(|it| it.holder.clone());
+        let is_quick = holder.is_some() || (core.tasks.may_lie(self.tenant(), &task.queue) && !core.is_draining());
+        if is_quick && core.store.is_alone() && core.tasks.have_room() {
+            self.handed.insert(task.clone(), holder, self.last_at);
+        } else {
+            commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));
         }
         pending.promised.extend(promised);
     }

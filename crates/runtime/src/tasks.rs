@@ -7,6 +7,8 @@
 //!
 //! What is asked for at the same time is written together: claims, heartbeats, and answers for other nodes.
 
+mod answers;
+mod claims;
 mod hall;
 mod handed;
 mod leases;
@@ -16,35 +18,31 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp, Value};
 use windlass_engine::{
-    Entry, Event, Record,
     effect::OfferTask,
     event::Failure,
     id::{RunId, TaskId, TenantKey},
     status::TaskStatus,
 };
-use windlass_store::{
-    Claim, FinishedTask, Holder, Holding, LaneId, StoreError, TaskAnswer, TaskEnd, TaskResult, tasks::CLAIM_MAX,
-};
+use windlass_store::{Claim, Holder, Holding, LaneId, StoreError, TaskResult, tasks::CLAIM_MAX};
 
 use self::{
+    answers::Answer,
+    claims::{Claims, Held},
     hall::{Hall, Place, Reserved, Wanted},
-    leases::Leases,
 };
-pub(crate) use self::{handed::Handed, leases::expire_leases};
+pub(crate) use self::{answers::deliver_finished, claims::Offered, hall::Lying, handed::Handed, leases::expire_leases};
 use crate::{
     core::Core,
     error::RuntimeError,
     gather::Gather,
-    live_run::{Remember, Source, Taken},
+    live_run::{Remember, Source},
     metrics::add,
     payload,
-    redact::Redactor,
     request::{ClaimRequest, Proof, TaskFilter, TaskRequest},
     runtime::Runtime,
     turner::Deliver,
@@ -55,37 +53,17 @@ const PAGE_ROWS: i64 = 1_000;
 const QUEUES_MAX: usize = 100;
 /// Pages of tasks that one list looks through for a queue.
 const PAGES_MAX: usize = 10;
-/// Claims that are known without reading; those beyond are read when their workers answer.
-const HELD_MAX: usize = 200_000;
-/// An answer of more bytes is known again by a row: looking for it in the journal would read all of it.
-const RECORDED_BYTES_MAX: usize = 4_096;
 /// Tasks that are unwanted and whose workers do not ask; the oldest are forgotten with all others.
 const UNWANTED_MAX: usize = 100_000;
 
 /// Who waits for tasks, and who has which.
-#[derive(Default)]
 pub(crate) struct Tasks {
     hall: Arc<Hall>,
-    /// Claims that were made here: until `until` nobody else can have the task.
-    held: Mutex<HashMap<TaskId, Held>>,
+    claims: Arc<Claims>,
     heartbeats: Gather<(TenantKey, Holding), Option<Timestamp>>,
     ends: Gather<(TenantKey, TaskResult), bool>,
     /// Claimed tasks that their runs want no more: their workers are told with the next heartbeat.
     unwanted: Mutex<HashSet<TaskId>>,
-    leases: Leases,
-}
-
-/// A claim that holds.
-#[derive(Debug, Clone)]
-struct Held {
-    tenant: TenantKey,
-    token: Uuid,
-    worker: Arc<str>,
-    until: Timestamp,
-    lane: LaneId,
-    run: RunId,
-    path: Arc<str>,
-    attempt: u32,
 }
 
 /// A task that counts as claimed, for a claim that waits for it.
@@ -94,6 +72,14 @@ pub(crate) struct Promised {
     pub(crate) task: TaskId,
     pub(crate) holder: Holder,
     reserved: Reserved,
+}
+
+impl Default for Tasks {
+    fn default() -> Tasks {
+        let claims = Arc::<Claims>::default();
+        let hall = Arc::new(Hall::new(Arc::clone(&claims)));
+        Tasks { hall, claims, heartbeats: Gather::default(), ends: Gather::default(), unwanted: Mutex::default() }
+    }
 }
 
 impl Tasks {
@@ -115,21 +101,18 @@ impl Tasks {
         self.hall.end_all();
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<TaskId, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a task without a row may lie there for whoever comes next.
+    pub(crate) fn may_lie(&self, tenant: TenantKey, queue: &Arc<str>) -> bool {
+        self.hall.may_lie(tenant, queue)
     }
 
     /// Whether one more claim will be known without reading.
     pub(crate) fn have_room(&self) -> bool {
-        self.held().len() < HELD_MAX / 2
+        self.claims.have_room()
     }
 
-    fn hold(&self, task: TaskId, claim: Held) {
-        self.leases.claimed(claim.until);
-        let mut held = self.held();
-        if held.len() < HELD_MAX {
-            held.insert(task, claim);
-        }
+    fn held(&self) -> MutexGuard<'_, HashMap<TaskId, Held>> {
+        self.claims.held()
     }
 }
 
@@ -139,14 +122,6 @@ pub(crate) struct Withdrawal {
     pub(crate) lane: LaneId,
     pub(crate) path: Arc<str>,
     pub(crate) attempt: u32,
-}
-
-/// What a worker said of a task, as its row keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    Completed(Value),
-    Failed(Failure),
 }
 
 /// What a heartbeat says back.
@@ -234,7 +209,7 @@ impl Runtime {
             path: lease.path.into(),
             attempt: u32::try_from(lease.attempt).unwrap_or(0),
         };
-        self.core.tasks.hold(task, held.clone());
+        self.core.tasks.claims.hold(task, held.clone());
         Ok(held)
     }
 
@@ -285,9 +260,12 @@ impl Runtime {
         queues.dedup();
         let queues = queues.into_iter().map(Arc::from).collect();
         let max = max.clamp(1, core.settings.claim_max.min(CLAIM_MAX));
-        let (place, answer) = core.tasks.hall.enter(Wanted { tenant, queues, worker: worker.into(), max });
+        let wanted = Wanted { tenant, queues, worker: worker.into(), max };
+        let (place, answer, looks) = core.tasks.hall.enter(wanted, core.shelf_time());
         let mut waiter = Waiter { core, place, answer };
-        core.look_for(tenant);
+        if looks {
+            core.look_for(tenant);
+        }
         if core.is_draining() {
             // It may have come in behind those that were told.
             waiter.end();
@@ -363,77 +341,6 @@ impl Runtime {
     pub async fn fail(&self, claim: TaskRequest, error: Error) -> Result<(), RuntimeError> {
         self.answer_task(claim, Answer::Failed(Failure { error, unknown: true })).await
     }
-
-    async fn answer_task(&self, claim: TaskRequest, answer: Answer) -> Result<(), RuntimeError> {
-        let said = Said::of(answer, self.core.known.of_vault(&self.core.store, claim.tenant).await);
-        let hash = said.hash;
-        let refused = match self.held(&claim).await {
-            Ok(held) => match self.end_task(&claim, &held, said).await {
-                // The run has an end of this step already, or is over itself.
-                Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => {
-                    self.core.tasks.forget(claim.task);
-                    not_held(claim.task)
-                }
-                ended => return ended,
-            },
-            Err(error @ (RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. })) => error,
-            Err(error) => return Err(error),
-        };
-        // A worker that did not hear the first answer says the same again.
-        let repeated = self.core.store.was_answered(claim.tenant, claim.task, token_of(&claim), hash).await?
-            || self.recorded_answer(&claim).await? == Some(hash);
-        if repeated { Ok(()) } else { Err(refused) }
-    }
-
-    /// The hash of what a task completed with, if the claim's token leads to the run whose journal says it.
-    async fn recorded_answer(&self, claim: &TaskRequest) -> Result<Option<[u8; 32]>, RuntimeError> {
-        let Some(run) = token_of(claim).map(RunId::new) else { return Ok(None) };
-        let is_it = |entry: &Entry| claim.task.is_of(run, &entry.path, entry.attempt);
-        let record = self.recorded(claim.tenant, run, "step", is_it).await?;
-        let output = record.as_ref().and_then(Record::completed_with);
-        Ok(output.map(|output| Said::of(Answer::Completed(output.clone()), None).hash))
-    }
-
-    /// Tells the run, or whoever owns it, what the holder of a task says.
-    async fn end_task(
-        &self,
-        claim: &TaskRequest,
-        held: &Held,
-        Said { answer, output, hash, is_kept_as_sent }: Said,
-    ) -> Result<(), RuntimeError> {
-        let (tenant, task, token) = (claim.tenant, claim.task, held.token);
-        let core = &self.core;
-        if core.store.owns(held.lane) {
-            let (reply, taken) = oneshot::channel();
-            let event = answer.event(Arc::clone(&held.path), held.attempt, core.now());
-            let answered = TaskAnswer { token, hash };
-            // The token that the worker has leads to the journal.
-            let is_led = token == handed::first_token(held.run) && token_of(claim).is_some();
-            let remember = match is_led && is_kept_as_sent {
-                true => Remember::InJournal(answered),
-                false => Remember::InRow(answered),
-            };
-            let source = Source::Task(task, held.lane, remember);
-            core.deliver(Deliver::new(tenant, held.run, event).from(source).answer(reply));
-            let stopping = || Err(RuntimeError::unavailable("the server is stopping: ask again"));
-            if taken.await.unwrap_or_else(|_| stopping())? == Taken::Before {
-                return Err(not_held(task));
-            }
-        } else {
-            let status = match &answer {
-                Answer::Completed(_) => TaskEnd::Completed,
-                Answer::Failed(_) => TaskEnd::Failed,
-            };
-            let result = TaskResult { holding: Holding { task, token }, status, output, hash };
-            // The store hints at it, and the run is told by the node that owns it.
-            let serve = |core: Arc<Core>, all| async move { core.store.finish_tasks(all).await };
-            if !core.tasks.ends.ask(core, (tenant, result), |core| &core.tasks.ends, serve).await? {
-                return Err(self.nobodys(claim).await?);
-            }
-        }
-        core.tasks.forget(task);
-        Ok(())
-    }
 }
 
 impl Tasks {
@@ -441,57 +348,6 @@ impl Tasks {
     fn forget(&self, task: TaskId) {
         self.held().remove(&task);
         self.unwanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
-    }
-}
-
-/// What a worker answered, and what is kept of it.
-struct Said {
-    answer: Answer,
-    /// The answer as JSON.
-    output: Vec<u8>,
-    /// SHA-256 of what the worker said: the same is known again, whatever was redacted in it.
-    hash: [u8; 32],
-    /// Whether a look at what is kept is enough to know the same answer again.
-    is_kept_as_sent: bool,
-}
-
-impl Said {
-    fn of(answer: Answer, known: Option<Arc<Redactor>>) -> Said {
-        let sent = payload::json(&answer);
-        let hash = Sha256::digest(&sent).into();
-        let is_short = sent.len() <= RECORDED_BYTES_MAX;
-        let Some(known) = known else {
-            return Said { answer, output: sent, hash, is_kept_as_sent: is_short };
-        };
-        let answer = answer.redacted(&known);
-        let output = payload::json(&answer);
-        let is_kept_as_sent = is_short && output == sent;
-        Said { answer, output, hash, is_kept_as_sent }
-    }
-}
-
-/// The token that a worker gives, as far as it is one.
-fn token_of(claim: &TaskRequest) -> Option<Uuid> {
-    match &claim.proof {
-        Proof::Token(token) => token.parse().ok(),
-        Proof::Worker(_) | Proof::Holder => None,
-    }
-}
-
-impl Answer {
-    fn event(self, path: Arc<str>, attempt: u32, started_at: Timestamp) -> Event {
-        let result = match self {
-            Answer::Completed(output) => Ok(output),
-            Answer::Failed(failure) => Err(failure),
-        };
-        Event::StepEnded { path, attempt, started_at, result }
-    }
-
-    fn redacted(self, known: &Redactor) -> Answer {
-        match self {
-            Answer::Completed(output) => Answer::Completed(known.value(output)),
-            Answer::Failed(failure) => Answer::Failed(Failure { error: known.error(failure.error), ..failure }),
-        }
     }
 }
 
@@ -535,38 +391,6 @@ fn claimed_view(row: windlass_store::ClaimedTask) -> Result<ClaimedTask, StoreEr
     })
 }
 
-fn deliver(core: &Core, ended: &FinishedTask, answer: Answer) {
-    core.tasks.forget(ended.id);
-    let event = answer.event(ended.path.as_str().into(), u32::try_from(ended.attempt).unwrap_or(0), core.now());
-    core.deliver(Deliver::new(ended.tenant, ended.run, event).from(Source::Task(
-        ended.id,
-        ended.lane,
-        Remember::Already,
-    )));
-}
-
-/// Tells runs what workers answered.
-pub(crate) async fn deliver_finished(core: &Arc<Core>, lanes: &[LaneId]) -> Result<(), RuntimeError> {
-    loop {
-        let page = core.store.finished_tasks(lanes, PAGE_ROWS).await?;
-        let mut fresh = 0;
-        for ended in &page {
-            // One that was told a moment ago is on its way.
-            if !core.letters.take(ended.id.uuid()) {
-                continue;
-            }
-            fresh += 1;
-            match payload::deep(ended.output.as_deref().unwrap_or_default()) {
-                Ok(answer) => deliver(core, ended, answer),
-                Err(error) => tracing::error!(task = %ended.id, %error, "a worker's answer cannot be read"),
-            }
-        }
-        if fresh == 0 || (page.len() as i64) < PAGE_ROWS {
-            return Ok(());
-        }
-    }
-}
-
 impl Core {
     /// A run wants a task no more: nobody gets it any more, or its worker is told.
     pub(crate) fn withdraw_task(self: &Arc<Core>, tenant: TenantKey, run: RunId, withdrawal: Withdrawal) {
@@ -578,47 +402,56 @@ impl Core {
             }
             unwanted.insert(task);
         }
+        let lay = self.tasks.hall.withdraw(task, self.now());
         let error = Error::new(Class::Cancelled, "cancelled", "the task was withdrawn before anybody claimed it");
         let answer = Answer::Failed(Failure::certain(error));
         let core = Arc::clone(self);
+        let deliver = move |core: &Core, answer: Answer| {
+            if core.letters.take(task.uuid()) {
+                let event = answer.event(path, attempt, core.now());
+                core.deliver(Deliver::new(tenant, run, event).from(Source::Task(task, lane, Remember::Already)));
+            }
+        };
+        if lay {
+            return deliver(self, answer);
+        }
         self.spawn(async move {
             match core.store.withdraw_task(tenant, task, payload::json(&answer)).await {
                 // Its row says so as well, until the run has taken it.
-                Ok(true) if core.letters.take(task.uuid()) => {
-                    let event = answer.event(path, attempt, core.now());
-                    core.deliver(Deliver::new(tenant, run, event).from(Source::Task(task, lane, Remember::Already)));
-                }
-                Ok(_) => {}
+                Ok(true) => deliver(&core, answer),
+                Ok(false) => {}
                 // The run's own grace time ends the wait.
                 Err(error) => tracing::warn!(%task, %error, "a task could not be withdrawn"),
             }
         });
     }
 
-    /// A task is on disk: hands it to the claim that it was promised to, or lets claims look for it.
-    pub(crate) fn offered(self: &Arc<Core>, run: (TenantKey, RunId, LaneId), task: OfferTask, to: Option<Promised>) {
-        let (tenant, run, lane) = run;
-        let Some(Promised { holder, reserved, .. }) = to else {
-            if self.tasks.hall.stored(tenant, &task.queue) {
-                self.look_for(tenant);
-            }
-            return self.store.hint_tasks_elsewhere(lane);
-        };
-        let Holder { worker, token, until } = holder;
-        let OfferTask { task: id, path, attempt, key, queue, input, .. } = task;
-        self.tasks.hold(id, Held { tenant, token, worker, until, lane, run, path: Arc::clone(&path), attempt });
-        let token = token.to_string();
-        self.release(reserved.hand(ClaimedTask {
-            id,
-            token,
-            queue,
-            run_id: run,
-            path,
-            attempt,
-            key,
-            input,
-            lease_until: until,
-        }));
+    /// A task is on disk that was promised to a claim.
+    pub(crate) fn hand(self: &Arc<Core>, offered: Offered, to: Promised) {
+        let Promised { holder, reserved, .. } = to;
+        let (held, task) = offered.claimed(holder);
+        self.tasks.claims.hold(task.id, held);
+        self.release(reserved.hand(task));
+    }
+
+    /// A task is on disk by its run's journal alone, and there for whoever comes next.
+    pub(crate) fn lay(self: &Arc<Core>, offered: Offered) -> Lying {
+        let (lying, orphans) = self.tasks.hall.lay(offered, self.shelf_time());
+        self.release(orphans);
+        lying
+    }
+
+    /// A task of that queue is on disk with a row: claims look for it.
+    pub(crate) fn stored_task(self: &Arc<Core>, tenant: TenantKey, lane: LaneId, queue: &Arc<str>) {
+        if self.tasks.hall.stored(tenant, queue) {
+            self.look_for(tenant);
+        }
+        self.store.hint_tasks_elsewhere(lane);
+    }
+
+    /// The time, while tasks without rows may be taken: another node that took their runs over would know nothing of it.
+    fn shelf_time(&self) -> Option<Timestamp> {
+        (self.store.is_alone() && self.store.lease_holds()).then(|| self.now())
     }
 
     /// Claimed tasks whose workers went away before they got them are there for others again.
@@ -686,7 +519,7 @@ impl Core {
                     attempt: u32::try_from(row.attempt).unwrap_or(0),
                 };
                 let view = claimed_view(row)?;
-                self.tasks.hold(view.id, held);
+                self.tasks.claims.hold(view.id, held);
                 Ok(view)
             };
             rows.into_iter().map(view).collect::<Result<Vec<ClaimedTask>, StoreError>>()
@@ -701,7 +534,7 @@ impl Core {
                 Ok(rows) => Ok(rows.take(count).collect()),
                 Err(error) => Err(error.clone()),
             };
-            let orphans = self.tasks.hall.looked(place, found);
+            let orphans = self.tasks.hall.looked(place, found, self.shelf_time());
             self.release(orphans);
         }
     }

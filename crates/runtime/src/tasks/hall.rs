@@ -1,10 +1,14 @@
 //! Where claims wait for tasks.
 //!
-//! A claim looks in the database first, together with all others of its tenant that look. When nothing was there it
-//! waits, and the next task of its queues is its own: the transition that offers the task reserves it, writes it as
-//! claimed, and hands it over once that is on disk. So a worker that waits costs no look and no write of its own.
+//! A claim looks in the database first, together with all others of its tenant that look, unless it is known that nothing is
+//! there; then at the [shelf](shelf). When nothing was there either it waits, and the next task of its queues is its own: the
+//! transition that offers the task reserves it, writes it as claimed, and hands it over once that is on disk. So a worker that
+//! waits costs no look and no write of its own.
 //!
-//! Invariant: a claim that waits has looked after the last task was stored that it could have had.
+//! Invariant: a claim that waits has looked after the last task was stored that it could have had, or somebody has who
+//! left nothing.
+
+mod shelf;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,13 +16,20 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use windlass_engine::id::TenantKey;
-use windlass_store::StoreError;
+use windlass_definition::Timestamp;
+use windlass_engine::id::{RunId, TaskId, TenantKey};
+use windlass_store::{Holder, StoreError};
 
+use self::shelf::{Queue, Shelf};
+use super::claims::{Claims, Offered};
 use crate::views::ClaimedTask;
 
 /// How many looks of a tenant are under way at once: while one waits for the disk, the next one finds its tasks.
 const LOOKS_MAX: usize = 2;
+/// Tasks that lie there without rows; those beyond have theirs at once.
+const LYING_MAX: usize = 10_000;
+/// Queues of which something is known; of all others nothing is.
+const STOCKS_MAX: usize = 10_000;
 
 /// What a claim is answered with.
 pub(crate) type Answer = Result<Vec<ClaimedTask>, StoreError>;
@@ -47,8 +58,8 @@ struct Waiting {
     wanted: Wanted,
     /// It wants to look in the database, or does.
     looking: bool,
-    /// It does.
-    under_way: bool,
+    /// It does, for so many tasks.
+    under_way: Option<usize>,
     /// Something was stored since its look began.
     again: bool,
     /// It is to be answered as soon as nothing is on its way to it, with whatever it has.
@@ -64,15 +75,55 @@ struct State {
     waiting: HashMap<Place, Waiting>,
     last: Place,
     /// Who waits at a queue, the longest first.
-    queues: HashMap<(TenantKey, Arc<str>), VecDeque<Place>>,
+    queues: HashMap<Queue, VecDeque<Place>>,
+    shelf: Shelf,
+    stocks: HashMap<Queue, Stock>,
     /// Tenants whose claims are looked for, and by how many.
     served: HashMap<TenantKey, usize>,
+}
+
+/// What is known of the tasks of a queue that have rows and that nobody has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stock {
+    /// There are none.
+    none: bool,
+    /// The last look took all that there were: workers come as fast as tasks.
+    keeps_up: bool,
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Hall {
     state: Mutex<State>,
+    claims: Arc<Claims>,
+}
+
+/// A task that lies there for whoever comes next; dropped, it is nobody's any more.
+#[derive(Debug)]
+pub(crate) struct Lying {
+    hall: Arc<Hall>,
+    task: TaskId,
+}
+
+impl Lying {
+    /// It gets its row: whose it is by now, if anybody's.
+    pub(crate) fn end(self) -> Option<Holder> {
+        let mut state = self.hall.state();
+        match state.shelf.forget(self.task)? {
+            Ok(queue) => {
+                // Nobody came for it.
+                state.stock(&queue).keeps_up = false;
+                None
+            }
+            Err(holder) => Some(holder),
+        }
+    }
+}
+
+impl Drop for Lying {
+    fn drop(&mut self) {
+        self.hall.state().shelf.forget(self.task);
+    }
 }
 
 /// A task that is promised to a claim; dropped, the promise is taken back.
@@ -109,8 +160,13 @@ impl Hall {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Comes in; somebody has to look for it ([`Hall::serve`]).
-    pub(crate) fn enter(&self, wanted: Wanted) -> (Place, oneshot::Receiver<Answer>) {
+    pub(crate) fn new(claims: Arc<Claims>) -> Hall {
+        Hall { state: Mutex::default(), claims }
+    }
+
+    /// Comes in, and takes what lies there if nothing is stored and that may be taken at this time. Says where it waits then, and
+    /// whether somebody has to look for it ([`Hall::serve`]).
+    pub(crate) fn enter(&self, wanted: Wanted, at: Option<Timestamp>) -> (Place, oneshot::Receiver<Answer>, bool) {
         let (reply, answer) = oneshot::channel();
         let mut state = self.state();
         state.last += 1;
@@ -118,10 +174,13 @@ impl Hall {
         for queue in wanted.queues.iter() {
             state.queues.entry((wanted.tenant, Arc::clone(queue))).or_default().push_back(place);
         }
-        let (looking, under_way, again, ending) = (true, false, false, false);
+        let looking = at.is_none() || !wanted.all_queues().all(|queue| state.stock(&queue).none);
+        let (under_way, again, ending) = (None, false, false);
         let waiting = Waiting { wanted, looking, under_way, again, ending, reserved: 0, got: Vec::new(), reply };
         state.waiting.insert(place, waiting);
-        (place, answer)
+        state.fill(place, at, &self.claims);
+        state.answer_if_done(place);
+        (place, answer, looking)
     }
 
     /// Waits no longer. Gives back what nobody is there for any more.
@@ -143,16 +202,41 @@ impl Hall {
     /// Promises a task that is about to be written to whoever has waited longest.
     pub(crate) fn reserve(self: &Arc<Hall>, tenant: TenantKey, queue: &Arc<str>) -> Option<Reserved> {
         let mut state = self.state();
-        let State { waiting, queues, .. } = &mut *state;
-        let place = queues.get(&(tenant, Arc::clone(queue)))?.iter().copied().find(|place| {
-            waiting
-                .get(place)
-                .is_some_and(|it| !it.looking && !it.ending && it.got.is_empty() && it.reserved < it.wanted.max)
-        })?;
-        let chosen = waiting.get_mut(&place)?;
+        let place = state.first_at(&(tenant, Arc::clone(queue)), |it| it.has_room() && it.got.is_empty())?;
+        let chosen = state.waiting.get_mut(&place)?;
         chosen.reserved += 1;
         let worker = Arc::clone(&chosen.wanted.worker);
         Some(Reserved { hall: Arc::clone(self), place, worker, handed: false })
+    }
+
+    /// Whether a task of that queue may lie there for whoever comes next.
+    pub(crate) fn may_lie(&self, tenant: TenantKey, queue: &Arc<str>) -> bool {
+        let mut state = self.state();
+        state.shelf.len() < LYING_MAX && state.stock(&(tenant, Arc::clone(queue))).keeps_up
+    }
+
+    /// Lays a task there for whoever comes next; whoever waits by now gets it, if it may be taken at this time. Gives back what
+    /// nobody is there for any more.
+    pub(crate) fn lay(self: &Arc<Hall>, offered: Offered, at: Option<Timestamp>) -> (Lying, Vec<ClaimedTask>) {
+        let lying = Lying { hall: Arc::clone(self), task: offered.task.task };
+        let mut state = self.state();
+        let place = state.first_at(&(offered.tenant, Arc::clone(&offered.task.queue)), Waiting::has_room);
+        state.shelf.lay(offered);
+        let orphans = place.map(|place| {
+            state.fill(place, at, &self.claims);
+            state.answer_if_done(place)
+        });
+        (lying, orphans.unwrap_or_default())
+    }
+
+    /// Nobody gets a task any more that lies there; whether it did.
+    pub(crate) fn withdraw(&self, task: TaskId, now: Timestamp) -> bool {
+        self.state().shelf.give(task, &Arc::default(), now).is_some()
+    }
+
+    /// The run of a task that lies there.
+    pub(crate) fn run_of(&self, task: TaskId) -> Option<RunId> {
+        self.state().shelf.run_of(task)
     }
 
     fn arrived(&self, place: Place, task: Option<ClaimedTask>) -> Vec<ClaimedTask> {
@@ -166,8 +250,10 @@ impl Hall {
     /// A task was stored for whoever asks: true if somebody has to look ([`Hall::serve`]).
     pub(crate) fn stored(&self, tenant: TenantKey, queue: &Arc<str>) -> bool {
         let mut state = self.state();
+        let queue = (tenant, Arc::clone(queue));
+        state.stock(&queue).none = false;
         let State { waiting, queues, .. } = &mut *state;
-        let Some(places) = queues.get(&(tenant, Arc::clone(queue))) else { return false };
+        let Some(places) = queues.get(&queue) else { return false };
         let looking = places.iter().filter(|place| waiting.get_mut(place).is_some_and(Waiting::look_again));
         looking.count() > 0
     }
@@ -175,6 +261,7 @@ impl Hall {
     /// Tasks may be there for anybody: whose claims are to be looked for.
     pub(crate) fn stored_somewhere(&self) -> HashSet<TenantKey> {
         let mut state = self.state();
+        state.stocks.values_mut().for_each(|stock| stock.none = false);
         state.waiting.values_mut().filter_map(|it| it.look_again().then_some(it.wanted.tenant)).collect()
     }
 
@@ -193,7 +280,7 @@ impl Hall {
         let mut places: Vec<Place> = state
             .waiting
             .iter()
-            .filter(|(_, it)| it.looking && !it.under_way && it.wanted.tenant == tenant)
+            .filter(|(_, it)| it.looking && it.under_way.is_none() && it.wanted.tenant == tenant)
             .map(|(at, _)| *at)
             .collect();
         places.sort_unstable();
@@ -215,21 +302,28 @@ impl Hall {
                 break;
             }
             left -= count;
-            (waiting.under_way, waiting.again) = (true, false);
+            (waiting.under_way, waiting.again) = (Some(count), false);
             claims.push((place, Arc::clone(&waiting.wanted.worker), count));
         }
         Some(Look { queues, claims })
     }
 
-    /// What a look found for a claim. Gives back what nobody is there for any more.
-    pub(crate) fn looked(&self, place: Place, found: Answer) -> Vec<ClaimedTask> {
+    /// What a look found for a claim, to which comes what lies there, if that may be taken at this time. Gives back what nobody is
+    /// there for any more.
+    pub(crate) fn looked(&self, place: Place, found: Answer, at: Option<Timestamp>) -> Vec<ClaimedTask> {
         let mut state = self.state();
         let Some(waiting) = state.waiting.get_mut(&place) else { return found.unwrap_or_default() };
-        waiting.under_way = false;
+        let asked = waiting.under_way.take();
         match found {
             Ok(tasks) => {
+                let keeps_up = asked.is_some_and(|asked| tasks.len() < asked);
+                let stock = Stock { none: keeps_up && !waiting.again, keeps_up };
                 waiting.looking = tasks.is_empty() && waiting.again && !waiting.ending;
                 waiting.got.extend(tasks);
+                for queue in waiting.wanted.clone().all_queues() {
+                    *state.stock(&queue) = stock;
+                }
+                state.fill(place, at, &self.claims);
                 state.answer_if_done(place)
             }
             Err(error) => {
@@ -243,7 +337,18 @@ impl Hall {
     }
 }
 
+impl Wanted {
+    fn all_queues(&self) -> impl Iterator<Item = Queue> {
+        self.queues.iter().map(|queue| (self.tenant, Arc::clone(queue)))
+    }
+}
+
 impl Waiting {
+    /// Whether it could have one more task without a look.
+    fn has_room(&self) -> bool {
+        !self.looking && !self.ending && self.got.len() + self.reserved < self.wanted.max
+    }
+
     /// Whether it begins to look by this.
     fn look_again(&mut self) -> bool {
         if self.looking {
@@ -256,6 +361,30 @@ impl Waiting {
 }
 
 impl State {
+    fn stock(&mut self, queue: &Queue) -> &mut Stock {
+        if self.stocks.len() >= STOCKS_MAX && !self.stocks.contains_key(queue) {
+            self.stocks.clear();
+        }
+        self.stocks.entry(queue.clone()).or_default()
+    }
+
+    /// Who has waited longest at a queue, of those.
+    fn first_at(&self, queue: &Queue, of: impl Fn(&Waiting) -> bool) -> Option<Place> {
+        self.queues.get(queue)?.iter().copied().find(|place| self.waiting.get(place).is_some_and(&of))
+    }
+
+    /// Gives a claim what lies there, if it has looked and that may be taken at this time.
+    fn fill(&mut self, place: Place, at: Option<Timestamp>, claims: &Claims) {
+        let (Some(now), Some(waiting)) = (at, self.waiting.get_mut(&place)) else { return };
+        while waiting.has_room()
+            && let Some((offered, holder)) = self.shelf.take(&waiting.wanted, now)
+        {
+            let (held, task) = offered.claimed(holder);
+            claims.hold(task.id, held);
+            waiting.got.push(task);
+        }
+    }
+
     fn answer_if_done(&mut self, place: Place) -> Vec<ClaimedTask> {
         let done = |it: &Waiting| !it.looking && it.reserved == 0 && (it.ending || !it.got.is_empty());
         if !self.waiting.get(&place).is_some_and(done) {

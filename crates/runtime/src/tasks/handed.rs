@@ -1,10 +1,10 @@
-//! Tasks that were handed to a claim that waited for them and have no row of their own yet.
+//! Tasks that were handed to a claim that waited for them, or lie there for the next one, and have no row of their own yet.
 //!
 //! A worker that waits often answers before anybody else could ask for its task. So a task that is promised to a claim of
-//! this node is known by its run's journal alone, and by the claim's token, which names the run: its row and its
-//! lease are written when it lasts, when somebody needs them, or by whoever takes the run over. Until then the run's row
-//! says `running`, so that a run with such a task is among those that are taken over. Where several nodes are at work the
-//! rows are written at once: an answer may come to any of them.
+//! this node, or is likely to be taken in a moment, is known by its run's journal alone, and by the claim's token, which names
+//! the run: its row and its lease are written when it lasts, when somebody needs them, or by whoever takes the run over. Until
+//! then the run's row says `running`, so that a run with such a task is among those that are taken over. Where several nodes
+//! are at work the rows are written at once: an answer may come to any of them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ use windlass_engine::{
     effect::OfferTask,
     id::{RunId, TaskId},
 };
-use windlass_store::{Holder, NewTask, RowChange};
+use windlass_store::{Holder, NewTask};
 
-use super::Tasks;
+use super::{Lying, Tasks};
 use crate::{
     core::Core,
     error::RuntimeError,
@@ -49,14 +49,32 @@ pub(crate) struct Handed {
 #[derive(Debug)]
 struct HandedTask {
     offer: OfferTask,
-    holder: Holder,
+    whose: Whose,
     at: Timestamp,
 }
 
+#[derive(Debug)]
+enum Whose {
+    /// Of the claim that it was promised to.
+    Promised(Holder),
+    /// Nobody's: it is not on disk yet.
+    Nobodys,
+    /// Of whoever came for it, or comes.
+    Lying(Lying),
+}
+
 impl Handed {
-    /// There is one more, offered at that time.
-    pub(crate) fn insert(&mut self, offer: OfferTask, holder: Holder, at: Timestamp) {
-        self.tasks.insert(offer.task, HandedTask { offer, holder, at });
+    /// There is one more, offered at that time, and promised to a claim or to nobody.
+    pub(crate) fn insert(&mut self, offer: OfferTask, holder: Option<Holder>, at: Timestamp) {
+        let whose = holder.map_or(Whose::Nobodys, Whose::Promised);
+        self.tasks.insert(offer.task, HandedTask { offer, whose, at });
+    }
+
+    /// A task that was promised to nobody is on disk, and lies there.
+    pub(crate) fn lies(&mut self, task: TaskId, lying: Lying) {
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.whose = Whose::Lying(lying);
+        }
     }
 
     /// The task has ended; whether it had no row.
@@ -84,12 +102,19 @@ impl Handed {
     }
 
     /// The rows of all of them, which they have from now on, and who waits for these.
-    pub(crate) fn take_rows(&mut self) -> (Vec<RowChange>, Vec<Reply>) {
+    pub(crate) fn take_rows(&mut self) -> (Vec<NewTask>, Vec<Reply>) {
         self.wanted = false;
-        let row = |HandedTask { offer, holder, at }| NewTask { holder: Some(holder), ..new_task(&offer, at) };
+        let row = |HandedTask { offer, whose, at }| {
+            let holder = match whose {
+                Whose::Promised(holder) => Some(holder),
+                Whose::Nobodys => None,
+                Whose::Lying(lying) => lying.end(),
+            };
+            NewTask { holder, ..new_task(&offer, at) }
+        };
         let mut tasks: Vec<NewTask> = self.tasks.drain().map(|(_, task)| row(task)).collect();
         tasks.sort_unstable_by_key(|task| task.id);
-        (tasks.into_iter().map(RowChange::OpenTask).collect(), std::mem::take(&mut self.replies))
+        (tasks, std::mem::take(&mut self.replies))
     }
 }
 
@@ -102,9 +127,10 @@ impl Tasks {
         NewTask { holder: Some(holder), ..new_task(task, now) }
     }
 
-    /// The run whose tasks may lack their rows, where this node handed the task out.
+    /// The run whose tasks may lack their rows, where this node handed the task out or has it lying there.
     fn run_of(&self, task: TaskId) -> Option<RunId> {
-        self.held().get(&task).map(|held| held.run)
+        let held = self.held().get(&task).map(|held| held.run);
+        held.or_else(|| self.hall.run_of(task))
     }
 }
 

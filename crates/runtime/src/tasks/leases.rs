@@ -57,11 +57,12 @@ impl Leases {
 /// Gives tasks back whose leases ran out, and tells their runs.
 pub(crate) async fn expire_leases(core: &Arc<Core>) -> Result<(), RuntimeError> {
     let now = core.now();
-    core.tasks.held().retain(|_, held| held.until > now);
-    if core.tasks.leases.look(now)
+    let claims = &core.tasks.claims;
+    claims.held().retain(|_, held| held.until > now);
+    if claims.leases.look(now)
         && let Err(error) = look(core, now).await
     {
-        core.tasks.leases.again();
+        claims.leases.again();
         return Err(error);
     }
     // Those that are back in their queues, and those that other nodes have stored.
@@ -71,7 +72,7 @@ pub(crate) async fn expire_leases(core: &Arc<Core>) -> Result<(), RuntimeError> 
 
 async fn look(core: &Arc<Core>, now: Timestamp) -> Result<(), RuntimeError> {
     let Some(next) = core.store.next_lease_end().await? else { return Ok(()) };
-    core.tasks.leases.claimed(next);
+    core.tasks.claims.leases.claimed(next);
     if next > now {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use windlass_engine::effect::RunStep;
+use windlass_engine::effect::{OfferTask, RunStep};
 use windlass_engine::event::Failure;
 use windlass_engine::id::RunId;
 use windlass_engine::status::RunStatus;
@@ -18,6 +18,7 @@ use crate::letter::Letter;
 use crate::live::{LiveEntry, LiveEvent};
 use crate::live_run::{OpenAttempt, Pending};
 use crate::metrics::add;
+use crate::tasks::{Offered, Promised};
 use crate::views::RunView;
 
 impl Turner {
@@ -35,6 +36,7 @@ impl Turner {
             more,
             born,
             mut promised,
+            stored,
             ..
         } = pending;
         if let (false, Some(live)) = (discards.is_empty(), self.runs.get(&run)) {
@@ -65,14 +67,13 @@ impl Turner {
             match effect {
                 Effect::OfferTask(task) => {
                     let promised = promised.pop_front_if(|it| it.task == task.task);
-                    let Some(live) = self.runs.get(&run) else { continue };
-                    if live.handed.contains(task.task) {
-                        self.handed.push_back((Instant::now(), run, task.task));
-                    }
-                    self.core.offered((live.tenant(), run, live.lane), task, promised);
+                    self.offered(run, task, promised);
                 }
                 effect => self.carry_out(run, effect, &mut inline),
             }
+        }
+        if let (false, Some(live)) = (stored.is_empty(), self.runs.get(&run)) {
+            stored.iter().for_each(|queue| self.core.stored_task(live.tenant(), live.lane, queue));
         }
         self.post(run, letters);
         if look {
@@ -91,6 +92,24 @@ impl Turner {
             self.step(Deliver::new(live.tenant(), run, Event::Continue));
         }
         self.settle(run);
+    }
+
+    /// A task is on disk: it is handed to the claim that it was promised to, lies there for the next one, or is looked for.
+    fn offered(&mut self, run: RunId, task: OfferTask, promised: Option<Promised>) {
+        let Some(live) = self.runs.get_mut(&run) else { return };
+        let (id, tenant, lane) = (task.task, live.tenant(), live.lane);
+        let has_row = !live.handed.contains(id);
+        match promised {
+            Some(promised) => self.core.hand(Offered { tenant, run, lane, task }, promised),
+            None if has_row => self.core.stored_task(tenant, lane, &task.queue),
+            None => live.handed.lies(id, self.core.lay(Offered { tenant, run, lane, task })),
+        }
+        if !has_row {
+            self.handed.push_back((Instant::now(), run, id));
+            if self.core.is_draining() {
+                self.write_handed(run, None);
+            }
+        }
     }
 
     pub(super) fn announce(&mut self, run: RunId, entries: Vec<windlass_engine::Entry>, status: Option<RunStatus>) {

@@ -215,7 +215,10 @@ impl Sim {
     /// Somebody has a task now, who has it alone.
     pub(in crate::sim) fn given(&mut self, task: TaskId, to: &str) {
         if !self.had.insert(task) {
-            self.breaks("a task is with one worker at a time", format!("task {task} is given to {to}, and is not free"));
+            self.breaks(
+                "a task is with one worker at a time",
+                format!("task {task} is given to {to}, and is not free"),
+            );
         }
     }
 
