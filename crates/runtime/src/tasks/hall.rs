@@ -9,6 +9,8 @@
 //! left nothing.
 
 mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -4,6 +4,7 @@ mod crowds;
 mod deletions;
 mod handed;
 mod harness;
+mod lying;
 mod nodes;
 mod queue;
 mod quotas;
@@ -43,6 +44,8 @@ on_every_database! {
     handed: a_quick_answer_leaves_nothing, an_answer_is_known_again_after_a_crash, a_task_without_a_row_outlives_its_server,
         a_task_gets_its_row_when_it_is_asked_for, a_task_gets_its_row_when_its_server_stops,
         a_task_gets_its_row_when_it_lasts;
+    lying: whoever_comes_next_has_it_without_a_row, it_gets_its_row_when_nobody_comes, its_row_says_who_has_it,
+        it_is_withdrawn_with_its_run, it_is_free_when_its_server_stops, it_outlives_its_server;
     speed: ten_steps;
     crowds: a_crowd_of_naps_is_woken, a_crowd_is_loaded_by_and_by, a_run_without_end_stops_with_its_server,
         a_long_journal_is_folded;

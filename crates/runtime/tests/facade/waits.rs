@@ -16,7 +16,7 @@ use windlass_runtime::{
 
 use crate::harness::{Harness, TENANT, request};
 
-fn by(run: RunId) -> RunRequest {
+pub fn by(run: RunId) -> RunRequest {
     RunRequest { tenant: TENANT, run, by: Principal::Person("ada".into()) }
 }
 
