@@ -56,6 +56,10 @@ impl Inside {
         self.hall.looked(place, Ok(found.collect()), NOW);
     }
 
+    fn stored(&self, queue: &str) {
+        self.hall.stored(TENANT, &queue.into());
+    }
+
     fn lay(&mut self, queue: &str, name: u8, priority: i32) {
         let (lying, orphans) = self.hall.lay(offered(queue, name, priority), NOW);
         assert_eq!(orphans.len(), 0);
@@ -110,7 +114,7 @@ fn the_highest_priority_is_taken_first_then_the_oldest() {
 fn what_is_stored_comes_before_what_lies() {
     let mut inside = Inside::of("a");
     inside.lay("a", 1, 9);
-    inside.hall.stored(TENANT, &"a".into());
+    inside.stored("a");
     let (place, mut answer, looks) = inside.claim("a", 3);
     assert!(looks);
     assert_eq!(told(&mut answer), None);
@@ -120,12 +124,11 @@ fn what_is_stored_comes_before_what_lies() {
 
 #[test]
 fn nobody_looks_where_nothing_is_stored() {
-    let stored = |inside: &Inside| drop(inside.hall.stored(TENANT, &"a".into()));
     type Change = fn(&Inside);
     let cases: [(&str, Change, bool); 4] = [
         ("nothing", |_| {}, false),
-        ("another queue", |inside| drop(inside.hall.stored(TENANT, &"b".into())), false),
-        ("stored", |inside| drop(inside.hall.stored(TENANT, &"a".into())), true),
+        ("another queue", |inside| inside.stored("b"), false),
+        ("stored", |inside| inside.stored("a"), true),
         ("somewhere", |inside| drop(inside.hall.stored_somewhere()), true),
     ];
     for (name, change, expected) in cases {
@@ -136,10 +139,10 @@ fn nobody_looks_where_nothing_is_stored() {
     assert!(Inside::of("a").claim("a b", 1).2, "of one of them nothing is known");
     // What is stored during a look may have come too late for it.
     let inside = Inside::of("a");
-    stored(&inside);
+    inside.stored("a");
     let (place, _answer, _) = inside.claim("a", 2);
     assert!(inside.hall.next_look(TENANT, 100).is_some());
-    stored(&inside);
+    inside.stored("a");
     inside.looked(place, 1);
     assert!(inside.claim("a", 1).2);
 }
@@ -150,7 +153,7 @@ fn tasks_lie_where_workers_keep_up() {
     assert!(inside.may_lie("a") && !inside.may_lie("b"));
     // A look that found all it wanted has left some.
     for (found, expected) in [(2, false), (1, true)] {
-        inside.hall.stored(TENANT, &"a".into());
+        inside.stored("a");
         let (place, _answer, _) = inside.claim("a", 2);
         inside.look(place, found);
         assert_eq!(inside.may_lie("a"), expected, "{found}");
