@@ -94,7 +94,7 @@ struct Stock {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hall {
     state: Mutex<State>,
     claims: Arc<Claims>,
