@@ -82,8 +82,11 @@ impl Scaled<'_> {
         };
         let store = Store::open(StoreOptions::new(location)).await?;
         let (now, begun) = (store.now(), Instant::now());
-        generate::fill(&store, self.options.runs).await?;
+        generate::fill(&store, self.options.runs, now).await?;
         let seconds = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        generate::read(&store, self.options.runs, now).await?;
+        let reading = begun.elapsed().as_secs_f64();
         // A large log takes its time to be emptied.
         ensure!(store.close_within(PATIENCE).await, "the generated store was not closed");
         if let Database::Postgres(url) = &self.bench.recipe.database {
@@ -96,6 +99,7 @@ impl Scaled<'_> {
         let figures = vec![
             ("runs", json!(runs)),
             ("runs_per_s", figure(runs as f64 / seconds)),
+            ("read_for_searches_per_s", figure(runs as f64 / reading)),
             ("disk_mib", mib(disk)),
             ("bytes_per_run", figure(disk as f64 / runs.max(1) as f64)),
         ];
@@ -191,6 +195,23 @@ impl Scaled<'_> {
         ] {
             let path = if query.is_empty() { "/runs".to_owned() } else { format!("/runs?{query}") };
             self.page(server, &format!("list: {what}"), vec![path; ASKED]).await?;
+        }
+        // An order is in one run; an amount in one of 900; that a card was declined, and the letter of all orders, in many.
+        for (what, query) in [
+            ("one order", format!("q={order:09}")),
+            ("a customer", format!("q=c-{}", order % 50_000)),
+            ("an amount", "q=451".to_owned()),
+            ("an amount and an order", format!("q=451+{order:09}")),
+            ("an amount, declined", "q=451+declined".to_owned()),
+            ("declined", "q=declined".to_owned()),
+            ("declined, one workflow", format!("q=declined&workflow={busy}")),
+            ("declined, a rare workflow (none)", format!("q=declined&workflow={rare}")),
+            ("declined, completed (none)", "q=declined&status=completed".to_owned()),
+            ("the beginning of a word", "q=declin*".to_owned()),
+            ("what all have", "q=a".to_owned()),
+            ("no such word", "q=nothing".to_owned()),
+        ] {
+            self.page(server, &format!("search: {what}"), vec![format!("/runs?{query}"); ASKED]).await?;
         }
         Ok(())
     }

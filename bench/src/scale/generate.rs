@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use windlass_definition::{
     Class, Error, Plan, Timestamp, Value, compile::compile, source::Format, step_types::built_in,
@@ -23,7 +24,7 @@ use windlass_engine::{
     id::{RunId, TenantKey},
     start::{Limits, Mode, Origin, Principal},
 };
-use windlass_runtime::history::finished_run;
+use windlass_runtime::history::{finished_run, read_for_searches};
 use windlass_store::{RunCommit, Store};
 
 use crate::{document::Document, progress::Bar};
@@ -35,8 +36,10 @@ pub const WORKFLOWS: u64 = 20;
 /// A workflow of which only every so many-th run is, all of them completed.
 pub const RARE: &str = "order-rare";
 const RARE_EVERY: u64 = 100_000;
-/// Commits that are handed over together.
+/// Commits that are handed over together, and runs that are read together.
 const BATCH: u64 = 500;
+/// Batches that are read at once: what one waits for, another has.
+const READS: usize = 4;
 /// How long a made-up step takes.
 const STEP_TIME: Duration = Duration::from_millis(40);
 
@@ -119,14 +122,18 @@ fn bits(number: u64) -> [u8; 10] {
     bits
 }
 
+/// The run of that number, which was started then.
+fn run_id(number: u64, created_at: Timestamp) -> RunId {
+    RunId::from_parts(created_at.micros().max(0).unsigned_abs() / 1_000, bits(number))
+}
+
 /// The start of a run.
 fn start(plan: &Plan, number: u64, created_at: Timestamp) -> Start {
-    let unix_ms = created_at.micros().max(0).unsigned_abs() / 1_000;
     let (order, customer) = (format!("A-{number:09}"), format!("c-{}", number % 50_000));
     // One in ten is found by its order, and by its customer.
     let tagged = number.is_multiple_of(10);
     Start {
-        run: RunId::from_parts(unix_ms, bits(number)),
+        run: run_id(number, created_at),
         tenant: TenantKey::DEFAULT,
         workflow: plan.name.clone(),
         version: 1,
@@ -194,13 +201,12 @@ fn commit(store: &Store, plans: &Plans, number: u64, created_at: Timestamp) -> R
     Ok(finished_run(&run, plan.hash.0, &entries, store.lane_for(run.id())))
 }
 
-/// Writes so many runs into a store whose server has the workflows of [`documents`].
+/// Writes so many runs into a store whose server has the workflows of [`documents`]; they end before that time.
 ///
 /// # Errors
 /// The database does not take them.
-pub async fn fill(store: &Store, runs: u64) -> Result<()> {
+pub async fn fill(store: &Store, runs: u64, now: Timestamp) -> Result<()> {
     let plans = Plans::compiled()?;
-    let now = store.now();
     store.make_partitions(created_at(now, 0, runs), now).await?;
     let written = Arc::new(AtomicU64::new(0));
     let failed: Arc<Mutex<Option<String>>> = Arc::default();
@@ -236,6 +242,25 @@ pub async fn fill(store: &Store, runs: u64) -> Result<()> {
     failure().map_or(Ok(()), Err)
 }
 
+/// Reads the runs that [`fill`] wrote, so that they are found by their words.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn read(store: &Store, runs: u64, now: Timestamp) -> Result<()> {
+    let bar = Bar::begin("reading runs for searches", runs);
+    let batches = (0..runs).step_by(usize::try_from(BATCH)?).map(|first| {
+        let numbers = first..runs.min(first + BATCH);
+        let ids: Vec<RunId> = numbers.clone().map(|number| run_id(number, created_at(now, number, runs))).collect();
+        async move { read_for_searches(store, TenantKey::DEFAULT, &ids).await.map(|()| numbers.end) }
+    });
+    let mut read = futures::stream::iter(batches).buffered(READS);
+    while let Some(until) = read.try_next().await? {
+        bar.show(until);
+    }
+    bar.end();
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use windlass_definition::Timestamp;
@@ -255,7 +280,9 @@ mod tests {
             let canonical = windlass_definition::print::print_json(&compiled.document);
             store.put_definition(TenantKey::DEFAULT, compiled.plan.hash.0, canonical.as_bytes()).await.unwrap();
         }
-        fill(&store, 3_000).await.unwrap();
+        let now = store.now();
+        fill(&store, 3_000, now).await.unwrap();
+        read(&store, 3_000, now).await.unwrap();
         let count = async |filter| store.count_runs(TenantKey::DEFAULT, &filter).await.unwrap();
         assert_eq!(count(RunFilter::default()).await, windlass_store::Count::Exactly(3_000));
         assert_eq!(

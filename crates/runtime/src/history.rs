@@ -1,10 +1,15 @@
-//! A run that is over as one commit: for stores that are filled to be measured, not by running anything.
+//! A run that is over as one commit, and its words: for stores that are filled to be measured, not by running anything.
 
-use windlass_engine::{Entry, Run};
-use windlass_store::{LaneId, RunChange, RunCommit};
+use windlass_engine::{
+    Entry, Run,
+    id::{RunId, TenantKey},
+};
+use windlass_store::{LaneId, RunChange, RunCommit, Store};
 
 use crate::{
+    error::RuntimeError,
     live_run::{ending, new_run, write_journal},
+    search,
     settings::Settings,
 };
 
@@ -19,4 +24,15 @@ pub fn finished_run(run: &Run, definition_hash: [u8; 32], entries: &[Entry], lan
     let blob_bytes_min = Settings::default().blob_bytes_min;
     entries.iter().for_each(|entry| write_journal(entry, blob_bytes_min, &mut commit));
     commit
+}
+
+/// Reads such runs for searches, as a server would that comes to them.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn read_for_searches(store: &Store, tenant: TenantKey, runs: &[RunId]) -> Result<(), RuntimeError> {
+    let rows = store.runs_by_id(tenant, runs).await?;
+    let words = search::words_of(store, tenant, rows).await?;
+    store.put_run_words(tenant, words, None).await?;
+    Ok(())
 }

@@ -15,7 +15,7 @@ use windlass_engine::{
     entry::Record,
     id::{RunId, TenantKey},
 };
-use windlass_store::{Ends, RunRow, RunWords, Term, Words};
+use windlass_store::{Ends, RunRow, RunWords, Store, Term, Words};
 
 use crate::{core::Core, error::RuntimeError, loader, payload};
 
@@ -151,7 +151,8 @@ async fn read_new(core: &Core, tenant: TenantKey) -> Result<bool, RuntimeError> 
         let before = Timestamp::from_micros(now.micros() - SETTLED.as_micros() as i64);
         let new = core.store.runs_to_read(tenant, before, RUNS_PER_TURN).await?;
         let Some(last) = new.runs.last().map(|row| row.id) else { return Ok(new.younger) };
-        let words = if searched(core, tenant).await? { words_of(core, tenant, new.runs).await? } else { Vec::new() };
+        let words =
+            if searched(core, tenant).await? { words_of(&core.store, tenant, new.runs).await? } else { Vec::new() };
         if !core.store.put_run_words(tenant, words, Some((new.after, last))).await? {
             // Another server is at it.
             return Ok(true);
@@ -163,7 +164,7 @@ async fn read_new(core: &Core, tenant: TenantKey) -> Result<bool, RuntimeError> 
 
 async fn read_again(core: &Core, tenant: TenantKey, rows: Vec<RunRow>) -> Result<(), RuntimeError> {
     if !rows.is_empty() && searched(core, tenant).await? {
-        let words = words_of(core, tenant, rows).await?;
+        let words = words_of(&core.store, tenant, rows).await?;
         core.store.put_run_words(tenant, words, None).await?;
     }
     Ok(())
@@ -174,9 +175,14 @@ pub(crate) async fn searched(core: &Core, tenant: TenantKey) -> Result<bool, Run
     Ok(core.settings.now(&core.store.setting_values(tenant).await?).search_runs)
 }
 
-async fn words_of(core: &Core, tenant: TenantKey, rows: Vec<RunRow>) -> Result<Vec<RunWords>, RuntimeError> {
+/// What these runs are found by.
+pub(crate) async fn words_of(
+    store: &Store,
+    tenant: TenantKey,
+    rows: Vec<RunRow>,
+) -> Result<Vec<RunWords>, RuntimeError> {
     let runs: Vec<RunId> = rows.iter().map(|row| row.id).collect();
-    let mut ends = core.store.journals_ends(tenant, &runs).await?;
+    let mut ends = store.journals_ends(tenant, &runs).await?;
     let read = move || {
         let words = |row: &RunRow| RunWords {
             run: row.id,
