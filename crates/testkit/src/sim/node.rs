@@ -36,7 +36,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Runs whose timer is nearer than this stay in memory.
 const TIMER_NEAR: Duration = Duration::from_secs(60);
 /// Tasks that have no rows at first, in crowded scenes.
-const HANDED_PERCENT: usize = 70;
+const HANDED_PERCENT: usize = 90;
 /// New entries after which a run that leaves memory leaves a snapshot: few, so that there are some.
 const SNAPSHOT_ENTRIES: i64 = 4;
 
