@@ -289,8 +289,9 @@ impl LiveRun {
     fn offer(&mut self, task: &OfferTask, core: &Core, commit: &mut RunCommit, pending: &mut Pending) {
         let promised = core.tasks.promise((self.tenant(), self.run.id()), task, self.last_at);
         let holder = promised.as_ref().map(|it| it.holder.clone());
-        let is_quick = holder.is_some() || (core.tasks.may_lie(self.tenant(), &task.queue) && !core.is_draining());
-        if is_quick && core.store.is_alone() && core.tasks.have_room() {
+        let may_lack = core.store.is_alone() && core.tasks.have_room();
+        let may_lie = || !core.is_draining() && core.tasks.may_lie(self.tenant(), &task.queue);
+        if may_lack && (holder.is_some() || may_lie()) {
             self.handed.insert(task.clone(), holder, self.last_at);
         } else {
             commit.rows.push(RowChange::OpenTask(NewTask { holder, ..new_task(task, self.last_at) }));

@@ -114,7 +114,9 @@ impl Lying {
         match state.shelf.forget(self.task)? {
             Ok(queue) => {
                 // Nobody came for it.
-                state.stock(&queue).keeps_up = false;
+                if let Some(stock) = state.stocks.get_mut(&queue) {
+                    stock.keeps_up = false;
+                }
                 None
             }
             Err(holder) => Some(holder),
@@ -213,7 +215,7 @@ impl Hall {
 
     /// Whether a task of that queue may lie there for whoever comes next.
     pub(crate) fn may_lie(&self, tenant: TenantKey, queue: &Arc<str>) -> bool {
-        let mut state = self.state();
+        let state = self.state();
         state.shelf.len() < LYING_MAX && state.stock(&(tenant, Arc::clone(queue))).keeps_up
     }
 
@@ -253,8 +255,10 @@ impl Hall {
     pub(crate) fn stored(&self, tenant: TenantKey, queue: &Arc<str>) -> bool {
         let mut state = self.state();
         let queue = (tenant, Arc::clone(queue));
-        state.stock(&queue).none = false;
-        let State { waiting, queues, .. } = &mut *state;
+        let State { waiting, queues, stocks, .. } = &mut *state;
+        if let Some(stock) = stocks.get_mut(&queue) {
+            stock.none = false;
+        }
         let Some(places) = queues.get(&queue) else { return false };
         let looking = places.iter().filter(|place| waiting.get_mut(place).is_some_and(Waiting::look_again));
         looking.count() > 0
@@ -323,7 +327,7 @@ impl Hall {
                 waiting.looking = tasks.is_empty() && waiting.again && !waiting.ending;
                 waiting.got.extend(tasks);
                 for queue in waiting.wanted.clone().all_queues() {
-                    *state.stock(&queue) = stock;
+                    state.know(queue, stock);
                 }
                 state.fill(place, at, &self.claims);
                 state.answer_if_done(place)
@@ -363,11 +367,15 @@ impl Waiting {
 }
 
 impl State {
-    fn stock(&mut self, queue: &Queue) -> &mut Stock {
-        if self.stocks.len() >= STOCKS_MAX && !self.stocks.contains_key(queue) {
+    fn stock(&self, queue: &Queue) -> Stock {
+        self.stocks.get(queue).copied().unwrap_or_default()
+    }
+
+    fn know(&mut self, queue: Queue, stock: Stock) {
+        if self.stocks.len() >= STOCKS_MAX && !self.stocks.contains_key(&queue) {
             self.stocks.clear();
         }
-        self.stocks.entry(queue.clone()).or_default()
+        self.stocks.insert(queue, stock);
     }
 
     /// Who has waited longest at a queue, of those.

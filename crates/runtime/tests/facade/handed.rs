@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use windlass_definition::Value;
-use windlass_engine::{id::TaskId, status::RunStatus};
+use windlass_engine::{
+    id::{RunId, TaskId},
+    status::RunStatus,
+};
 use windlass_runtime::{
     ClaimRequest, ClaimedTask, Proof, RuntimeError, TaskRequest,
     verify::{VerifyOptions, effects::Effects},
@@ -21,17 +24,18 @@ steps: [{ id: t, type: task, with: { queue: work, lease: 60s } }]
 output: '${{ steps.t.output }}'
 ";
 
-fn of(task: &ClaimedTask) -> TaskRequest {
+pub fn of(task: &ClaimedTask) -> TaskRequest {
     TaskRequest { tenant: TENANT, task: task.id, proof: Proof::Token(task.token.clone()) }
 }
 
-/// A server that writes no rows of such tasks by itself, however long they last.
-async fn patient(harness: Harness) -> Harness {
+/// A server that writes no rows of such tasks by itself, however long they last, and waits as long for what was asked to stop.
+pub async fn patient(harness: Harness) -> Harness {
     let long = Duration::from_secs(3_600);
     harness
         .with(|settings| {
             settings.active_after = long;
             settings.idle = long;
+            settings.limits.stop_grace_ms = 3_600_000;
         })
         .await
 }
@@ -48,7 +52,7 @@ async fn hand(harness: &Harness) -> ClaimedTask {
         let run = harness.start(&name, "{}").await;
         let task = worker.await.unwrap().unwrap().remove(0);
         assert_eq!(task.run_id, run);
-        if rows(harness.runtime.store(), &task).await.is_empty() {
+        if rows(harness.runtime.store(), task.run_id).await.is_empty() {
             return task;
         }
         // The claim came too late to be waited for, or the server did not know yet that it is alone.
@@ -57,8 +61,8 @@ async fn hand(harness: &Harness) -> ClaimedTask {
     panic!("every task has a row at once");
 }
 
-async fn rows(store: &Store, task: &ClaimedTask) -> Vec<TaskId> {
-    store.tasks_of(TENANT, task.run_id).await.unwrap().into_iter().collect()
+pub async fn rows(store: &Store, run: RunId) -> Vec<TaskId> {
+    store.tasks_of(TENANT, run).await.unwrap().into_iter().collect()
 }
 
 async fn status(store: &Store, task: &ClaimedTask) -> RunStatus {
@@ -66,7 +70,7 @@ async fn status(store: &Store, task: &ClaimedTask) -> RunStatus {
 }
 
 /// What holds of a database at any moment.
-async fn is_sound(store: &Store) {
+pub async fn is_sound(store: &Store) {
     let verdict = judge(store, (&VerifyOptions::default(), Effects::default())).await;
     assert_eq!(verdict.violations, []);
 }
@@ -81,7 +85,7 @@ pub async fn a_quick_answer_leaves_nothing(harness: Harness) {
     assert_eq!(harness.end(task.run_id).await.output, Value::Int(1));
     harness.runtime.complete(of(&task), Value::Int(1)).await.unwrap();
     assert_eq!(harness.runtime.complete(of(&task), Value::Int(2)).await.unwrap_err().code(), "task_not_held");
-    assert_eq!(rows(harness.runtime.store(), &task).await, []);
+    assert_eq!(rows(harness.runtime.store(), task.run_id).await, []);
     is_sound(&harness.visit().await).await;
 }
 
@@ -111,7 +115,7 @@ pub async fn a_task_without_a_row_outlives_its_server(mut harness: Harness) {
         harness.runtime.abort().await;
         harness.runtime.store().close().await;
         let store = Store::open(StoreOptions::new(harness.location())).await.unwrap();
-        assert_eq!((rows(&store, &task).await, status(&store, &task).await), (vec![], RunStatus::Running));
+        assert_eq!((rows(&store, task.run_id).await, status(&store, &task).await), (vec![], RunStatus::Running));
         is_sound(&store).await;
         store.close().await;
         harness.crash().await;
@@ -133,18 +137,18 @@ pub async fn a_task_gets_its_row_when_it_is_asked_for(harness: Harness) {
     let task = hand(&harness).await;
     let until = harness.runtime.heartbeat(of(&task)).await.unwrap().lease_until;
     assert!(until >= task.lease_until);
-    assert_eq!(rows(harness.runtime.store(), &task).await, [task.id]);
+    assert_eq!(rows(harness.runtime.store(), task.run_id).await, [task.id]);
     assert_eq!(status(harness.runtime.store(), &task).await, RunStatus::Waiting);
     harness.runtime.complete(of(&task), Value::Int(4)).await.unwrap();
     assert_eq!(harness.end(task.run_id).await.output, Value::Int(4));
-    assert_eq!(rows(harness.runtime.store(), &task).await, []);
+    assert_eq!(rows(harness.runtime.store(), task.run_id).await, []);
 }
 
 pub async fn a_task_gets_its_row_when_its_server_stops(harness: Harness) {
     let harness = patient(harness).await;
     let task = hand(&harness).await;
     let store = harness.visit().await;
-    assert_eq!(rows(&store, &task).await, [task.id]);
+    assert_eq!(rows(&store, task.run_id).await, [task.id]);
     let lease = store.task_lease(TENANT, task.id).await.unwrap().unwrap();
     assert_eq!((&*lease.worker, lease.token.to_string()), ("w1", task.token));
     is_sound(&store).await;
@@ -153,7 +157,7 @@ pub async fn a_task_gets_its_row_when_its_server_stops(harness: Harness) {
 pub async fn a_task_gets_its_row_when_it_lasts(harness: Harness) {
     let task = hand(&harness).await;
     let store = harness.runtime.store();
-    while rows(store, &task).await.is_empty() {
+    while rows(store, task.run_id).await.is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(status(store, &task).await, RunStatus::Waiting);

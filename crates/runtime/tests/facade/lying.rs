@@ -3,19 +3,13 @@
 use std::time::Duration;
 
 use windlass_definition::Value;
-use windlass_engine::{
-    id::{RunId, TaskId},
-    status::RunStatus,
-};
-use windlass_runtime::{
-    CancelOptions, ClaimRequest, ClaimedTask, Proof, TaskRequest,
-    verify::{VerifyOptions, effects::Effects},
-};
+use windlass_engine::{id::RunId, status::RunStatus};
+use windlass_runtime::{CancelOptions, ClaimRequest, ClaimedTask};
 use windlass_store::{Store, StoreOptions};
 
 use crate::{
+    handed::{is_sound, of, patient, rows},
     harness::{Harness, TENANT},
-    verify::judge,
     waits::by,
 };
 
@@ -25,29 +19,9 @@ steps: [{ id: t, type: task, with: { queue: work, lease: 1s } }]
 output: '${{ steps.t.output }}'
 ";
 
-fn of(task: &ClaimedTask) -> TaskRequest {
-    TaskRequest { tenant: TENANT, task: task.id, proof: Proof::Token(task.token.clone()) }
-}
-
-/// A server that writes no rows of such tasks by itself, however long they lie, and waits as long for what was asked to stop.
-async fn patient(harness: Harness) -> Harness {
-    let long = Duration::from_secs(3_600);
-    harness
-        .with(|settings| {
-            settings.active_after = long;
-            settings.idle = long;
-            settings.limits.stop_grace_ms = 3_600_000;
-        })
-        .await
-}
-
 async fn claim(harness: &Harness, wait: u64) -> Vec<ClaimedTask> {
     let (queues, worker, wait) = (vec!["work".to_owned()], "w1".to_owned(), Duration::from_secs(wait));
     harness.runtime.claim(ClaimRequest { tenant: TENANT, queues, worker, max: 5, wait }).await.unwrap()
-}
-
-async fn rows(store: &Store, run: RunId) -> Vec<TaskId> {
-    store.tasks_of(TENANT, run).await.unwrap().into_iter().collect()
 }
 
 /// A run whose task lies there: its queue's workers came for more than there was, and none waits now.
@@ -65,11 +39,6 @@ async fn lay(harness: &Harness) -> RunId {
         harness.end(run).await;
     }
     panic!("every task has a row at once");
-}
-
-async fn is_sound(store: &Store) {
-    let verdict = judge(store, (&VerifyOptions::default(), Effects::default())).await;
-    assert_eq!(verdict.violations, []);
 }
 
 pub async fn whoever_comes_next_has_it_without_a_row(harness: Harness) {
