@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::{Map as JsonMap, Value as Json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use windlass_definition::{
     Class, Error, Template, Timestamp, Value,
@@ -19,16 +20,24 @@ use windlass_definition::{
 use windlass_engine::{effect::RunStep, id::TenantKey};
 use windlass_store::{Found, Hosts, Kept, KeptCredential, Store, StoreError};
 
-use crate::{core::Core, dispatch::Order, plans::literal, redact::Redactor, step::StepFailure};
+use crate::{
+    core::Core,
+    dispatch::Order,
+    plans::literal,
+    redact::Redactor,
+    step::{StepFailure, until_answered},
+};
 
 /// Makes of a credential what steps see, such as an access token; knows how to try one.
 pub trait Credentials: Send + Sync {
-    /// The fields as steps see them: those of the credential, and what can be got with it now.
+    /// The fields as steps see them: those of the credential, and what can be got with it now. An attempt that is to
+    /// stop waits no longer for a database that is away.
     fn ready<'a>(
         &'a self,
         store: &'a Store,
         tenant: TenantKey,
         credential: &'a KeptCredential,
+        stop: &'a CancellationToken,
     ) -> crate::step::Boxed<'a, Result<JsonMap<String, Json>, Error>>;
 
     /// Tries it, and says what was seen; what cannot be tried says so.
@@ -178,7 +187,8 @@ async fn revealed(
     let in_expressions = template.secrets();
     let names: BTreeSet<Arc<str>> = in_expressions.iter().chain(&named).cloned().collect();
     let names: Vec<Arc<str>> = names.into_iter().collect();
-    let found = core.store.secrets_for(order.tenant, &order.workflow, &names).await.map_err(of_store)?;
+    let find = || core.store.secrets_for(order.tenant, &order.workflow, &names);
+    let found = until_answered(&order.stop, find, StoreError::is_away).await.map_err(of_store)?;
     let (mut secrets, mut credential, mut bounds) = (BTreeMap::new(), None, Vec::new());
     let mut values: Vec<String> = Vec::new();
     for (name, found) in found {
@@ -198,7 +208,7 @@ async fn revealed(
                 // Known before anything is asked for with them: what is asked may fail and say so.
                 core.known.learn(order.tenant, kept.secret_texts().iter().map(|text| text.as_str()));
                 let fields = match &core.catalogue.credentials {
-                    Some(credentials) => credentials.ready(&core.store, order.tenant, &kept).await?,
+                    Some(credentials) => credentials.ready(&core.store, order.tenant, &kept, &order.stop).await?,
                     None => fields_of(&kept),
                 };
                 // What was got with it, such as an access token, is as secret.

@@ -1,6 +1,6 @@
 //! What a step type is to the runtime: a description for the language, and an effect on the outside world.
 
-use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use windlass_definition::{
@@ -89,6 +89,38 @@ pub trait Events: Send + Sync {
     fn publish(&self, event: EventRequest) -> Boxed<'_, Result<PublishedEvent, RuntimeError>>;
 }
 
+/// Between two tries to reach a database that is away.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Asks until there is an answer, or the attempt is to stop: that this server's own database is away for a while is no
+/// failure of a step. `is_away` says which errors mean that. What is asked has to be safe to ask again.
+///
+/// # Errors
+/// Any other error of what was asked, or the last one before the stop.
+pub async fn until_answered<T, E, F>(
+    stop: &CancellationToken,
+    ask: impl Fn() -> F,
+    is_away: impl Fn(&E) -> bool,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: fmt::Display,
+{
+    let mut pause = PAUSE_MIN;
+    loop {
+        let error = match ask().await {
+            Err(error) if is_away(&error) => error,
+            answered => return answered,
+        };
+        tracing::debug!(%error, "a step asks again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+            () = stop.cancelled() => return Err(error),
+        }
+    }
+}
+
 /// An attempt that failed.
 #[derive(Debug)]
 pub struct StepFailure {
@@ -163,5 +195,36 @@ impl Catalogue {
 impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.steps.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// What is asked answers in this order; an error that is "away" is asked again.
+    async fn asks(
+        answers: &[Result<u32, &'static str>],
+        stop: &CancellationToken,
+    ) -> (Result<u32, &'static str>, usize) {
+        let left = RefCell::new(answers.iter());
+        let next = || std::future::ready(*left.borrow_mut().next().expect("it was asked too often"));
+        let answered = until_answered(stop, next, |error| *error == "away").await;
+        (answered, answers.len() - left.borrow().len())
+    }
+
+    #[tokio::test]
+    async fn what_is_away_is_asked_again() {
+        let stop = CancellationToken::new();
+        assert_eq!(asks(&[Ok(1)], &stop).await, (Ok(1), 1));
+        assert_eq!(asks(&[Err("wrong"), Ok(1)], &stop).await, (Err("wrong"), 1));
+        let away = [Err("away"); 2];
+        assert_eq!(asks(&[&away[..], &[Ok(1)]].concat(), &stop).await, (Ok(1), 3));
+        assert_eq!(asks(&[&away[..], &[Err("wrong")]].concat(), &stop).await, (Err("wrong"), 3));
+        stop.cancel();
+        assert_eq!(asks(&[Ok(1)], &stop).await, (Ok(1), 1), "what is there is taken all the same");
+        assert_eq!(asks(&away, &stop).await, (Err("away"), 1));
     }
 }

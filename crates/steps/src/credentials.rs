@@ -21,16 +21,17 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value as Json, json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use windlass_definition::{Class, Error, Timestamp};
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
     secrets::{Bound, CredentialTest, Credentials, fields_of},
-    step::Boxed,
+    step::{Boxed, StepFailure},
 };
 use windlass_store::{By, KeptCredential, Store, Target};
 
-use crate::egress::{Egress, EgressFailure, Redirects, Request};
+use crate::egress::{Egress, Redirects, Request};
 
 /// Bytes of an answer that a test or a token server gives.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -63,20 +64,29 @@ impl Ready {
 
     async fn access_token(
         &self,
-        store: &Store,
-        tenant: TenantKey,
+        (store, tenant): (&Store, TenantKey),
         credential: &KeptCredential,
+        stop: &CancellationToken,
     ) -> Result<String, Error> {
         let key = (tenant, credential.id);
         let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         match known.filter(|token| token.revision == credential.revision && token.until > store.now()) {
             Some(token) => Ok(token.text),
-            None => self.fetch(store, tenant, credential).await,
+            None => {
+                let egress = self.egress.of_attempt(store, tenant, stop).await;
+                let egress = egress.map_err(|failure| StepFailure::from(failure).error)?;
+                self.fetch(&egress, (store, tenant), credential).await
+            }
         }
     }
 
     /// Asks for a token, and keeps it; a new refresh token takes the place of the one that was used up.
-    async fn fetch(&self, store: &Store, tenant: TenantKey, credential: &KeptCredential) -> Result<String, Error> {
+    async fn fetch(
+        &self,
+        egress: &Egress,
+        (store, tenant): (&Store, TenantKey),
+        credential: &KeptCredential,
+    ) -> Result<String, Error> {
         let fields = fields_of(credential);
         let text = |name: &str| fields.get(name).and_then(Json::as_str);
         let grant = text("grant").unwrap_or("client_credentials");
@@ -94,12 +104,7 @@ impl Ready {
         request.body = Some(body.query().unwrap_or_default().as_bytes().to_vec());
         request.headers.insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
         request.headers.insert("accept", HeaderValue::from_static("application/json"));
-        let egress = self.egress.of(store, tenant).await.map_err(EgressFailure::from);
-        let response = match egress {
-            Ok(egress) => egress.send(request).await,
-            Err(failure) => Err(failure),
-        };
-        let response = response.map_err(|failure| windlass_runtime::step::StepFailure::from(failure).error)?;
+        let response = egress.send(request).await.map_err(|failure| StepFailure::from(failure).error)?;
         let answer: Json = serde_json::from_slice(&response.body).unwrap_or_default();
         let token = answer["access_token"].as_str().filter(|_| response.status.is_success());
         let Some(token) = token.map(str::to_owned) else {
@@ -128,12 +133,13 @@ impl Credentials for Ready {
         store: &'a Store,
         tenant: TenantKey,
         credential: &'a KeptCredential,
+        stop: &'a CancellationToken,
     ) -> Boxed<'a, Result<Map<String, Json>, Error>> {
         Box::pin(async move {
             let mut fields = fields_of(credential);
             match credential.credential_type.as_str() {
                 "oauth2" => {
-                    let token = self.access_token(store, tenant, credential).await?;
+                    let token = self.access_token((store, tenant), credential, stop).await?;
                     fields.insert("authorization".to_owned(), json!(format!("Bearer {token}")));
                     fields.insert("access_token".to_owned(), json!(token));
                 }

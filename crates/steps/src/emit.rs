@@ -12,8 +12,8 @@ use windlass_definition::{
     step_type::{Family, StepType},
 };
 use windlass_runtime::{
-    EventRequest, RuntimeError,
-    step::{Boxed, Step, StepContext, StepFailure},
+    EventRequest, PublishedEvent, RuntimeError,
+    step::{Boxed, Step, StepContext, StepFailure, until_answered},
 };
 
 pub use webhook::{BadKey, SigningKeys};
@@ -114,7 +114,7 @@ impl Step for Emit {
             let request = request(context, with)?;
             let (id, source) = (request.id.clone(), request.source.clone());
             let (taken, status) = match webhook {
-                None => (Some(context.events.publish(request).await.map_err(failed)?.taken), None),
+                None => (Some(publish(context, request).await?.taken), None),
                 Some(url) => (None, Some(webhook::deliver(self, context, url, &request).await?)),
             };
             Ok(schema::to_output(&EmitOutput { id, source, taken, status }))
@@ -161,6 +161,12 @@ fn request(context: &StepContext, with: EmitWith) -> Result<EventRequest, StepFa
         event = event.with_entry("subject", Value::from(subject.as_str()));
     }
     Ok(EventRequest { tenant: context.tenant, source, id, event_type: with.event_type, subject: with.subject, event })
+}
+
+/// Hands an event in. One that may have been taken in is handed in again: under its source and id it counts once.
+async fn publish(context: &StepContext, request: EventRequest) -> Result<PublishedEvent, StepFailure> {
+    let is_away = |error: &RuntimeError| matches!(error, RuntimeError::Unavailable { .. });
+    until_answered(&context.stop, || context.events.publish(request.clone()), is_away).await.map_err(failed)
 }
 
 /// An event that was not taken in. Whether it is kept is open, and handing it in again is safe.

@@ -145,7 +145,7 @@ pub(crate) async fn exchange(
     expected: &Expected,
 ) -> Result<Response, StepFailure> {
     let asked = Asked { method: request.method.clone(), url: public_url(&request.url) };
-    let egress = egress.of(&context.store, context.tenant).await.map_err(EgressFailure::from)?;
+    let egress = egress.of_attempt(&context.store, context.tenant, &context.stop).await?;
     let answer = egress.send(request);
     tokio::pin!(answer);
     let result: Result<Response, EgressFailure> = tokio::select! {

@@ -10,7 +10,7 @@ use windlass_definition::{
     step_type::StepType,
     step_types::{self, State, StateOperation, StateScope},
 };
-use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure};
+use windlass_runtime::step::{Boxed, Step, StepContext, StepFailure, until_answered};
 use windlass_store::{Expiry, StateAddress, StateChange, StateChanger, StateOutcome, StateWrite, StoreError};
 
 /// The step type.
@@ -26,21 +26,10 @@ impl Step for SharedState {
         Box::pin(async move {
             let with: State = step_types::read_with(&input).map_err(StepFailure::nothing_sent)?;
             let address = address(context, &with, &input)?;
-            let mut pause = PAUSE_MIN;
-            // A database that is away, or another's lock, is no failure of the step: under its key it happens once.
-            loop {
-                match ask(context, &address, (&with, &input)).await {
-                    Err(StoreError::Unavailable(why)) => tracing::debug!(key = %context.key, why, "asking again"),
-                    asked => return asked.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent),
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
-                    () = context.stop.cancelled() => {
-                        let stopped = StoreError::Unavailable("stopped before the database answered".to_owned());
-                        return Err(unavailable(&stopped));
-                    }
-                }
-            }
+            // Under its key it happens once.
+            let ask = || ask(context, &address, (&with, &input));
+            let asked = until_answered(&context.stop, ask, StoreError::is_away).await;
+            asked.map_err(|err| unavailable(&err))?.map_err(StepFailure::nothing_sent)
         })
     }
 }
@@ -79,9 +68,6 @@ fn address(context: &StepContext, with: &State, input: &Value) -> Result<StateAd
     Ok(StateAddress { tenant: context.tenant, workflow, namespace, key })
 }
 
-/// Between two tries to reach a database that is away.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a key may be.
 pub const KEY_CHARS_MAX: usize = 200;
 

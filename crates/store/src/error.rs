@@ -78,6 +78,11 @@ impl StoreError {
         StoreError::Conflict(what.into())
     }
 
+    /// The database cannot be asked now: it may answer later, or when it is asked again.
+    pub fn is_away(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_))
+    }
+
     /// The same error, saying what was being done.
     #[must_use]
     pub fn doing(self, doing: &'static str) -> StoreError {

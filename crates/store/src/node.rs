@@ -296,7 +296,7 @@ async fn renew_loop(
         let answer = asked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
         match answer {
             Ok(Some((now, alone))) => {
-                clock.adjust(now, Instant::now());
+                clock.adjust(now, sent, Instant::now());
                 ownership.alone.store(alone, Ordering::Relaxed);
                 if ownership.renewed(node, sent) >= shaky_after(lease) {
                     // This process was stopped, or cut off: so may others have been, and they want time to renew.

@@ -495,9 +495,9 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
     let session = address.across_tenants().connect().await?;
     migrate::postgres(&session, options.migrate).await?;
     let now = server_time(&session).await?;
+    let clock = Arc::new(Clock::server(now, Instant::now()));
     partitions::make(&session, now).await?;
     let identity = identity(&options);
-    let clock = Arc::new(Clock::server(now));
     let ownership = Arc::new(Ownership::new(Uuid::now_v7()));
     if options.lanes == 0 {
         return visit(address, options, clock, ownership).await;

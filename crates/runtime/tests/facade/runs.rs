@@ -270,11 +270,10 @@ output: '${{ steps.each.output }}'
 pub async fn timers_fire_in_time(harness: Harness) {
     let source = "{name: sleeps, steps: [{id: a, type: delay, with: {for: 300ms}}]}";
     let name = harness.publish(source).await;
-    let began = std::time::Instant::now();
     let run = harness.start(&name, "{}").await;
     let view = harness.end(run).await;
     assert_eq!(view.status, RunStatus::Completed);
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    // By the database's clock. This process's runs up to it when it knows it better than before, so that less may pass here.
     assert!(view.finished_at.unwrap().since(view.started_at.unwrap()) >= Duration::from_millis(300));
 }
 

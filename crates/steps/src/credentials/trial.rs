@@ -103,7 +103,7 @@ pub(super) async fn run(
             Ok(header) => ask(&egress, &tried, header).await,
             Err(why) => fails(why),
         },
-        "oauth2" => match ready.fetch(store, tenant, credential).await {
+        "oauth2" => match ready.fetch(&egress, (store, tenant), credential).await {
             Ok(_) => works("the token server gave an access token"),
             Err(error) => fails(error.message.to_string()),
         },

@@ -10,10 +10,12 @@ use std::{
 };
 
 use reqwest::Client;
+use tokio_util::sync::CancellationToken;
 use windlass_engine::id::TenantKey;
+use windlass_runtime::step::until_answered;
 use windlass_store::{SettingValue, Store};
 
-use super::{Egress, EgressError, address::PrivateNetwork};
+use super::{Egress, EgressError, EgressFailure, address::PrivateNetwork};
 
 /// Clients and tenants in memory at most; beyond that all are forgotten and made again.
 const KNOWN_MAX: usize = 1_000;
@@ -64,6 +66,20 @@ impl Egress {
             }
         };
         self.within(private_network)
+    }
+
+    /// As [`Egress::of`], for an attempt of a step, which waits for a database that is away until it is to stop.
+    ///
+    /// # Errors
+    /// The database does not say what the tenant may reach, or did not before the stop.
+    pub(crate) async fn of_attempt(
+        &self,
+        store: &Store,
+        tenant: TenantKey,
+        stop: &CancellationToken,
+    ) -> Result<Egress, EgressFailure> {
+        let is_away = |error: &EgressError| matches!(error, EgressError::Settings(error) if error.is_away());
+        until_answered(stop, || self.of(store, tenant), is_away).await.map_err(EgressFailure::from)
     }
 
     /// The client that reaches these.

@@ -28,7 +28,7 @@ use windlass_store::{Location, Store, StoreOptions};
 /// A context, and the store that is behind it.
 pub struct Scene {
     pub context: StepContext,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 /// Keeps events, as a runtime does that nobody waits in.
@@ -45,6 +45,11 @@ impl Events for Kept {
 pub async fn scene() -> Scene {
     let directory = tempfile::tempdir().unwrap();
     let location = Location::Sqlite { data_dir: directory.path().join("data") };
+    Scene { _directory: Some(directory), ..scene_in(location).await }
+}
+
+/// A context over the store that is there.
+pub async fn scene_in(location: Location) -> Scene {
     let store = Store::open(StoreOptions::new(location)).await.unwrap();
     let context = StepContext {
         tenant: TenantKey::DEFAULT,
@@ -61,7 +66,7 @@ pub async fn scene() -> Scene {
         bounds: std::sync::Arc::default(),
         credential: None,
     };
-    Scene { context, _directory: directory }
+    Scene { context, _directory: None }
 }
 
 pub async fn run(step: &dyn Step, with: serde_json::Value) -> Result<serde_json::Value, StepFailure> {

@@ -1,5 +1,6 @@
 //! The step types, run as the runtime runs them.
 
+mod away;
 mod common;
 mod credentials;
 mod egress;

@@ -1,0 +1,120 @@
+//! Steps whose server's own database goes away for a while: they wait for it, and it fails none of them.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, routing::any};
+use serde_json::{Value, json};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use windlass_definition::Value as Plain;
+use windlass_runtime::{
+    EventRequest, PublishedEvent, RuntimeError,
+    step::{Boxed, Events, Step},
+};
+use windlass_steps::{
+    egress::{Egress, EgressOptions, Tenants, address::PrivateNetwork},
+    emit::{Emit, SigningKeys},
+    http::Http,
+    state::SharedState,
+};
+use windlass_store::Location;
+
+use crate::{
+    common::{Scene, scene_in},
+    egress::serve,
+};
+
+/// The way to the database. Shut, it breaks what goes through it and turns away whoever comes.
+struct Door {
+    address: SocketAddr,
+    shut: watch::Sender<bool>,
+    turned_away: watch::Receiver<u32>,
+}
+
+impl Door {
+    async fn before(database: SocketAddr) -> Door {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shut, is_shut) = watch::channel(false);
+        let (count, turned_away) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                if *is_shut.borrow() {
+                    count.send_modify(|count| *count += 1);
+                    continue;
+                }
+                let mut is_shut = is_shut.clone();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(database).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = is_shut.wait_for(|shut| *shut) => {}
+                    }
+                });
+            }
+        });
+        Door { address, shut, turned_away }
+    }
+
+    /// Shuts it while the step is under way, until it was asked for more than once.
+    async fn shut_during(&mut self, step: &dyn Step, scene: &Scene, with: Value) -> Value {
+        self.shut.send_replace(true);
+        let asked_before = *self.turned_away.borrow();
+        let attempt = step.run(&scene.context, Plain::from(with));
+        let opened = async {
+            // The server's lease is renewed beside the step, and is turned away too.
+            self.turned_away.wait_for(|count| *count > asked_before + 5).await.unwrap();
+            self.shut.send_replace(false);
+        };
+        let (output, ()) = tokio::join!(attempt, opened);
+        output.map_or_else(|failure| json!(failure.error.code.to_string()), |output| output.to_serde())
+    }
+}
+
+#[tokio::test]
+async fn what_asks_the_database_waits_for_it() {
+    let postgres = windlass_testkit::postgres().await;
+    let (server, name) = postgres.url.rsplit_once('/').unwrap();
+    let (user, database) = server.rsplit_once('@').unwrap();
+    let mut door = Door::before(database.parse().unwrap()).await;
+    let url = format!("{user}@{}/{name}?sslmode=disable", door.address);
+    let scene = scene_in(Location::Postgres { url }).await;
+    let answering = serve("127.0.0.1", Router::new().route("/", any(|| async { "here" }))).await;
+    let tenants = Some(Tenants::of(|_| PrivateNetwork::Allow));
+    let egress = Egress::new(EgressOptions { tenants, ..EgressOptions::default() }).unwrap();
+
+    let with = json!({ "url": answering.as_str(), "response": "text" });
+    let output = door.shut_during(&Http::new(egress), &scene, with).await;
+    assert_eq!(output["body"], json!("here"), "{output}");
+    let with = json!({ "op": "increment", "scope": "tenant", "key": "k" });
+    assert_eq!(door.shut_during(&SharedState, &scene, with).await, json!(1));
+}
+
+/// Takes an event when it is handed in for the third time.
+#[derive(Default)]
+struct AtLast(Mutex<u32>);
+
+impl Events for AtLast {
+    fn publish(&self, _: EventRequest) -> Boxed<'_, Result<PublishedEvent, RuntimeError>> {
+        let mut tries = self.0.lock().unwrap();
+        *tries += 1;
+        let taken = *tries == 3;
+        let away = || RuntimeError::Unavailable { detail: "the database is away".to_owned() };
+        Box::pin(async move { taken.then_some(PublishedEvent { duplicate: true, taken: 2 }).ok_or_else(away) })
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_handed_in_again() {
+    let mut scene = crate::common::scene().await;
+    scene.context.events = Arc::new(AtLast::default());
+    let step = Emit::new(Egress::new(EgressOptions::default()).unwrap(), SigningKeys::default());
+    let output = step.run(&scene.context, Plain::from(json!({ "type": "a.b", "id": "1", "source": "/s" }))).await;
+    assert_eq!(output.unwrap().to_serde(), json!({ "id": "1", "source": "/s", "taken": 2 }));
+}
