@@ -2,9 +2,10 @@
 //!
 //! SQLite checks the log's checksums only when it opens it after a crash, and takes the first wrong one for its end: a
 //! flipped bit would take back commits that somebody was told of. So the shim keeps a checksum of every page in the log
-//! (of what it wrote, or of what SQLite read and checked at its start) and compares on every read; and after each sync it
-//! writes into the mark how far the log is on disk. The mark itself is not synced: after a power cut it may say too
-//! little, never too much.
+//! (of what it wrote, or of what SQLite read and checked at its start) and compares on every read; and the mark says how
+//! far the log is on disk. Whoever wrote a transaction writes its end into the mark, once it has synced the log itself:
+//! the sync of somebody else, of a checkpoint, may come between two writes of a transaction, and says nothing of it. The
+//! mark itself is not synced: after a power cut it may say too little, never too much.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,10 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -60,18 +64,22 @@ fn sum(page: &[u8]) -> u64 {
 /// What this process knows of a log; all its connections share it.
 pub(super) struct Log {
     pages: RwLock<Vec<u64>>,
-    end: Mutex<End>,
+    mark: Mutex<Mark>,
 }
 
-struct End {
-    mark: PathBuf,
+/// The log as one connection has it open.
+pub(super) struct OpenLog {
+    log: Arc<Log>,
+    /// The frame with which this connection ended a transaction since it last synced the log, counted from 1; 0 without.
+    ended: AtomicU32,
+}
+
+struct Mark {
+    path: PathBuf,
     /// Opened for the first sync.
     file: Option<File>,
+    /// Of the log that is there now.
     salts: Salts,
-    /// The last frame that ends a transaction, counted from 1; 0 without any.
-    committed: u32,
-    /// The same, as the mark says it.
-    marked: u32,
 }
 
 static LOGS: Mutex<Option<HashMap<PathBuf, Weak<Log>>>> = Mutex::new(None);
@@ -86,29 +94,15 @@ impl Log {
         }
         let mut mark = path.as_os_str().to_owned();
         mark.push("-mark");
-        let end = End { mark: mark.into(), file: None, salts: Salts::default(), committed: 0, marked: 0 };
-        let log = Arc::new(Log { pages: RwLock::default(), end: Mutex::new(end) });
+        let mark = Mark { path: mark.into(), file: None, salts: Salts::default() };
+        let log = Arc::new(Log { pages: RwLock::default(), mark: Mutex::new(mark) });
         logs.retain(|_, log| log.strong_count() > 0);
         logs.insert(path.to_owned(), Arc::downgrade(&log));
         log
     }
 
-    fn end(&self) -> std::sync::MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what was written.
-    pub(super) fn wrote(&self, offset: u64, bytes: &[u8]) {
-        match piece(offset, bytes.len()) {
-            Piece::Header => self.end().begin(bytes),
-            Piece::FrameHeader(frame) if bytes[4..8] != [0; 4] => {
-                self.end().committed = u32::try_from(frame + 1).unwrap_or(u32::MAX);
-            }
-            Piece::FrameHeader(_) => {}
-            Piece::FramePage(frame) => self.learn(frame, sum(bytes)),
-            // SQLite writes in no other pieces; what it did write would be unknown from here on.
-            Piece::Frame(_) | Piece::Other => self.forget_from(offset),
-        }
+    fn mark(&self) -> MutexGuard<'_, Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what was read is what was written; learns what SQLite is about to check by itself.
@@ -126,9 +120,9 @@ impl Log {
                 }
             }
             Piece::Header => {
-                let mut end = self.end();
-                if end.salts == Salts::default() {
-                    end.salts.copy_from_slice(&bytes[16..24]);
+                let mut mark = self.mark();
+                if mark.salts == Salts::default() {
+                    mark.salts.copy_from_slice(&bytes[16..24]);
                 }
                 true
             }
@@ -155,53 +149,75 @@ impl Log {
         pages.truncate(usize::try_from(first).unwrap_or(usize::MAX));
     }
 
-    /// Writes into the mark how far the log is on disk now.
-    pub(super) fn synced(&self) -> Result<(), DiskError> {
-        let mut end = self.end();
-        if end.committed == end.marked { Ok(()) } else { end.write() }
-    }
-
     /// The log is about to end there: the mark must not say more, even after a power cut.
     pub(super) fn ends_at(&self, length: u64) -> Result<(), DiskError> {
         self.forget_from(length);
-        let mut end = self.end();
-        end.committed = 0;
-        end.clear()
+        self.mark().clear()
     }
 }
 
-impl End {
-    /// A new log begins in the old one's place.
-    fn begin(&mut self, header: &[u8]) {
-        self.salts.copy_from_slice(&header[16..24]);
-        (self.committed, self.marked) = (0, 0);
+impl OpenLog {
+    /// Of that file.
+    pub(super) fn of(path: &Path) -> OpenLog {
+        OpenLog { log: Log::of(path), ended: AtomicU32::new(0) }
     }
 
-    fn write(&mut self) -> Result<(), DiskError> {
+    /// What all connections know of it.
+    pub(super) fn shared(&self) -> &Log {
+        &self.log
+    }
+
+    /// Notes what this connection wrote.
+    pub(super) fn wrote(&self, offset: u64, bytes: &[u8]) {
+        match piece(offset, bytes.len()) {
+            Piece::Header => self.log.mark().salts.copy_from_slice(&bytes[16..24]),
+            Piece::FrameHeader(frame) if bytes[4..8] != [0; 4] => {
+                self.ended.store(u32::try_from(frame + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
+            }
+            Piece::FrameHeader(_) => {}
+            Piece::FramePage(frame) => self.log.learn(frame, sum(bytes)),
+            // SQLite writes in no other pieces; what it did write would be unknown from here on.
+            Piece::Frame(_) | Piece::Other => self.log.forget_from(offset),
+        }
+    }
+
+    /// A write or a sync of this connection failed: its transaction is none.
+    pub(super) fn failed(&self) {
+        self.ended.store(0, Ordering::Relaxed);
+    }
+
+    /// This connection has synced the log: writes into the mark where the transaction ends that it wrote before.
+    pub(super) fn synced(&self) -> Result<(), DiskError> {
+        match self.ended.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            frame => self.log.mark().write(frame),
+        }
+    }
+}
+
+impl Mark {
+    fn write(&mut self, frame: u32) -> Result<(), DiskError> {
         let mut bytes = [0; MARK_BYTES];
         bytes[..8].copy_from_slice(&self.salts);
-        bytes[8..12].copy_from_slice(&self.committed.to_le_bytes());
+        bytes[8..12].copy_from_slice(&frame.to_le_bytes());
         let checksum = xxh3_64(&bytes[..16]);
         bytes[16..].copy_from_slice(&checksum.to_le_bytes());
-        let (mark, file) = (&self.mark, &mut self.file);
-        disk::change(mark, Change::Write { offset: 0, bytes: &bytes }, || {
-            opened(mark, file)?.write_all_at(&bytes, 0).map_err(|_| DiskError::Failed)
-        })?;
-        self.marked = self.committed;
-        Ok(())
+        let (path, file) = (&self.path, &mut self.file);
+        disk::change(path, Change::Write { offset: 0, bytes: &bytes }, || {
+            opened(path, file)?.write_all_at(&bytes, 0).map_err(|_| DiskError::Failed)
+        })
     }
 
     fn clear(&mut self) -> Result<(), DiskError> {
-        self.marked = 0;
-        let (mark, file) = (&self.mark, &mut self.file);
-        if file.is_none() && !mark.exists() {
+        let (path, file) = (&self.path, &mut self.file);
+        if file.is_none() && !path.exists() {
             return Ok(());
         }
         let zeros = [0; MARK_BYTES];
-        disk::change(mark, Change::Write { offset: 0, bytes: &zeros }, || {
-            opened(mark, file)?.write_all_at(&zeros, 0).map_err(|_| DiskError::Failed)
+        disk::change(path, Change::Write { offset: 0, bytes: &zeros }, || {
+            opened(path, file)?.write_all_at(&zeros, 0).map_err(|_| DiskError::Failed)
         })?;
-        disk::change(mark, Change::Sync, || opened(mark, file)?.sync_data().map_err(|_| DiskError::Failed))
+        disk::change(path, Change::Sync, || opened(path, file)?.sync_data().map_err(|_| DiskError::Failed))
     }
 }
 

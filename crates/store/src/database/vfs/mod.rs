@@ -15,6 +15,8 @@ pub(crate) mod disk;
 pub(crate) mod log;
 pub(crate) mod page;
 mod shim;
+#[cfg(test)]
+mod tests;
 
 use std::{cell::RefCell, fs::File, io::Read as _, path::Path};
 

@@ -15,7 +15,7 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     ptr,
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
 use rusqlite::{
@@ -26,7 +26,7 @@ use rusqlite::{
 use super::{
     disk::{self, Change, DiskError},
     found,
-    log::Log,
+    log::{Log, OpenLog},
     page,
 };
 
@@ -52,7 +52,7 @@ struct About {
 
 enum Kind {
     Database,
-    Log(Arc<Log>),
+    Log(OpenLog),
     Other,
 }
 
@@ -253,7 +253,7 @@ unsafe extern "C" fn open(
         let path = if name.is_null() { PathBuf::new() } else { path_of(name) };
         let kind = match flags {
             flags if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => Kind::Database,
-            flags if flags & ffi::SQLITE_OPEN_WAL != 0 => Kind::Log(Log::of(&path)),
+            flags if flags & ffi::SQLITE_OPEN_WAL != 0 => Kind::Log(OpenLog::of(&path)),
             _ => Kind::Other,
         };
         (*file.cast::<Shim>()).about = Box::into_raw(Box::new(About { path, kind }));
@@ -290,7 +290,7 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, buffer: *mut c_void, amount: 
         let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), length(amount));
         let whole = match &about(file).kind {
             Kind::Database => check_database(offset, bytes),
-            Kind::Log(log) => check_log(log, offset, bytes),
+            Kind::Log(log) => check_log(log.shared(), offset, bytes),
             Kind::Other => true,
         };
         if whole { ffi::SQLITE_OK } else { DAMAGED }
@@ -336,8 +336,10 @@ unsafe extern "C" fn write(file: *mut sqlite3_file, buffer: *const c_void, amoun
         let written = disk::change(&about.path, Change::Write { offset: place, bytes }, || {
             made(pass!(file, xWrite(bytes.as_ptr().cast(), amount, offset)), &mut kept)
         });
-        if let (Ok(()), Kind::Log(log)) = (&written, &about.kind) {
-            log.wrote(place, bytes);
+        match (&written, &about.kind) {
+            (Ok(()), Kind::Log(log)) => log.wrote(place, bytes),
+            (Err(_), Kind::Log(log)) => log.failed(),
+            _ => {}
         }
         code(written, kept)
     }
@@ -349,7 +351,7 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
         let about = about(file);
         let end = u64::try_from(size).unwrap_or(0);
         let mut kept = ffi::SQLITE_IOERR_TRUNCATE;
-        let told = if let Kind::Log(log) = &about.kind { log.ends_at(end) } else { Ok(()) };
+        let told = if let Kind::Log(log) = &about.kind { log.shared().ends_at(end) } else { Ok(()) };
         let truncated = told.and_then(|()| {
             disk::change(&about.path, Change::Truncate { length: end }, || {
                 made(pass!(file, xTruncate(size)), &mut kept)
@@ -367,6 +369,10 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
         let synced = disk::change(&about.path, Change::Sync, || made(pass!(file, xSync(flags)), &mut kept));
         let marked = match (&synced, &about.kind) {
             (Ok(()), Kind::Log(log)) => log.synced(),
+            (Err(_), Kind::Log(log)) => {
+                log.failed();
+                Ok(())
+            }
             _ => Ok(()),
         };
         if marked.is_err() {
