@@ -9,14 +9,13 @@ use std::{
     },
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::{
-    connect,
     disk::{Change, Disk, DiskError, put_below},
-    inspect, page,
+    page,
 };
-use crate::database::sqlite::Files;
+use crate::database::sqlite::{Files, open_writer};
 
 /// A disk that lets somebody move the log into the database, once, when the last frame of a transaction has its header in
 /// the log and not yet its page; and that keeps the files as a process leaves them that is killed then.
@@ -69,23 +68,14 @@ fn the_sync_of_a_checkpoint_marks_no_half_written_transaction() {
     let between = Arc::new(between);
     put_below(Arc::clone(&between) as Arc<dyn Disk>);
 
-    let path = live.join("windlass.db");
-    let open = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = connect(&path, flags).expect("a connection");
-        connection.query_row("pragma journal_mode = wal", [], |_| Ok(())).expect("a log");
-        connection.execute_batch("pragma synchronous = full; pragma wal_autocheckpoint = 0;").expect("settings");
-        connection
-    };
-    let (writer, checkpointer) = (open(), open());
+    let files = Files { dir: live };
+    let open = |files: &Files| open_writer(files).expect("a database that is not called damaged");
+    let (writer, checkpointer) = (open(&files), open(&files));
     writer.execute_batch("create table told (what integer) strict; insert into told values (1);").expect("a commit");
     *between.checkpointer.lock().expect("nobody panicked") = Some(checkpointer);
     writer.execute("insert into told values (2)", []).expect("a commit");
     assert!(left.join("windlass.db-wal").exists(), "the copy was made");
 
-    inspect(&Files { dir: left.clone() }).expect("nothing that was told of is missing");
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let reopened = connect(&left.join("windlass.db"), flags).expect("a connection");
-    let told: i64 = reopened.query_row("select sum(what) from told", [], |row| row.get(0)).expect("an answer");
-    assert_eq!(told, 1);
+    let told = open(&Files { dir: left }).query_row("select sum(what) from told", [], |row| row.get(0));
+    assert_eq!(told, Ok(1));
 }
