@@ -50,6 +50,9 @@ const WAITING_FOR_LOAD_MAX: usize = 10_000;
 const ENDED_MAX: usize = 2_048;
 const ENDED_OUTPUT_BYTES_MAX: usize = 16 << 10;
 
+/// The generation of what is written beside any state of a run.
+const BESIDE: u64 = 0;
+
 /// What a turner is told.
 pub(crate) enum Message {
     /// Start a run.
@@ -367,7 +370,7 @@ impl Turner {
     fn submit_rows(&mut self, tenant: TenantKey, run: RunId, lane: LaneId, rows: Vec<RowChange>) {
         let mut commit = RunCommit::new(tenant, run, lane);
         commit.rows = rows;
-        self.submit(commit, 0);
+        self.submit(commit, BESIDE);
     }
 
     fn start(&mut self, order: StartRun) {
@@ -586,7 +589,8 @@ impl Turner {
         self.in_flight -= 1;
         self.core.metrics.gauges().commits_in_flight.add(-1);
         let Some(live) = self.runs.get_mut(&run).filter(|live| live.generation == generation) else {
-            if let Err(error) = result {
+            // What a state wanted written that was given up was told of when it was.
+            if let (Err(error), BESIDE) = (result, generation) {
                 tracing::warn!(%run, %error, "rows beside a run were not written");
             }
             return self.came_behind(run, generation);

@@ -4,7 +4,14 @@
 //! The database itself takes note, with every row of a journal, of the session that wrote it and of the process that owns
 //! the run's lane at that moment. One pause in ten begins while a transaction of the server waits for its fence.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
@@ -65,15 +72,26 @@ async fn zombie(plan: Plan) -> Result<Outcome> {
     load.deploy(Size::Few).await?;
     let mut helpers = load.helpers();
     let (mut adopted, mut within) = (0_u64, 0_u64);
+    let mut rounds = 0_u32..;
     for number in 0..plan.count {
         let server = (number % 2) as usize;
         let in_transaction =
             number % WITHIN_TRANSACTION == WITHIN_TRANSACTION - 1 || (plan.options.short && number == 1);
+        let over = AtomicBool::new(false);
         let pausing = async {
             world.client.after_answers(ANSWERS).await;
-            pause(&world, server, in_transaction).await
+            let paused = pause(&world, server, in_transaction).await;
+            over.store(true, Ordering::Relaxed);
+            paused
         };
-        let (went, paused) = tokio::join!(load.round(examples::cases(&world.shop_url(), Size::Few), number), pausing);
+        // A server whose runs have all ended is not paused before it gets another one.
+        let going_on = async {
+            while !over.load(Ordering::Relaxed) {
+                load.round(examples::cases(&world.shop_url(), Size::Few), rounds.next().unwrap_or(u32::MAX)).await?;
+            }
+            Ok(())
+        };
+        let (went, paused): (Result<()>, Result<i64>) = tokio::join!(going_on, pausing);
         went.with_context(|| format!("pause {number}"))?;
         let lanes = paused.with_context(|| format!("pause {number}"))?;
         adopted += u64::from(lanes > 0);
