@@ -27,9 +27,9 @@ use windlass_definition::{Class, Error, Timestamp};
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
     secrets::{Bound, CredentialTest, Credentials, fields_of},
-    step::{Boxed, StepFailure},
+    step::{Boxed, StepFailure, until_answered},
 };
-use windlass_store::{By, KeptCredential, Store, Target};
+use windlass_store::{By, KeptCredential, RecordError, Store, Target};
 
 use crate::egress::{Egress, Redirects, Request};
 
@@ -75,7 +75,7 @@ impl Ready {
             None => {
                 let egress = self.egress.of_attempt(store, tenant, stop).await;
                 let egress = egress.map_err(|failure| StepFailure::from(failure).error)?;
-                self.fetch(&egress, (store, tenant), credential).await
+                self.fetch(&egress, (store, tenant), credential, stop).await
             }
         }
     }
@@ -86,6 +86,7 @@ impl Ready {
         egress: &Egress,
         (store, tenant): (&Store, TenantKey),
         credential: &KeptCredential,
+        stop: &CancellationToken,
     ) -> Result<String, Error> {
         let fields = fields_of(credential);
         let text = |name: &str| fields.get(name).and_then(Json::as_str);
@@ -115,7 +116,7 @@ impl Ready {
         let life = answer["expires_in"].as_u64().map_or(LIFE_WHEN_UNSAID, Duration::from_secs);
         let mut revision = credential.revision;
         if let Some(renewed) = answer["refresh_token"].as_str().filter(|it| text("refresh_token") != Some(*it)) {
-            revision = keep_refresh_token(store, tenant, (credential, renewed)).await?;
+            revision = keep_refresh_token((store, tenant), (credential, renewed), stop).await?;
         }
         let until = store.now().after(life.saturating_sub(MARGIN));
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,21 +186,31 @@ pub(crate) fn key_header(fields: &Map<String, Json>) -> Result<(HeaderName, Stri
     Ok((name, text("key").unwrap_or_default().to_owned()))
 }
 
+/// Keeps the refresh token that took the place of one that is used up; gives the revision for which the access token beside it
+/// holds.
 async fn keep_refresh_token(
-    store: &Store,
-    tenant: TenantKey,
+    (store, tenant): (&Store, TenantKey),
     (credential, renewed): (&KeptCredential, &str),
+    stop: &CancellationToken,
 ) -> Result<i64, Error> {
     let mut secret: Map<String, Json> = serde_json::from_str(&credential.secret_fields).unwrap_or_default();
     secret.insert("refresh_token".to_owned(), json!(renewed));
-    let place = (tenant, &windlass_resource::records::vault::CREDENTIALS);
-    // Whoever changed it meanwhile, such as another server that renewed it too, was right.
-    let target = Target { id: credential.id, expect: Some(credential.revision) };
-    let changed = store.update_record(place, target, &json!({ "secret_fields": secret }), By::system()).await;
-    changed.map(|view| view.revision.unwrap_or(credential.revision)).map_err(|error| {
-        let message = format!("the new refresh token of the credential could not be kept: {error}");
-        Error::new(Class::Denied, "credential", message).retryable()
-    })
+    let body = json!({ "secret_fields": secret });
+    let keep = || {
+        let place = (tenant, &windlass_resource::records::vault::CREDENTIALS);
+        let target = Target { id: credential.id, expect: Some(credential.revision) };
+        store.update_record(place, target, &body, By::system())
+    };
+    let is_away = |error: &RecordError| matches!(error, RecordError::Store(error) if error.is_away());
+    match until_answered(stop, keep, is_away).await {
+        Ok(view) => Ok(view.revision.unwrap_or(credential.revision)),
+        // Whoever changed it was right: a person, another server that renewed it too, or this one, which was not told.
+        Err(RecordError::Stale { .. }) => Ok(credential.revision),
+        Err(error) => {
+            let message = format!("the new refresh token of the credential could not be kept: {error}");
+            Err(Error::new(Class::Denied, "credential", message).retryable())
+        }
+    }
 }
 
 /// Where a credential may go.

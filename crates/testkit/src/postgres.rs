@@ -11,7 +11,6 @@
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
-    net::TcpListener,
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -20,6 +19,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use tokio_postgres::{Client, Config, NoTls};
+
+use crate::free_address;
 
 /// How long the guard waits between two looks, in seconds.
 const GUARD_LOOKS_EVERY_S: u32 = 3;
@@ -129,7 +130,7 @@ impl OwnPostgres {
         let cluster = Cluster { home, ..Cluster::here("")? };
         let user = cluster.lock_file("users.lock")?;
         user.lock_shared()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_address()?.port();
         cluster.make()?;
         prepare(&cluster.data())?;
         cluster.own(&cluster.data())?;
@@ -231,7 +232,7 @@ impl Cluster {
         // What an earlier cluster left that was killed together with its guard.
         let _ = std::fs::remove_dir_all(self.home.join("cluster"));
         self.make()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_address()?.port();
         self.run(port, "")?;
         std::fs::write(self.home.join("cluster/port"), port.to_string())?;
         Ok(port)

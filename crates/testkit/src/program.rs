@@ -4,8 +4,10 @@
 
 use std::{
     fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -119,12 +121,24 @@ pub fn cpu_of(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
 
-/// An address on this machine where nobody listens now.
+/// Ports that the system gives to nobody who asks for just any, such as a client for its end of a connection.
+const PORTS: Range<u16> = 10_000..32_768;
+
+/// An address on this machine where nobody listens now, nor does while a server there is down for a moment, unless he
+/// asks for just that port.
 ///
 /// # Errors
-/// The system has no free port.
+/// A hundred ports were taken.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    for _ in 0..100 {
+        // A hasher's keys are drawn anew for each.
+        let drawn = RandomState::new().build_hasher().finish();
+        let port = PORTS.start + (drawn % PORTS.len() as u64) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port between {} and {} is free", PORTS.start, PORTS.end)
 }
 
 /// Waits until an HTTP server answers `GET path` there with 200, and says how long that took.

@@ -55,7 +55,8 @@ async fn pgchaos(plan: Plan) -> Result<Outcome> {
             let (load, cases) = (load.clone(), examples::cases(&world.shop_url(), Size::Few));
             tokio::spawn(async move { load.round(cases, round).await })
         };
-        while restarts < plan.count && !(runs.is_finished() && round > 0) {
+        let begun_at = restarts;
+        while restarts < plan.count && !(runs.is_finished() && restarts > begun_at) {
             for _ in 0..BACKENDS_PER_RESTART {
                 killed += kill_one(&url, &mut random).await?;
                 still = still.max(wait(world.client.after_answers(random.between(1, ANSWERS_MAX) as u64)).await);

@@ -8,6 +8,7 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use serde_json::{Map, Value as Json};
+use tokio_util::sync::CancellationToken;
 use windlass_engine::id::TenantKey;
 use windlass_runtime::{
     redact::Redactor,
@@ -103,7 +104,7 @@ pub(super) async fn run(
             Ok(header) => ask(&egress, &tried, header).await,
             Err(why) => fails(why),
         },
-        "oauth2" => match ready.fetch(&egress, (store, tenant), credential).await {
+        "oauth2" => match ready.fetch(&egress, (store, tenant), credential, &CancellationToken::new()).await {
             Ok(_) => works("the token server gave an access token"),
             Err(error) => fails(error.message.to_string()),
         },

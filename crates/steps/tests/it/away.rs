@@ -1,11 +1,15 @@
 //! Steps whose server's own database goes away for a while: they wait for it, and it fails none of them.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, routing::any};
+use axum::{
+    Form, Json, Router,
+    routing::{any, post},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::copy_bidirectional,
@@ -13,17 +17,20 @@ use tokio::{
     sync::watch,
 };
 use windlass_definition::Value as Plain;
+use windlass_resource::records::vault::CREDENTIALS;
 use windlass_runtime::{
     EventRequest, PublishedEvent, RuntimeError,
-    step::{Boxed, Events, Step},
+    secrets::Credentials as _,
+    step::{Boxed, Events, Step, StepContext},
 };
 use windlass_steps::{
+    credentials::Ready,
     egress::{Egress, EgressOptions, Tenants, address::PrivateNetwork},
     emit::{Emit, SigningKeys},
     http::Http,
     state::SharedState,
 };
-use windlass_store::Location;
+use windlass_store::{By, Location};
 
 use crate::{
     common::{Scene, scene_in},
@@ -65,26 +72,34 @@ impl Door {
     /// Shuts it while the step is under way, until it was asked for more than once.
     async fn shut_during(&mut self, step: &dyn Step, scene: &Scene, with: Value) -> Value {
         self.shut.send_replace(true);
-        let asked_before = *self.turned_away.borrow();
         let attempt = step.run(&scene.context, Plain::from(with));
-        let opened = async {
-            // The server's lease is renewed beside the step, and is turned away too.
-            self.turned_away.wait_for(|count| *count > asked_before + 5).await.unwrap();
-            self.shut.send_replace(false);
-        };
-        let (output, ()) = tokio::join!(attempt, opened);
+        let (output, ()) = tokio::join!(attempt, self.open_again());
         output.map_or_else(|failure| json!(failure.error.code.to_string()), |output| output.to_serde())
     }
+
+    /// Opens it once it has turned several away.
+    async fn open_again(&mut self) {
+        let before = *self.turned_away.borrow();
+        // The server's lease is renewed beside what is tried, and is turned away too.
+        self.turned_away.wait_for(|count| *count > before + 5).await.unwrap();
+        self.shut.send_replace(false);
+    }
+}
+
+/// A store behind a door.
+async fn behind_a_door() -> (Door, Scene, windlass_testkit::Postgres) {
+    let postgres = windlass_testkit::postgres().await;
+    let (server, name) = postgres.url.rsplit_once('/').unwrap();
+    let (user, database) = server.rsplit_once('@').unwrap();
+    let door = Door::before(database.parse().unwrap()).await;
+    let url = format!("{user}@{}/{name}?sslmode=disable", door.address);
+    let scene = scene_in(Location::Postgres { url }).await;
+    (door, scene, postgres)
 }
 
 #[tokio::test]
 async fn what_asks_the_database_waits_for_it() {
-    let postgres = windlass_testkit::postgres().await;
-    let (server, name) = postgres.url.rsplit_once('/').unwrap();
-    let (user, database) = server.rsplit_once('@').unwrap();
-    let mut door = Door::before(database.parse().unwrap()).await;
-    let url = format!("{user}@{}/{name}?sslmode=disable", door.address);
-    let scene = scene_in(Location::Postgres { url }).await;
+    let (mut door, scene, _postgres) = behind_a_door().await;
     let answering = serve("127.0.0.1", Router::new().route("/", any(|| async { "here" }))).await;
     let tenants = Some(Tenants::of(|_| PrivateNetwork::Allow));
     let egress = Egress::new(EgressOptions { tenants, ..EgressOptions::default() }).unwrap();
@@ -117,4 +132,35 @@ async fn an_event_is_handed_in_again() {
     let step = Emit::new(Egress::new(EgressOptions::default()).unwrap(), SigningKeys::default());
     let output = step.run(&scene.context, Plain::from(json!({ "type": "a.b", "id": "1", "source": "/s" }))).await;
     assert_eq!(output.unwrap().to_serde(), json!({ "id": "1", "source": "/s", "taken": 2 }));
+}
+
+/// The token server gives a new refresh token for the old one, and the database is gone before it can be kept.
+#[tokio::test]
+async fn a_new_refresh_token_waits_for_the_database() {
+    let (mut door, scene, _postgres) = behind_a_door().await;
+    let StepContext { store, tenant, stop, .. } = &scene.context;
+    let shut = door.shut.clone();
+    let renewing = post(move |Form(asked): Form<BTreeMap<String, String>>| {
+        shut.send_replace(true);
+        let answer = json!({ "access_token": "access", "refresh_token": format!("after {}", asked["refresh_token"]) });
+        async { Json(answer) }
+    });
+    let token_server = serve("127.0.0.1", Router::new().route("/", renewing)).await;
+    let fields = json!({ "grant": "refresh_token", "token_url": token_server.as_str(), "client_id": "c" });
+    let secret = json!({ "client_secret": "s", "refresh_token": "first" });
+    let body = json!({ "name": "renewed", "credential_type": "oauth2", "fields": fields, "secret_fields": secret });
+    let made = store.create_record(*tenant, &CREDENTIALS, &body, By::system()).await.unwrap();
+    let id = made.json["id"].as_str().unwrap().parse().unwrap();
+    let before = store.credential(*tenant, id).await.unwrap().unwrap();
+    let options = EgressOptions { private_network: PrivateNetwork::Allow, ..EgressOptions::default() };
+    let ready = Ready::new(Egress::new(options).unwrap());
+
+    // Whoever asks with the revision that is over by the second time finds that it was changed, and may use what it got.
+    for _ in 0..2 {
+        let (sent, ()) = tokio::join!(ready.ready(store, *tenant, &before, stop), door.open_again());
+        assert_eq!(sent.unwrap()["authorization"], json!("Bearer access"));
+        let after = store.credential(*tenant, id).await.unwrap().unwrap();
+        let secret: Value = serde_json::from_str(&after.secret_fields).unwrap();
+        assert_eq!(secret, json!({ "client_secret": "s", "refresh_token": "after first" }));
+    }
 }

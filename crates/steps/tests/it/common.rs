@@ -23,7 +23,7 @@ use windlass_runtime::{
     EventRequest, PublishedEvent, RuntimeError,
     step::{Boxed, Events, Step, StepContext, StepFailure},
 };
-use windlass_store::{Location, Store, StoreOptions};
+use windlass_store::{KeySource, Location, MasterKey, Store, StoreOptions};
 
 /// A context, and the store that is behind it.
 pub struct Scene {
@@ -50,7 +50,12 @@ pub async fn scene() -> Scene {
 
 /// A context over the store that is there.
 pub async fn scene_in(location: Location) -> Scene {
-    let store = Store::open(StoreOptions::new(location)).await.unwrap();
+    let mut options = StoreOptions::new(location);
+    if let KeySource::Absent = options.master_key {
+        options.master_key =
+            KeySource::Text { holder: "the test", keys: Arc::new(MasterKey::generate().unwrap().to_text()) };
+    }
+    let store = Store::open(options).await.unwrap();
     let context = StepContext {
         tenant: TenantKey::DEFAULT,
         run: RunId::from_parts(0, [0; 10]),

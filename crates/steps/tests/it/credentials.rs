@@ -69,13 +69,13 @@ async fn check(credential: KeptCredential, parts: &[&str]) {
 type Make<'a> = &'a dyn Fn(&str, u16) -> KeptCredential;
 
 /// A port on which nobody listens.
-async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+fn closed_port() -> u16 {
+    windlass_testkit::free_address().unwrap().port()
 }
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_said_and_what_may_not_is_not_reached() {
-    let port = closed_port().await;
+    let port = closed_port();
     let smtp = |host: &str, port: u16| {
         let fields = json!({ "host": host, "port": port, "security": "none", "username": "ada" });
         kept("smtp", fields, json!({ "password": PASSWORD }))
