@@ -16,6 +16,7 @@ mod reading;
 mod records;
 mod row_security;
 mod search;
+mod sockets;
 mod sqlite;
 mod state_values;
 mod tasks;
