@@ -129,11 +129,11 @@ const NEEDED: &str = "select count(*) from lanes l join nodes n on n.id = l.node
                       or exists (select 1 from inbox i where i.lane_id = l.id))";
 
 /// Pauses a server, with a transaction open if so asked, until its lanes that are needed are taken over, and wakes it up.
-/// How many were.
+/// How many were. What it had may come to its end in the moment before it stops: then it is paused again.
 async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Result<i64> {
     let (database, holder) = (connect(world).await?, connect(world).await?);
     let pid = i64::from(world.process(server).context("a server that is not there")?);
-    let before = loop {
+    loop {
         // The answers were anybody's, and nobody takes over what has nothing to go on with.
         until(&database, (NEEDED, &pid), true).await.context("the server got no run")?;
         let before = count(&database, (OWNED, &pid)).await?;
@@ -152,17 +152,14 @@ async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Resul
         if in_transaction {
             holder.batch_execute("commit").await?;
         }
-        if count(&database, (NEEDED, &pid)).await? > 0 {
-            break before;
-        }
-        // What it had came to its end a moment before.
+        let adopted = until(&database, (NEEDED, &pid), false).await;
+        let taken = before - count(&database, (OWNED, &pid)).await?;
         world.signal(server, Signal::CONT)?;
-    };
-    let adopted = until(&database, (NEEDED, &pid), false).await;
-    let taken = before - count(&database, (OWNED, &pid)).await?;
-    world.signal(server, Signal::CONT)?;
-    adopted.context("nobody took the lanes of a paused server over")?;
-    Ok(taken)
+        adopted.context("nobody took the lanes of a paused server over")?;
+        if taken > 0 {
+            return Ok(taken);
+        }
+    }
 }
 
 /// What a query counts, and of whom.
