@@ -8,9 +8,9 @@ pub mod expected;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use windlass_runtime::verify::ledger::Told;
 
 use crate::{
@@ -39,12 +39,14 @@ pub struct Load {
     /// Where.
     pub world: Arc<World>,
     accepted: Arc<Mutex<Vec<Accepted>>>,
+    /// Why a helper went away: without it nothing comes to its end.
+    lost_helper: watch::Sender<Option<String>>,
 }
 
 impl Load {
     /// On that world; nothing happens yet.
     pub fn new(world: Arc<World>) -> Load {
-        Load { world, accepted: Arc::default() }
+        Load { world, accepted: Arc::default(), lost_helper: watch::Sender::new(None) }
     }
 
     /// Stores and publishes the documents of these cases.
@@ -73,7 +75,7 @@ impl Load {
     /// Runs these cases to their ends, all at once; `round` makes their keys.
     ///
     /// # Errors
-    /// A client got an answer that it must not get.
+    /// A client or a helper got an answer that it must not get.
     pub async fn round(&self, cases: Vec<Case>, round: u32) -> Result<()> {
         let mut runs = JoinSet::new();
         for (number, case) in cases.into_iter().enumerate() {
@@ -82,18 +84,34 @@ impl Load {
                 runs.spawn(actors::run_to_end(self.clone(), case.clone(), key));
             }
         }
-        while let Some(ended) = runs.join_next().await {
-            ended??;
+        let all = async {
+            while let Some(ended) = runs.join_next().await {
+                ended??;
+            }
+            Ok(())
+        };
+        let mut lost_helper = self.lost_helper.subscribe();
+        tokio::select! {
+            ended = all => ended,
+            Ok(why) = lost_helper.wait_for(Option::is_some) => bail!("a helper failed: {}", why.as_deref().unwrap_or_default()),
         }
-        Ok(())
     }
 
     /// Those who decide and those who work, until they are dropped.
     pub fn helpers(&self) -> JoinSet<Result<()>> {
         let mut helpers = JoinSet::new();
-        helpers.spawn(actors::decide(self.clone()));
-        helpers.spawn(actors::work(self.clone()));
+        helpers.spawn(self.helper(actors::decide(self.clone())));
+        helpers.spawn(self.helper(actors::work(self.clone())));
         helpers
+    }
+
+    fn helper<F: Future<Output = Result<()>>>(&self, help: F) -> impl Future<Output = Result<()>> + use<F> {
+        let lost_helper = self.lost_helper.clone();
+        async move {
+            let ended = help.await;
+            lost_helper.send_replace(Some(ended.as_ref().err().map_or_else(String::new, |error| format!("{error:#}"))));
+            ended
+        }
     }
 
     /// Judges what is left: each run by what it should have come to, the database by `windlass verify`. A load that did

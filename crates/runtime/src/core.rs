@@ -56,8 +56,6 @@ pub(crate) struct Core {
     pub(crate) to_read: ToRead,
     /// Something wants the recovery loop to look at the database now.
     pub(crate) look: Notify,
-    /// When this node began, by its clock.
-    pub(crate) began: Timestamp,
     /// An attempt has ended, well or not.
     pub(crate) attempt_ended: Notify,
     /// Fires when everything is to stop at once.
@@ -76,7 +74,6 @@ impl Core {
         let (wheels, receivers) = (0..settings.turner_count()).map(|_| Wheel::new()).unzip();
         let core = Core {
             known: catalogue.known.clone(),
-            began: store.now(),
             metrics: Metrics::default(),
             watchers: Watchers::new(settings.live_events),
             plans: Plans::new(Arc::clone(&step_types)),

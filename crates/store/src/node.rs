@@ -117,6 +117,8 @@ struct Owned {
     gains: u64,
     /// When the renewal was sent that the database took last.
     renewed: Instant,
+    /// When this process became that node.
+    joined: Instant,
 }
 
 /// The part of its lease after which a node that could not renew starts no more effects.
@@ -126,7 +128,8 @@ fn shaky_after(lease: Duration) -> Duration {
 
 impl Ownership {
     pub(crate) fn new(node: Uuid) -> Ownership {
-        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: Instant::now() });
+        let now = Instant::now();
+        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: now, joined: now });
         Ownership { state, standing: watch::Sender::new(Standing::Alive), alone: AtomicBool::new(false) }
     }
 
@@ -136,6 +139,11 @@ impl Ownership {
 
     pub(crate) fn node(&self) -> Uuid {
         self.owned().node
+    }
+
+    /// For how long this process has been the node that it is.
+    pub(crate) fn joined_for(&self) -> Duration {
+        self.owned().joined.elapsed()
     }
 
     pub(crate) fn is_alone(&self) -> bool {
@@ -203,10 +211,13 @@ impl Ownership {
     }
 
     fn become_node(&self, node: Uuid, renewed: Instant) {
+        // Who buried it is alive, and does not know of the new node yet.
+        self.alone.store(false, Ordering::Relaxed);
         let mut owned = self.owned();
         owned.node = node;
         owned.epochs.clear();
         owned.renewed = renewed;
+        owned.joined = Instant::now();
     }
 }
 

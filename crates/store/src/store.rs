@@ -309,6 +309,12 @@ impl Store {
         matches!(self.inner.database, Database::Postgres(_))
     }
 
+    /// For how long this process has been the node that it is: since the store was opened, or since it joined again after it had
+    /// lost its lease.
+    pub fn joined_for(&self) -> Duration {
+        self.inner.ownership.joined_for()
+    }
+
     /// Whether no other node is at work on the same database, as far as this one knows: one that has just come is known a
     /// second later.
     pub fn is_alone(&self) -> bool {

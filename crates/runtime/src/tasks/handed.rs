@@ -25,7 +25,7 @@ use crate::{
     turner::Message,
 };
 
-/// How long after its start a node may not have seen a row that is still to be written, by itself or by another.
+/// How long after it joined a node may not have seen a row that is still to be written, by itself or by another.
 const UNSEEN_FOR: Duration = Duration::from_secs(30);
 
 /// The token of a claim that waited for its task: who takes the run over knows it without a row, and an answer that is given
@@ -151,9 +151,12 @@ impl Core {
         written.await.unwrap_or_else(|_| stopping()).map(drop)
     }
 
-    /// Whether a task that has no row may get one, from whoever takes its run over.
+    /// Whether a task that has no row may get one: from whoever takes its run over, or from a node that took itself for the
+    /// only one when it handed the task out.
     pub(crate) fn may_be_written(&self, task: TaskId) -> bool {
-        let began = self.began;
-        self.now() < began.after(UNSEEN_FOR) && (task.made_at() < began || !self.store.is_alone())
+        let joined_for = self.store.joined_for();
+        let made_before = || task.made_at().after(joined_for) < self.now();
+        // Who stood still for longer than its lease is about to join again.
+        !self.store.lease_holds() || (joined_for < UNSEEN_FOR && (made_before() || !self.store.is_alone()))
     }
 }

@@ -1,6 +1,6 @@
 //! Who may write: lanes, fences, taking over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windlass_store::{CommitError, RunCommit, Standing, Store, StoreOptions};
 
@@ -88,6 +88,25 @@ async fn a_dead_nodes_lanes_are_taken_over_and_it_joins_again() {
     started(&dead).await;
     dead.close().await;
     heir.close().await;
+}
+
+/// What a node says of a task that it does not know depends on this: another one may have handed it out meanwhile.
+#[tokio::test]
+async fn a_node_that_joins_again_knows_that_it_was_away() {
+    let (_fixture, options) = short_lease().await;
+    let store = Store::open(options.clone()).await.expect("a store");
+    until(async || store.is_alone().then_some(())).await;
+    let bury = "update nodes set state = 'dead' where id = $1";
+    store.database().across_tenants().execute(bury, vec![store.node().into()]).await.expect("a death");
+    let mut standing = store.standing();
+    until(async || (*standing.borrow_and_update() == Standing::Lost).then_some(())).await;
+    let other = Store::open(options).await.expect("a store");
+    let asked = Instant::now();
+    store.rejoin().await.expect("new lanes");
+    assert!(!store.is_alone(), "it has seen nobody yet, and is not alone");
+    assert!(store.joined_for() <= asked.elapsed());
+    store.close().await;
+    other.close().await;
 }
 
 #[tokio::test]
