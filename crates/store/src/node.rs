@@ -119,6 +119,8 @@ struct Owned {
     renewed: Instant,
     /// When this process became that node.
     joined: Instant,
+    /// Whether a renewal since then saw another node; nothing before the first one.
+    met: Option<bool>,
 }
 
 /// The part of its lease after which a node that could not renew starts no more effects.
@@ -129,7 +131,7 @@ fn shaky_after(lease: Duration) -> Duration {
 impl Ownership {
     pub(crate) fn new(node: Uuid) -> Ownership {
         let now = Instant::now();
-        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: now, joined: now });
+        let state = Mutex::new(Owned { node, epochs: BTreeMap::new(), gains: 0, renewed: now, joined: now, met: None });
         Ownership { state, standing: watch::Sender::new(Standing::Alive), alone: AtomicBool::new(false) }
     }
 
@@ -144,6 +146,11 @@ impl Ownership {
     /// For how long this process has been the node that it is.
     pub(crate) fn joined_for(&self) -> Duration {
         self.owned().joined.elapsed()
+    }
+
+    /// Whether there may have been another node since this process became the one that it is.
+    pub(crate) fn had_company(&self) -> bool {
+        self.owned().met != Some(false)
     }
 
     pub(crate) fn is_alone(&self) -> bool {
@@ -178,12 +185,15 @@ impl Ownership {
         self.owned().renewed.elapsed()
     }
 
-    /// The database took a renewal of that node that was sent then; gives how long it had taken none before.
-    fn renewed(&self, node: Uuid, sent: Instant) -> Duration {
+    /// The database took a renewal of that node that was sent then, and said whether it is alone; gives how long it had taken
+    /// none before.
+    fn renewed(&self, node: Uuid, sent: Instant, alone: bool) -> Duration {
         let mut owned = self.owned();
         let gap = sent.saturating_duration_since(owned.renewed);
         if owned.node == node {
+            self.alone.store(alone, Ordering::Relaxed);
             owned.renewed = owned.renewed.max(sent);
+            owned.met = Some(!alone || owned.met == Some(true));
         }
         gap
     }
@@ -211,13 +221,14 @@ impl Ownership {
     }
 
     fn become_node(&self, node: Uuid, renewed: Instant) {
+        let mut owned = self.owned();
         // Who buried it is alive, and does not know of the new node yet.
         self.alone.store(false, Ordering::Relaxed);
-        let mut owned = self.owned();
         owned.node = node;
         owned.epochs.clear();
         owned.renewed = renewed;
         owned.joined = Instant::now();
+        owned.met = None;
     }
 }
 
@@ -308,8 +319,7 @@ async fn renew_loop(
         match answer {
             Ok(Some((now, alone))) => {
                 clock.adjust(now, sent, Instant::now());
-                ownership.alone.store(alone, Ordering::Relaxed);
-                if ownership.renewed(node, sent) >= shaky_after(lease) {
+                if ownership.renewed(node, sent, alone) >= shaky_after(lease) {
                     // This process was stopped, or cut off: so may others have been, and they want time to renew.
                     answering_since.send_replace(Instant::now());
                 }

@@ -315,6 +315,11 @@ impl Store {
         self.inner.ownership.joined_for()
     }
 
+    /// Whether another node may have been at work on the same database since then, if only for a moment.
+    pub fn had_company(&self) -> bool {
+        self.is_shared() && self.inner.ownership.had_company()
+    }
+
     /// Whether no other node is at work on the same database, as far as this one knows: one that has just come is known a
     /// second later.
     pub fn is_alone(&self) -> bool {

@@ -152,11 +152,11 @@ impl Core {
     }
 
     /// Whether a task that has no row may get one: from whoever takes its run over, or from a node that took itself for the
-    /// only one when it handed the task out.
+    /// only one when it handed the task out, as it does for a moment after this one joined. That node may be gone by now.
     pub(crate) fn may_be_written(&self, task: TaskId) -> bool {
         let joined_for = self.store.joined_for();
         let made_before = || task.made_at().after(joined_for) < self.now();
         // Who stood still for longer than its lease is about to join again.
-        !self.store.lease_holds() || (joined_for < UNSEEN_FOR && (made_before() || !self.store.is_alone()))
+        !self.store.lease_holds() || (joined_for < UNSEEN_FOR && (made_before() || self.store.had_company()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use windlass_definition::Timestamp;
 use windlass_store::{CommitError, RunCommit, Standing, Store, StoreOptions};
 
 use crate::harness::{Fixture, TENANT, commit, done, run_id, start, started};
@@ -90,6 +91,12 @@ async fn a_dead_nodes_lanes_are_taken_over_and_it_joins_again() {
     heir.close().await;
 }
 
+async fn lease_until(store: &Store) -> Timestamp {
+    let lease = "select lease_until from nodes where id = $1";
+    let rows = store.database().across_tenants().query(lease, vec![store.node().into()]).await.expect("a row");
+    rows[0].time(0).expect("a time")
+}
+
 /// What a node says of a task that it does not know depends on this: another one may have handed it out meanwhile.
 #[tokio::test]
 async fn a_node_that_joins_again_knows_that_it_was_away() {
@@ -105,8 +112,16 @@ async fn a_node_that_joins_again_knows_that_it_was_away() {
     store.rejoin().await.expect("new lanes");
     assert!(!store.is_alone(), "it has seen nobody yet, and is not alone");
     assert!(store.joined_for() <= asked.elapsed());
-    store.close().await;
+    // The second renewal is sent when the answer to the first has come, which saw the other one.
+    for _ in 0..2 {
+        let before = lease_until(&store).await;
+        until(async || (lease_until(&store).await != before).then_some(())).await;
+    }
+    // What the other one did while it took itself for the only one is not over when it is.
     other.close().await;
+    until(async || store.is_alone().then_some(())).await;
+    assert!(store.had_company());
+    store.close().await;
 }
 
 #[tokio::test]
