@@ -39,7 +39,7 @@ pub struct Load {
     /// Where.
     pub world: Arc<World>,
     accepted: Arc<Mutex<Vec<Accepted>>>,
-    /// Why a helper went away: without it nothing comes to its end.
+    /// Why a helper failed: without it nothing comes to its end.
     lost_helper: watch::Sender<Option<String>>,
 }
 
@@ -109,7 +109,9 @@ impl Load {
         let lost_helper = self.lost_helper.clone();
         async move {
             let ended = help.await;
-            lost_helper.send_replace(Some(ended.as_ref().err().map_or_else(String::new, |error| format!("{error:#}"))));
+            if let Err(error) = &ended {
+                lost_helper.send_replace(Some(format!("{error:#}")));
+            }
             ended
         }
     }

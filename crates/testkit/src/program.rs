@@ -121,7 +121,8 @@ pub fn cpu_of(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
 
-/// Ports that the system gives to nobody who asks for just any, such as a client for its end of a connection.
+/// Ports that Linux, unless told otherwise, gives to nobody who asks for just any, such as a client for its end of a
+/// connection.
 const PORTS: Range<u16> = 10_000..32_768;
 
 /// An address on this machine where nobody listens now, nor does while a server there is down for a moment, unless he
