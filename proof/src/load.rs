@@ -33,6 +33,21 @@ pub struct Accepted {
     pub ended: Value,
 }
 
+/// People and workers at a [`Load`].
+pub struct Helpers(JoinSet<Result<()>>);
+
+impl Helpers {
+    /// Lets them go.
+    ///
+    /// # Errors
+    /// One of them had got an answer that it must not get.
+    pub async fn end(mut self) -> Result<()> {
+        let failed = self.0.try_join_next();
+        self.0.shutdown().await;
+        failed.map_or(Ok(()), |ended| ended?)
+    }
+}
+
 /// A load on a world.
 #[derive(Clone)]
 pub struct Load {
@@ -97,12 +112,12 @@ impl Load {
         }
     }
 
-    /// Those who decide and those who work, until they are dropped.
-    pub fn helpers(&self) -> JoinSet<Result<()>> {
+    /// Those who decide and those who work, until they are dropped. A round ends when one of them fails.
+    pub fn helpers(&self) -> Helpers {
         let mut helpers = JoinSet::new();
         helpers.spawn(self.helper(actors::decide(self.clone())));
         helpers.spawn(self.helper(actors::work(self.clone())));
-        helpers
+        Helpers(helpers)
     }
 
     fn helper<F: Future<Output = Result<()>>>(&self, help: F) -> impl Future<Output = Result<()>> + use<F> {

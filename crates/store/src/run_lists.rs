@@ -93,11 +93,13 @@ pub(crate) struct WithWords {
     pub until: Option<RunId>,
 }
 
-/// What a label or a word finds runs by: a table or what is selected of one as `l`, its id, and a condition on it.
+/// What a label or a word finds runs by: a table as `l`, where it has their ids, and a condition on it.
 struct FoundBy {
-    source: String,
+    table: &'static str,
     id: &'static str,
     condition: String,
+    /// It may have the same run several times.
+    again: bool,
 }
 
 impl Query {
@@ -124,21 +126,24 @@ impl Query {
             (None, None) => words.sought.pop().map(|sought| query.by_words(&sought, dialect)),
         };
         let id = found_by.as_ref().map_or("r.id", |it| it.id);
-        let mut conditions = search::conditions(("run", id), &words.sought, dialect, &mut query.params);
+        let mut of_id = search::conditions(("run", id), &words.sought, dialect, &mut query.params);
         for (name, value) in labels {
             let (name, value) = (query.given(name), query.given(value));
-            conditions.push_str(&format!(
+            of_id.push_str(&format!(
                 " and exists (select 1 from run_labels o where o.tenant_key = $1 and o.name = {name} \
                  and o.value = {value} and o.run_id = {id})"
             ));
         }
-        let until = words.until.map(|run| (format!("{id} >="), run.into()));
-        for (condition, value) in plain_conditions(filter, id).into_iter().chain(until) {
+        for (comparison, value) in bounds(filter, words.until) {
             let value = query.given(value);
-            conditions.push_str(&format!(" and {condition} {value}"));
+            of_id.push_str(&format!(" and {id} {comparison} {value}"));
+        }
+        let mut of_run = String::new();
+        for (column, value) in plain_conditions(filter) {
+            let value = query.given(value);
+            of_run.push_str(&format!(" and r.{column} = {value}"));
         }
         let (columns, limit) = (columns.join(", "), query.given(limit));
-        let end = format!("order by {id} desc limit {limit}");
         let reached = filter.within.as_ref().map(|reached| query.given(among(filter, reached)));
         // What a trace, a label or a word finds is few, and lies together.
         let is_found = by_trace.is_some() || found_by.is_some();
@@ -148,14 +153,14 @@ impl Query {
                 Dialect::Sqlite => format!("in (select value from json_each({names}))"),
                 Dialect::Postgres => format!("= any({names}::text[])"),
             };
-            conditions.push_str(&format!(" and r.workflow {is_among}"));
+            of_run.push_str(&format!(" and r.workflow {is_among}"));
             !is_found
         });
         let of_workflow = filter.workflow.is_some() || each.is_some();
         // SQLite has no lateral joins: it finds the ids first.
         let ids_alone = each.is_some() && dialect == Dialect::Sqlite;
         let found = if ids_alone { "r.id".to_owned() } else { columns.clone() };
-        let page = Page { columns: found, conditions, end, of_workflow };
+        let page = Page { columns: found, of_id, of_run, limit: limit.clone(), of_workflow };
         let mut statuses = filter.statuses.clone();
         statuses.sort_unstable_by_key(|status| status.as_str());
         statuses.dedup();
@@ -182,27 +187,19 @@ impl Query {
     fn by_label(&mut self, name: String, value: &str) -> FoundBy {
         let (name, value) = (self.given(name), self.given(value));
         let condition = format!("l.tenant_key = $1 and l.name = {name} and l.value = {value}");
-        FoundBy { source: "run_labels".to_owned(), id: "l.run_id", condition }
+        FoundBy { table: "run_labels", id: "l.run_id", condition, again: false }
     }
 
     fn by_words(&mut self, sought: &Sought, dialect: Dialect) -> FoundBy {
-        match sought.words.as_slice() {
-            [word] => {
-                let word = self.given(&**word);
-                let condition = format!("l.tenant_key = $1 and l.kind = 'run' and l.word = {word}");
-                FoundBy { source: "search_words".to_owned(), id: "l.id", condition }
-            }
+        let is_one = match sought.words.as_slice() {
+            [word] => format!("= {}", self.given(&**word)),
             words => {
                 self.params.push(words.to_vec().into());
-                let is_one = dialect.in_texts(self.params.len());
-                // A run may have several of them.
-                let source = format!(
-                    "(select distinct tenant_key, id from search_words \
-                     where tenant_key = $1 and kind = 'run' and word {is_one})"
-                );
-                FoundBy { source, id: "l.id", condition: "l.tenant_key = $1".to_owned() }
+                dialect.in_texts(self.params.len())
             }
-        }
+        };
+        let condition = format!("l.tenant_key = $1 and l.kind = 'run' and l.word {is_one}");
+        FoundBy { table: "search_words", id: "l.id", condition, again: sought.words.len() > 1 }
     }
 
     /// The place of a parameter.
@@ -222,14 +219,21 @@ fn among(filter: &RunFilter, reached: &Reached) -> Value {
 struct Page {
     of_workflow: bool,
     columns: String,
-    conditions: String,
-    end: String,
+    /// Conditions on ids, where these are found.
+    of_id: String,
+    /// Conditions on the runs.
+    of_run: String,
+    limit: String,
 }
 
 impl Page {
     fn from(&self, source: &str, status: &str) -> String {
-        let Page { columns, conditions, end, .. } = self;
-        format!("select {columns} from {source}{status}{conditions} {end}")
+        let Page { columns, of_id, of_run, .. } = self;
+        format!("select {columns} from {source}{status}{of_run}{of_id} {}", self.end("r.id"))
+    }
+
+    fn end(&self, id: &str) -> String {
+        format!("order by {id} desc limit {}", self.limit)
     }
 
     fn of_any(&self, statuses: &[RunStatus]) -> String {
@@ -242,16 +246,26 @@ impl Page {
         let joined = self.from(&format!("runs r{index} where r.tenant_key = $1 and r.trace_id = {trace}"), &is);
         let first =
             self.from(&format!("runs r where r.tenant_key = $1 and r.id = {trace} and r.trace_id is null"), &is);
-        format!("select * from (select * from ({joined}) j union all select * from ({first}) f) r {}", self.end)
+        format!("select * from (select * from ({joined}) j union all select * from ({first}) f) r {}", self.end("r.id"))
     }
 
     fn found(&self, statuses: &[RunStatus], dialect: Dialect, found_by: &FoundBy) -> String {
-        let FoundBy { source, id, condition } = found_by;
-        // SQLite keeps to the order in which tables of a cross join are named.
-        let join = dialect.pick("cross join", "join");
-        let source =
-            format!("{source} l {join} runs r on r.tenant_key = l.tenant_key and r.id = {id} where {condition}");
-        self.from(&source, &is_one_of(statuses))
+        let FoundBy { table, id, condition, again } = found_by;
+        let Page { columns, of_id, of_run, .. } = self;
+        let select = if *again { "select distinct" } else { "select" };
+        // All ids are found before their runs are read: SQLite keeps to the order in which tables of a cross join are named,
+        // PostgreSQL to a selection with an offset.
+        let (join, order) = (dialect.pick("cross join", "join"), format!(" order by {id} desc offset 0"));
+        let ids = format!(
+            "{select} l.tenant_key, {id} as id from {table} l where {condition}{of_id}{}",
+            dialect.pick("", &order)
+        );
+        format!(
+            "select {columns} from ({ids}) l {join} runs r on r.tenant_key = l.tenant_key and r.id = l.id \
+             where true{}{of_run} {}",
+            is_one_of(statuses),
+            self.end("l.id")
+        )
     }
 
     fn of_statuses(&self, statuses: &[RunStatus], dialect: Dialect) -> String {
@@ -260,7 +274,7 @@ impl Page {
             [only] => only.clone(),
             all => {
                 let all: Vec<String> = all.iter().map(|branch| format!("select * from ({branch}) b")).collect();
-                format!("select * from ({}) r {}", all.join(" union all "), self.end)
+                format!("select * from ({}) r {}", all.join(" union all "), self.end("r.id"))
             }
         }
     }
@@ -279,7 +293,7 @@ impl Page {
             (false, Dialect::Sqlite) => self.from("runs r where r.lane_id = 1 and r.tenant_key = $1", &is),
             (false, Dialect::Postgres) => {
                 let of_lane = self.from("runs r where r.lane_id = lanes.id and r.tenant_key = $1", &is);
-                format!("select r.* from lanes cross join lateral ({of_lane}) r {}", self.end)
+                format!("select r.* from lanes cross join lateral ({of_lane}) r {}", self.end("r.id"))
             }
         }
     }
@@ -295,17 +309,25 @@ fn is_one_of(statuses: &[RunStatus]) -> String {
     }
 }
 
-/// Conditions on a run's own columns, each with what it is compared with; `id` is where its id is read.
-fn plain_conditions(filter: &RunFilter, id: &str) -> Vec<(String, Value)> {
-    let mut conditions = Vec::new();
-    let mut add = |condition: String, value: Option<Value>| conditions.extend(value.map(|value| (condition, value)));
-    add("r.workflow =".to_owned(), filter.workflow.as_ref().map(Value::from));
-    add("r.parent_run_id =".to_owned(), filter.parent.map(Value::from));
-    add("r.mode =".to_owned(), filter.mode.map(|mode| mode.as_str().into()));
-    add(format!("{id} >="), filter.since.map(first_id));
-    add(format!("{id} <"), filter.until.map(first_id));
-    add(format!("{id} <"), filter.after.map(Value::from));
-    conditions
+/// A run's own columns, and what they are to be.
+fn plain_conditions(filter: &RunFilter) -> Vec<(&'static str, Value)> {
+    let of_column = [
+        ("workflow", filter.workflow.as_ref().map(Value::from)),
+        ("parent_run_id", filter.parent.map(Value::from)),
+        ("mode", filter.mode.map(|mode| mode.as_str().into())),
+    ];
+    of_column.into_iter().filter_map(|(column, value)| Some((column, value?))).collect()
+}
+
+/// How a run's id compares with others.
+fn bounds(filter: &RunFilter, until: Option<RunId>) -> Vec<(&'static str, Value)> {
+    let bounds = [
+        (">=", filter.since.map(first_id)),
+        ("<", filter.until.map(first_id)),
+        ("<", filter.after.map(Value::from)),
+        (">=", until.map(Value::from)),
+    ];
+    bounds.into_iter().filter_map(|(comparison, value)| Some((comparison, value?))).collect()
 }
 
 impl Store {
@@ -395,19 +417,21 @@ mod tests {
     }
 
     async fn plan(store: &Store, filter: &RunFilter, words: &[Names]) -> String {
-        let dialect = store.database().dialect();
         let sought = |words: &Names| Sought { words: words.iter().map(|word| Arc::from(*word)).collect(), few: 1 };
         let words = WithWords { sought: words.iter().map(sought).collect(), until: None };
-        let Query { mut sql, params } = Query::of(TENANT, (filter, words), dialect, (NAMES, 51));
-        let (rows, column) = match dialect {
+        explain(store, Query::of(TENANT, (filter, words), store.database().dialect(), (NAMES, 51))).await
+    }
+
+    async fn explain(store: &Store, Query { mut sql, params }: Query) -> String {
+        let (rows, column) = match store.database().dialect() {
             Dialect::Sqlite => {
-                (store.database().across_tenants().query(format!("explain query plan {sql}"), params).await, 3)
+                (store.database().of(TENANT).query(format!("explain query plan {sql}"), params).await, 3)
             }
             Dialect::Postgres => {
                 for (place, value) in params.iter().enumerate().rev() {
                     sql = sql.replace(&format!("${}", place + 1), &literal(value));
                 }
-                (store.database().across_tenants().query(format!("explain (costs off) {sql}"), vec![]).await, 0)
+                (store.database().of(TENANT).query(format!("explain (costs off) {sql}"), vec![]).await, 0)
             }
         };
         let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
@@ -503,6 +527,14 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+        // Where a page ends is found without sorting all that have a word.
+        for words in [&["odd"][..], &["even", "odd"]] {
+            let words: Vec<Arc<str>> = words.iter().map(|word| Arc::from(*word)).collect();
+            let plan = explain(store, search::last_looked_at((TENANT, &RunFilter::default()), &words, dialect)).await;
+            let of_each =
+                dialect.pick("(tenant_key=? AND kind=? AND word=? AND id<?)", "Scan Backward using search_words_pkey");
+            assert!(plan.contains(of_each), "{words:?}:\n{plan}");
+        }
     }
 
     /// Each page looks at a bounded number of runs, and says where the next one goes on.

@@ -32,6 +32,8 @@ pub use words::{Term, TermError, Words, terms};
 const PREFIX_WORDS_MAX: usize = 50;
 /// Up to how many things with a word are counted, to look for the rarest first.
 const SAMPLE_MAX: i64 = 2_000;
+/// The same where even the rarest has as many.
+const LARGE_SAMPLE_MAX: i64 = 20_000;
 /// Of how many runs with the rarest word one page looks whether they have the others, and all else that is asked.
 const LOOKED_AT_MAX: i64 = 10_000;
 /// Words that are kept of a workflow.
@@ -121,6 +123,20 @@ pub(crate) fn conditions(
     all
 }
 
+/// The last run of those that have one of these words which a page looks at: each word gets its share. PostgreSQL would
+/// sort all that have one of several words, also where these are one.
+pub(crate) fn last_looked_at((tenant, filter): (TenantKey, &RunFilter), words: &[Arc<str>], dialect: Dialect) -> Query {
+    let before = filter.after.map_or(Uuid::max(), |run| run.uuid());
+    let each = LOOKED_AT_MAX / i64::try_from(words.len()).unwrap_or(LOOKED_AT_MAX).max(1);
+    let from = dialect.pick("json_each($2) w", "unnest($2::text[]) as w(value)");
+    let sql = format!(
+        "select e.id from (select (select o.id from search_words o where o.tenant_key = $1 and o.kind = 'run' \
+         and o.word = w.value and o.id < $3 order by o.id desc limit 1 offset $4) as id from {from}) e \
+         order by e.id desc nulls last limit 1"
+    );
+    Query { sql, params: vec![tenant.into(), words.to_vec().into(), before.into(), (each - 1).into()] }
+}
+
 /// Writes the words of a workflow in place of those that it had.
 pub(crate) async fn put_workflow(
     tx: &mut Tx,
@@ -196,7 +212,7 @@ impl Store {
             } else {
                 vec![Arc::clone(&term.word)]
             };
-            let few = self.count_with(tenant, kind, &words).await?;
+            let few = self.count_with((tenant, kind), &words, SAMPLE_MAX).await?;
             if few == 0 {
                 return Ok(None);
             }
@@ -229,13 +245,18 @@ impl Store {
     }
 
     /// How many things have one of these words, counted up to a bound.
-    async fn count_with(&self, tenant: TenantKey, kind: Kind, words: &[Arc<str>]) -> Result<i64, StoreError> {
+    async fn count_with(
+        &self,
+        (tenant, kind): (TenantKey, Kind),
+        words: &[Arc<str>],
+        max: i64,
+    ) -> Result<i64, StoreError> {
         let is_one = self.database().dialect().in_texts(3);
         let sql = format!(
             "select count(*) from (select 1 from search_words where tenant_key = $1 and kind = $2 and word {is_one} \
              limit $4) few"
         );
-        let params = vec![tenant.into(), kind.as_str().into(), words.to_vec().into(), SAMPLE_MAX.into()];
+        let params = vec![tenant.into(), kind.as_str().into(), words.to_vec().into(), max.into()];
         self.database().of(tenant).query_opt(sql, params).await?.map_or(Ok(0), |row| row.int(0))
     }
 
@@ -251,6 +272,11 @@ impl Store {
     ) -> Result<RunsFound, SearchError> {
         let nothing = RunsFound { runs: Vec::new(), looked_until: None };
         let Some(mut sought) = self.sought(tenant, Kind::Run, terms).await? else { return Ok(nothing) };
+        if sought.len() > 1 && sought.iter().all(|it| it.few >= SAMPLE_MAX) {
+            for it in &mut sought {
+                it.few = self.count_with((tenant, Kind::Run), &it.words, LARGE_SAMPLE_MAX).await?;
+            }
+        }
         sought.sort_by_key(|it| std::cmp::Reverse(it.few));
         let looked_until = self.looked_until(tenant, filter, sought.last()).await?;
         let limit = limit.clamp(1, PAGE_RUNS_MAX);
@@ -271,14 +297,9 @@ impl Store {
         rarest: Option<&Sought>,
     ) -> Result<Option<RunId>, StoreError> {
         let Some(rarest) = rarest.filter(|it| it.few >= SAMPLE_MAX) else { return Ok(None) };
-        let before = filter.after.map_or(Uuid::max(), |run| run.uuid());
-        let is_one = self.database().dialect().in_texts(2);
-        let sql = format!(
-            "select id from search_words where tenant_key = $1 and kind = 'run' and word {is_one} and id < $3 \
-             order by id desc limit 1 offset $4"
-        );
-        let params = vec![tenant.into(), rarest.words.clone().into(), before.into(), (LOOKED_AT_MAX - 1).into()];
-        self.database().of(tenant).query_opt(sql, params).await?.map(|row| row.id(0)).transpose()
+        let Query { sql, params } = last_looked_at((tenant, filter), &rarest.words, self.database().dialect());
+        let last = self.database().of(tenant).query_opt(sql, params).await?;
+        Ok(last.map(|row| row.opt(0, Row::id)).transpose()?.flatten())
     }
 
     /// What workflows are found by; `None` when none has one of the words.

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     committer::{
         self,
-        commit::{CommitError, Done, LaneId, RunCommit},
+        commit::{CommitError, Done, LaneId, RowChange, RunCommit},
         queue::{Job, Queue, Told},
     },
     database::{
@@ -34,6 +34,7 @@ use crate::{
     node::{self, Bury, Hint, Hints, Identity, Keeper, Ownership, Standing},
     partitions,
     state_values::StateReads,
+    tasks::floors::Floors,
     tenants,
     vault::{KeySource, Missing, Vault},
 };
@@ -159,6 +160,7 @@ pub(crate) struct Inner {
     pub sealer: Sealer,
     pub files: Files,
     pub state_reads: StateReads,
+    pub floors: Floors,
     identity: Identity,
     queues: Vec<Arc<Queue>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -221,6 +223,7 @@ impl Store {
     /// Transitions of one tenant are written in the order of these calls; tenants take turns. The queue takes all of them: who makes new ones
     /// waits for [`Store::ready`] first.
     pub fn submit(&self, commit: RunCommit, done: Done) {
+        self.lower_floors(&commit);
         let queues = &self.inner.queues;
         let place = usize::try_from(commit.lane.0).unwrap_or(0) % queues.len();
         queues[place].push(Job { commit, done });
@@ -231,12 +234,22 @@ impl Store {
         let queues = &self.inner.queues;
         let mut jobs: Vec<Vec<Job>> = queues.iter().map(|_| Vec::new()).collect();
         for (commit, done) in commits {
+            self.lower_floors(&commit);
             let place = usize::try_from(commit.lane.0).unwrap_or(0) % queues.len();
             jobs[place].push(Job { commit, done });
         }
         for (queue, jobs) in queues.iter().zip(jobs) {
             if !jobs.is_empty() {
                 queue.push_all(jobs);
+            }
+        }
+    }
+
+    /// No claim passes over the tasks that this offers for those of a lower priority.
+    fn lower_floors(&self, commit: &RunCommit) {
+        for row in &commit.rows {
+            if let RowChange::OpenTask(task) = row {
+                self.inner.floors.offered((commit.tenant, &task.queue), -task.priority);
             }
         }
     }
@@ -466,6 +479,7 @@ async fn open_sqlite(data_dir: PathBuf, options: StoreOptions) -> Result<Store, 
         sealer: Sealer::default(),
         files: Files::of(&options),
         state_reads: StateReads::default(),
+        floors: Floors::default(),
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::new(threads),
@@ -557,6 +571,7 @@ async fn open_postgres(url: &str, options: StoreOptions) -> Result<Store, StoreE
         sealer: Sealer::default(),
         files: Files::of(&options),
         state_reads: StateReads::default(),
+        floors: Floors::default(),
         identity,
         queues,
         threads: Mutex::new(threads),
@@ -603,6 +618,7 @@ async fn visit(
         sealer: Sealer::default(),
         files: Files::of(&options),
         state_reads: StateReads::default(),
+        floors: Floors::default(),
         identity: identity(&options),
         queues: vec![queue],
         threads: Mutex::default(),

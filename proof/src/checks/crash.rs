@@ -41,23 +41,18 @@ async fn crash(plan: Plan) -> Result<Outcome> {
     let load = Load::new(Arc::clone(&world));
     load.deploy(size).await?;
     world.make_the_shop_moody().await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let killer = Killer::begin(Arc::clone(&world), plan.seed, plan.count);
     let mut round = 0;
     let mut went = Ok(());
     while went.is_ok() && (round == 0 || !killer.is_done()) {
         killer.next_round();
         went = load.round(examples::cases(&world.shop_url(), size), round).await;
-        // A helper ends only when something is wrong.
-        if let Some(ended) = helpers.try_join_next() {
-            went = went.and(ended?);
-        }
         round += 1;
         eprintln!("round {round}: killed {} of {} times", killer.killed(), plan.count);
     }
     let killed = killer.end().await;
-    helpers.shutdown().await;
-    if let Err(error) = went {
+    if let Err(error) = went.and(helpers.end().await) {
         outcome.violation(format!("{error:#}"));
         (0..world.servers()).for_each(|server| eprintln!("{}", world.end_of_log(server)));
     } else {

@@ -63,7 +63,7 @@ async fn crashpoints(plan: Plan) -> Result<Outcome> {
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
     load.publish("naps", NAPS).await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let mut moments: Vec<(&str, u32)> = Vec::new();
     for name in NAMES.iter().filter(|name| plan.database == Database::Postgres || !BETWEEN_NODES.contains(name)) {
         let times = if ONCE.contains(name) { 1 } else { plan.count };
@@ -86,14 +86,11 @@ async fn crashpoints(plan: Plan) -> Result<Outcome> {
         }
         if let Err(error) = went {
             outcome.violation(format!("{name}:{nth}: {error:#}"));
-        }
-        if let Some(ended) = helpers.try_join_next() {
-            outcome.violation(format!("{name}:{nth}: {:?}", ended?));
-            helpers = load.helpers();
+            break;
         }
         eprintln!("{} of {}: {name}:{nth}, died {}", round + 1, moments.len(), if again { "twice" } else { "once" });
     }
-    helpers.shutdown().await;
+    helpers.end().await?;
     expected::check(&load, &mut outcome).await?;
     outcome.at_least("died", died, moments.len() as u64);
     outcome.at_least("died on the way back", died_again, 1);

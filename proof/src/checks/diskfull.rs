@@ -83,7 +83,7 @@ async fn filled(plan: &Plan, kind: Kind, outcome: &mut Outcome) -> Result<bool> 
     load.deploy(Size::Few).await?;
     load.publish(PROBE, &format!("name: {PROBE}\nsteps: [{{ id: a, type: transform, with: {{ value: 1 }} }}]\n"))
         .await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let process = world.process(0);
     let (mut refused, mut read, mut times, mut round) = (0, 0, 0, 0);
     while times < plan.count {
@@ -101,12 +101,9 @@ async fn filled(plan: &Plan, kind: Kind, outcome: &mut Outcome) -> Result<bool> 
             eprintln!("{kind:?}: the disk was full {times} of {} times", plan.count);
         }
         runs.await??;
-        if let Some(ended) = helpers.try_join_next() {
-            ended??;
-        }
         round += 1;
     }
-    helpers.shutdown().await;
+    helpers.end().await?;
     if world.process(0) != process {
         outcome.violation("the server was started anew");
     }

@@ -46,7 +46,7 @@ async fn pgchaos(plan: Plan) -> Result<Outcome> {
     let world = Arc::new(World::begin(&plan, setup).await?);
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let mut random = Random::new(plan.seed);
     let (mut restarts, mut killed, mut round, mut still) = (0, 0_u64, 0, Duration::ZERO);
     let mut went = Ok(());
@@ -65,20 +65,15 @@ async fn pgchaos(plan: Plan) -> Result<Outcome> {
             tokio::task::spawn_blocking(move || again.restart_immediately()).await??;
             restarts += 1;
             still = still.max(wait(world.client.after_answers(1)).await);
-            went = helpers.try_join_next().map_or(Ok(()), |ended| ended?);
-            if went.is_err() {
-                break;
-            }
         }
-        went = went.and(runs.await?);
+        went = runs.await?;
         round += 1;
         eprintln!("round {round}: {restarts} of {} restarts", plan.count);
     }
     if still >= STILL_MAX {
         outcome.violation(format!("nobody got an answer for {} s", STILL_MAX.as_secs()));
     }
-    helpers.shutdown().await;
-    load.judge(went, &mut outcome).await?;
+    load.judge(went.and(helpers.end().await), &mut outcome).await?;
     outcome.at_least("restarts", restarts.into(), plan.count.into());
     outcome.at_least("backends_killed", killed, u64::from(plan.count));
     outcome.count("longest_without_an_answer_ms", u64::try_from(still.as_millis()).unwrap_or(u64::MAX));

@@ -45,7 +45,7 @@ async fn powercut(plan: Plan) -> Result<Outcome> {
     load.deploy(Size::Few).await?;
     world.make_the_shop_moody().await?;
     world.stop(0)?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let mut random = Random::new(plan.seed);
     let (mut cuts, mut round) = (0, 0);
     let mut went = Ok(());
@@ -61,17 +61,13 @@ async fn powercut(plan: Plan) -> Result<Outcome> {
         }
         world.start(0)?;
         went = runs.await?;
-        if let Some(ended) = helpers.try_join_next() {
-            went = went.and(ended?);
-        }
         if cuts < plan.count {
             world.stop(0)?;
         }
         round += 1;
         eprintln!("round {round}: {cuts} of {} power cuts", plan.count);
     }
-    helpers.shutdown().await;
-    load.judge(went, &mut outcome).await?;
+    load.judge(went.and(helpers.end().await), &mut outcome).await?;
     outcome.at_least("power_cuts", cuts.into(), plan.count.into());
     outcome.count("rounds", round);
     outcome.at_least("runs", load.accepted().len() as u64, 10);

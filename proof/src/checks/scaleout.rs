@@ -71,14 +71,13 @@ async fn scaleout(plan: Plan) -> Result<Outcome> {
     load.deploy(size).await?;
     load.publish("sleeper", SLEEPER).await?;
     world.make_the_shop_moody().await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let stop = watch::Sender::new(false);
     let working = work(&load, size, stop.subscribe());
     let went = cycles(&world, &plan, &mut outcome).await;
     stop.send_replace(true);
     let rounds = working.await?;
-    let helped = helpers.try_join_next().transpose()?.unwrap_or(Ok(()));
-    helpers.shutdown().await;
+    let helped = helpers.end().await;
     if let Err(error) = went.and(helped).and(rounds.as_ref().map(|_| ()).map_err(|error| anyhow::anyhow!("{error:#}")))
     {
         outcome.violation(format!("{error:#}"));

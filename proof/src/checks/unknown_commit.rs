@@ -37,7 +37,7 @@ async fn unknown_commit(plan: Plan) -> Result<Outcome> {
     let world = Arc::new(World::begin(&plan, Setup { url_of_servers: Some(url), ..Setup::default() }).await?);
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let mut round = 0;
     let cuts = || proxy.cuts().0 + proxy.cuts().1;
     let (cuts_min, after_min) = (u64::from(plan.count), u64::from(plan.count) / 3);
@@ -45,15 +45,11 @@ async fn unknown_commit(plan: Plan) -> Result<Outcome> {
     while went.is_ok() && (cuts() < cuts_min || proxy.cuts().0 < after_min) {
         proxy.cut(true);
         went = load.round(examples::cases(&world.shop_url(), Size::Few), round).await;
-        if let Some(ended) = helpers.try_join_next() {
-            went = went.and(ended?);
-        }
         round += 1;
         eprintln!("round {round}: {} of {} commits were cut off", cuts(), plan.count);
     }
     proxy.cut(false);
-    helpers.shutdown().await;
-    load.judge(went, &mut outcome).await?;
+    load.judge(went.and(helpers.end().await), &mut outcome).await?;
     let (after, on_the_way) = proxy.cuts();
     outcome.at_least("commits_done_and_not_told", after, after_min);
     outcome.count("cut_on_the_way", on_the_way);

@@ -77,12 +77,9 @@ async fn from_kept(plan: &Plan, folder: &Path, random: &mut Random, outcome: &mu
     migrate_with_kills(&world, random).await?;
     world.start(0)?;
     let load = Load::new(Arc::clone(&world));
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let runs = upgrades::finish(&load, folder, outcome).await?;
-    if let Some(ended) = helpers.try_join_next() {
-        ended??;
-    }
-    helpers.shutdown().await;
+    helpers.end().await?;
     let least = runs.to_string();
     let arguments = ["--finished", "--minimum-runs", &least, "--minimum-told", &least];
     tokio::task::block_in_place(|| world.verify(&arguments, outcome))?;
@@ -119,12 +116,9 @@ async fn from_this_version(plan: Plan, (mut random, mut outcome): (Random, Outco
         world.kill(0)?;
         killed += migrate_with_kills(&world, &mut random).await?;
         world.start(0)?;
-        let mut helpers = load.helpers();
+        let helpers = load.helpers();
         runs.await??;
-        if let Some(ended) = helpers.try_join_next() {
-            ended??;
-        }
-        helpers.shutdown().await;
+        helpers.end().await?;
         round += 1;
     }
     load.judge(Ok(()), &mut outcome).await?;

@@ -49,6 +49,8 @@ const HAPPENS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Answers between two pauses.
 const ANSWERS: u64 = 40;
+/// A short lease: a pause lasts as long, and more of them fit into an hour.
+const LEASE: &str = "lease_ms=3000";
 
 /// Notes who wrote each row and who owned its lane then.
 const NOTES: &str = "
@@ -65,12 +67,13 @@ create trigger proof_note after insert on journal for each row execute function 
 
 async fn zombie(plan: Plan) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let world = Arc::new(World::begin(&plan, Setup { servers: 2, ..Setup::default() }).await?);
+    let environment = vec![("WINDLASS_SET".into(), LEASE.into())];
+    let world = Arc::new(World::begin(&plan, Setup { servers: 2, environment, ..Setup::default() }).await?);
     let database = connect(&world).await?;
     database.batch_execute(NOTES).await?;
     let load = Load::new(Arc::clone(&world));
     load.deploy(Size::Few).await?;
-    let mut helpers = load.helpers();
+    let helpers = load.helpers();
     let (mut taken_over, mut within, mut round) = (0_u64, 0_u64, 0);
     for number in 0..plan.count {
         let server = (number % 2) as usize;
@@ -96,12 +99,9 @@ async fn zombie(plan: Plan) -> Result<Outcome> {
         let lanes = paused.with_context(|| format!("pause {number}"))?;
         taken_over += lanes.unsigned_abs();
         within += u64::from(in_transaction);
-        if let Some(ended) = helpers.try_join_next() {
-            ended??;
-        }
         eprintln!("{} of {} pauses, {lanes} lanes were taken over", number + 1, plan.count);
     }
-    helpers.shutdown().await;
+    helpers.end().await?;
     expected::check(&load, &mut outcome).await?;
     outcome.violations(foreign_writes(&world, &database).await?);
     let rows = database.query_one("select count(*) from proof_writes", &[]).await?.get::<_, i64>(0);

@@ -12,6 +12,8 @@ use crate::harness::{Fixture, TENANT, commit, done, run_id, start};
 
 crate::on_every_store!(
     claims_come_by_priority_then_age,
+    what_comes_before_is_claimed_before,
+    what_another_store_offers_is_claimed,
     two_workers_never_get_the_same_task,
     only_the_holder_can_finish,
     one_claim_serves_all_who_wait,
@@ -86,6 +88,44 @@ async fn claims_come_by_priority_then_age(fixture: Fixture) {
     let claimed = store.claim_tasks(TENANT, claim(3)).await.expect("a claim");
     assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[3], ids[1], ids[0]]);
     assert_eq!(store.list_tasks(TENANT, TaskStatus::Claimed, None, 10).await.expect("a list").len(), 3);
+}
+
+/// Claims go on behind what was taken last, and yet pass over nothing that comes in before it.
+async fn what_comes_before_is_claimed_before(fixture: Fixture) {
+    let store = &fixture.store;
+    let ids = open(store, (0..20).map(|_| task(store, 0, 60_000)).collect()).await;
+    let next = async || store.claim_tasks(TENANT, claim(1)).await.expect("a claim").remove(0);
+    let first = next().await;
+    assert_eq!([first.id, next().await.id], [ids[0], ids[1]]);
+    let urgent = open(store, vec![task(store, 3, 60_000)]).await;
+    assert_eq!([next().await.id, next().await.id], [urgent[0], ids[2]]);
+    store.release_tasks(vec![(TENANT, Holding { task: first.id, token: first.token })]).await.expect("a release");
+    assert_eq!([next().await.id, next().await.id], [ids[0], ids[3]]);
+    // Its lease is over at once.
+    let lost = open(store, vec![task(store, 1, 0)]).await;
+    assert_eq!([next().await.id, next().await.id], [lost[0], ids[4]]);
+    store.expire_tasks(100).await.expect("lost ones");
+    assert_eq!([next().await.id, next().await.id], [lost[0], ids[5]]);
+}
+
+/// Nobody says so to the store that claims.
+async fn what_another_store_offers_is_claimed(fixture: Fixture) {
+    if !fixture.store.is_shared() {
+        return;
+    }
+    let store = &fixture.store;
+    let other = Store::open(fixture.options.clone()).await.expect("a store");
+    open(store, (0..20).map(|_| task(store, 0, 60_000)).collect()).await;
+    assert_eq!(store.claim_tasks(TENANT, claim(5)).await.expect("a claim").len(), 5);
+    let urgent = open(&other, vec![task(&other, 3, 60_000)]).await[0];
+    let mut claimed = Vec::new();
+    while claimed.len() < 16 {
+        let more = store.claim_tasks(TENANT, claim(1)).await.expect("a claim");
+        assert_eq!(more.len(), 1, "{claimed:?}");
+        claimed.extend(more.into_iter().map(|task| task.id));
+    }
+    assert!(claimed.contains(&urgent), "{claimed:?}");
+    other.close().await;
 }
 
 async fn two_workers_never_get_the_same_task(fixture: Fixture) {
