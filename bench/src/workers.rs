@@ -126,33 +126,38 @@ impl Count {
 /// There are fewer, or the server refuses.
 pub async fn claim_only(target: &Target, expected: u64) -> Result<(f64, f64)> {
     let (claimed, claims) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<Instant>> = JoinSet::new();
     let begun = Instant::now();
     for number in 0..CLAIMERS {
         let mut connection = Connection::open(target.address).await?;
         let request = claim_request(target, number);
         let (claimed, claims) = (Arc::clone(&claimed), Arc::clone(&claims));
         tasks.spawn(async move {
+            let mut last = begun;
             while claimed.load(Ordering::Relaxed) < expected {
                 let answer = connection.send(&request).await?;
                 if answer.status != 200 {
                     bail!("a claim was answered with {} {}", answer.status, String::from_utf8_lossy(answer.body));
                 }
                 let found = serde_json::from_slice::<Claimed>(answer.body)?.tasks.len() as u64;
-                claims.fetch_add(u64::from(found > 0), Ordering::Relaxed);
                 let all = claimed.fetch_add(found, Ordering::Relaxed) + found;
-                if found == 0 && all < expected {
+                if found > 0 {
+                    claims.fetch_add(1, Ordering::Relaxed);
+                    last = Instant::now();
+                } else if all < expected {
                     bail!("{all} of {expected} tasks were there to be claimed");
                 }
             }
-            Ok(())
+            Ok(last)
         });
     }
+    // Who comes when all are gone waits in vain, and that is not counted.
+    let mut last = begun;
     while let Some(ended) = tasks.join_next().await {
-        ended??;
+        last = last.max(ended??);
     }
     let (claimed, claims) = (claimed.load(Ordering::Relaxed) as f64, claims.load(Ordering::Relaxed).max(1) as f64);
-    Ok((claimed / begun.elapsed().as_secs_f64(), claimed / claims))
+    Ok((claimed / (last - begun).as_secs_f64(), claimed / claims))
 }
 
 fn claim_request(target: &Target, number: u32) -> Vec<u8> {

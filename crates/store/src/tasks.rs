@@ -391,7 +391,7 @@ impl Store {
                 floors.taken((tenant, queue), (*from, last), (begun, ended));
             }
         }
-        Ok((tasks, from.iter().all(|from| *from == Position::BEGINNING)))
+        Ok((tasks, from.iter().all(|from| *from == Position::FIRST)))
     }
 
     /// Prolongs claims; says of each until when it holds now, if it does.

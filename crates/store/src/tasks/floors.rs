@@ -31,7 +31,7 @@ pub(super) struct Position {
 
 impl Position {
     /// Before all tasks.
-    pub(super) const BEGINNING: Position = Position { rank: i32::MIN, task: Uuid::nil() };
+    pub(super) const FIRST: Position = Position { rank: i32::MIN, task: Uuid::nil() };
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ impl Floors {
     pub(super) fn of(&self, (tenant, queue): (TenantKey, &str), begun: Instant) -> Position {
         let queues = self.queues();
         let floor = queues.get(&tenant).and_then(|queues| queues.get(queue)).filter(|floor| begun < floor.until);
-        floor.map_or(Position::BEGINNING, |floor| floor.behind)
+        floor.map_or(Position::FIRST, |floor| floor.behind)
     }
 
     /// A look that started at `begun`, behind that position, has taken tasks up to `last`, at `ended`.
@@ -68,7 +68,7 @@ impl Floors {
             tenants.clear();
         }
         let queues = tenants.entry(tenant).or_default();
-        if from == Position::BEGINNING {
+        if from == Position::FIRST {
             let until = begun + AGAIN_AFTER.max((ended - begun) * SHARE);
             queues.insert(queue.to_owned(), Floor { behind: last, until });
         } else if let Some(floor) = queues.get_mut(queue) {
@@ -113,7 +113,7 @@ mod tests {
     /// A look from the beginning that took up to task 7 of rank 0, in so many milliseconds.
     fn looked(took_ms: u64) -> (Floors, Instant) {
         let (floors, begun) = (Floors::default(), Instant::now());
-        floors.taken(QUEUE, (Position::BEGINNING, at(0, 7)), (begun, begun + Duration::from_millis(took_ms)));
+        floors.taken(QUEUE, (Position::FIRST, at(0, 7)), (begun, begun + Duration::from_millis(took_ms)));
         (floors, begun)
     }
 
@@ -123,7 +123,7 @@ mod tests {
             let (floors, begun) = looked(took_ms);
             let after = |ms| floors.of(QUEUE, begun + Duration::from_millis(ms));
             assert_eq!([after(0), after(for_ms - 1)], [at(0, 7); 2], "{took_ms} ms");
-            assert_eq!(after(for_ms), Position::BEGINNING, "{took_ms} ms");
+            assert_eq!(after(for_ms), Position::FIRST, "{took_ms} ms");
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
             floors.taken(QUEUE, (at(0, 7), last), (later, later));
             assert_eq!(floors.of(QUEUE, later), floor, "{last:?}");
         }
-        assert_eq!(floors.of(QUEUE, begun + AGAIN_AFTER), Position::BEGINNING);
+        assert_eq!(floors.of(QUEUE, begun + AGAIN_AFTER), Position::FIRST);
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         {
             let (floors, begun) = looked(0);
             floors.offered(queue, rank);
-            assert_eq!(floors.of(QUEUE, begun) != Position::BEGINNING, holds, "{queue:?}, {rank}");
+            assert_eq!(floors.of(QUEUE, begun) != Position::FIRST, holds, "{queue:?}, {rank}");
         }
     }
 
@@ -186,7 +186,7 @@ mod tests {
                 (tenant, None) => floors.forget_all(tenant),
             }
             floors.taken(QUEUE, (at(0, 7), at(0, 20)), (begun, begun));
-            let floor = if is_gone { Position::BEGINNING } else { at(0, 20) };
+            let floor = if is_gone { Position::FIRST } else { at(0, 20) };
             assert_eq!(floors.of(QUEUE, begun), floor, "{what:?}");
         }
     }
