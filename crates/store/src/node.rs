@@ -5,6 +5,7 @@
 //! `clock_timestamp()`.
 
 mod lanes;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -289,12 +290,14 @@ pub(crate) fn keep(keeper: Keeper) -> Result<std::thread::JoinHandle<()>, StoreE
             let listening = listen_loop(&address, &ownership, &hints, identity.hints);
             let sending = send_loop(&address, outgoing, &ownership, &hints, identity.hints);
             let tidying = tidy_loop(&address, &clock, identity.dead_kept);
+            let watching = snapshots::watch(&address);
             tokio::select! {
                 () = renewing => {}
                 () = judging => {}
                 () = listening => {}
                 () = sending => {}
                 () = tidying => {}
+                () = watching => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }
         });
