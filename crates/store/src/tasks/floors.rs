@@ -4,7 +4,7 @@
 //! snapshot is older: whoever looks from the beginning goes over all that was claimed. So a look begins behind what was
 //! taken last. What comes in before that is found because its own node says so, or by the next look from the beginning.
 //! Invariant: a queue is looked at from its beginning before a look comes back with less than it wanted, and besides after
-//! [`AGAIN_AFTER`], or twenty times as long as the last such look took.
+//! [`AGAIN_AFTER`], or up to [`AGAIN_AT_LATEST`] where such looks take long.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,9 @@ use windlass_engine::id::TenantKey;
 
 /// How long a task that another node puts before what was taken last waits behind others, at most, where looks are short.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// Looks from the beginning take one part in so many of the time.
+/// The same where they are long, also because the database stood still.
+const AGAIN_AT_LATEST: Duration = Duration::from_secs(10);
+/// In between, looks from the beginning take one part in so many of the time.
 const SHARE: u32 = 20;
 /// Queues whose floors are known; with more of them all are looked at from their beginnings for once.
 const QUEUES_MAX: usize = 10_000;
@@ -69,7 +71,7 @@ impl Floors {
         }
         let queues = tenants.entry(tenant).or_default();
         if from == Position::FIRST {
-            let until = begun + AGAIN_AFTER.max((ended - begun) * SHARE);
+            let until = begun + ((ended - begun) * SHARE).clamp(AGAIN_AFTER, AGAIN_AT_LATEST);
             queues.insert(queue.to_owned(), Floor { behind: last, until });
         } else if let Some(floor) = queues.get_mut(queue) {
             floor.behind = floor.behind.max(last);
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_floor_holds_for_a_while() {
-        for (took_ms, for_ms) in [(0, 100), (5, 100), (6, 120), (1_000, 20_000)] {
+        for (took_ms, for_ms) in [(0, 100), (5, 100), (6, 120), (500, 10_000), (60_000, 10_000)] {
             let (floors, begun) = looked(took_ms);
             let after = |ms| floors.of(QUEUE, begun + Duration::from_millis(ms));
             assert_eq!([after(0), after(for_ms - 1)], [at(0, 7); 2], "{took_ms} ms");
