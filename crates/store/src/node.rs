@@ -375,10 +375,7 @@ async fn renew(
     node: Uuid,
     identity: &Identity,
 ) -> Result<Option<(windlass_definition::time::Timestamp, bool)>, StoreError> {
-    let session = match session {
-        Some(open) if !open.client.is_closed() => open,
-        closed => closed.insert(address.connect().await?),
-    };
+    let session = address.keep_open(session).await?;
     let params = [Value::Uuid(node), Value::Float(precise(identity.lease_ms))];
     let rows = session.run(RENEW, &params).await?.rows;
     rows.first().map(|row| Ok((row.time(0)?, row.bool(1)?))).transpose()
@@ -496,10 +493,7 @@ async fn tell(
     wanted: &HashSet<(LaneId, Hint)>,
     ownership: &Ownership,
 ) -> Result<(), StoreError> {
-    let session = match session {
-        Some(open) if !open.client.is_closed() => open,
-        closed => closed.insert(address.connect().await?),
-    };
+    let session = address.keep_open(session).await?;
     let foreign = |lane: LaneId| ownership.epoch(lane).is_none();
     let unknown = wanted.iter().any(|(lane, hint)| !hint.for_all() && foreign(*lane) && !owners.contains_key(lane));
     if unknown || asked.elapsed() > RENEW_EVERY {

@@ -248,7 +248,9 @@ impl Store {
     /// No claim passes over the tasks that this offers for those of a lower priority.
     fn lower_floors(&self, commit: &RunCommit) {
         for row in &commit.rows {
-            if let RowChange::OpenTask(task) = row {
+            if let RowChange::OpenTask(task) = row
+                && task.holder.is_none()
+            {
                 self.inner.floors.offered((commit.tenant, &task.queue), -task.priority);
             }
         }

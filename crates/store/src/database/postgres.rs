@@ -261,6 +261,17 @@ impl Address {
         address
     }
 
+    /// The session that is kept there; a new one when there is none, or its connection is gone.
+    pub(crate) async fn keep_open<'a>(&self, kept: &'a mut Option<Session>) -> Result<&'a mut Session, StoreError> {
+        if kept.as_ref().is_some_and(|session| session.client.is_closed()) {
+            *kept = None;
+        }
+        match kept {
+            Some(open) => Ok(open),
+            none => Ok(none.insert(self.connect().await?)),
+        }
+    }
+
     /// Opens a session whose connection is driven by a task of the current runtime.
     pub(crate) async fn connect(&self) -> Result<Session, StoreError> {
         let (client, connection) = self.connect_raw().await?;

@@ -73,11 +73,7 @@ pub(super) async fn watch(address: &Address) {
 }
 
 async fn held(address: &Address, session: &mut Option<Session>) -> Result<Vec<Held>, StoreError> {
-    let session = match session {
-        Some(open) if !open.client.is_closed() => open,
-        closed => closed.insert(address.connect().await?),
-    };
-    let rows = session.run(HELD, &[]).await?.rows;
+    let rows = address.keep_open(session).await?.run(HELD, &[]).await?.rows;
     rows.iter().map(|row| Ok((row.string(0)?, row.string(1)?))).collect()
 }
 

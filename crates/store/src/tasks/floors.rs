@@ -66,14 +66,13 @@ impl Floors {
         (begun, ended): (Instant, Instant),
     ) {
         let mut tenants = self.queues();
-        if tenants.values().map(HashMap::len).sum::<usize>() >= QUEUES_MAX {
-            tenants.clear();
-        }
-        let queues = tenants.entry(tenant).or_default();
         if from == Position::FIRST {
+            if tenants.values().map(HashMap::len).sum::<usize>() >= QUEUES_MAX {
+                tenants.clear();
+            }
             let until = begun + ((ended - begun) * SHARE).clamp(AGAIN_AFTER, AGAIN_AT_LATEST);
-            queues.insert(queue.to_owned(), Floor { behind: last, until });
-        } else if let Some(floor) = queues.get_mut(queue) {
+            tenants.entry(tenant).or_default().insert(queue.to_owned(), Floor { behind: last, until });
+        } else if let Some(floor) = tenants.get_mut(&tenant).and_then(|queues| queues.get_mut(queue)) {
             floor.behind = floor.behind.max(last);
         }
     }
