@@ -139,9 +139,10 @@ async fn pause(world: &Arc<World>, server: usize, in_transaction: bool) -> Resul
         until(&database, (NEEDED, &pid), true).await.context("the server got no run")?;
         let before = count(&database, (OWNED, &pid)).await?;
         if in_transaction {
-            // Its next commit waits for the fence, in a transaction.
+            // Its next commit waits for the fence, in a transaction; in one order, as commits take them, so that nobody
+            // waits for each other.
             let hold = "begin; select 1 from lanes l join nodes n on n.id = l.node_id where n.pid = ";
-            holder.batch_execute(&format!("{hold}{pid} for update of l")).await?;
+            holder.batch_execute(&format!("{hold}{pid} order by l.id for update of l")).await?;
             let name = format!("server-{server}");
             let waiting = "select count(*) from pg_stat_activity where application_name = $1 \
                            and xact_start is not null and wait_event_type = 'Lock'";
