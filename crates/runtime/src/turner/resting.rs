@@ -12,6 +12,7 @@ use windlass_engine::{Event, Transition};
 use windlass_store::RowChange;
 
 use super::{BATCH_TIME_MAX, Deliver, ENDED_MAX, ENDED_OUTPUT_BYTES_MAX, Turner};
+use crate::error::RuntimeError;
 use crate::live_run::{Extra, LiveRun, Reply, Taken};
 use crate::metrics::add;
 use crate::views::RunView;
@@ -195,7 +196,14 @@ impl Turner {
     pub(super) fn write_handed(&mut self, run: RunId, reply: Option<Reply>) {
         match self.runs.get_mut(&run) {
             Some(live) => live.handed.want_rows(reply),
-            None => return reply.into_iter().for_each(|reply| reply.done(run, Taken::Before)),
+            None => {
+                // A state that was given up comes back with rows for its tasks.
+                let is_coming = self.loading.contains_key(&run);
+                return reply.into_iter().for_each(|reply| match is_coming {
+                    true => reply.failed(RuntimeError::unavailable("the task's run is being read again: ask again")),
+                    false => reply.done(run, Taken::Before),
+                });
+            }
         }
         self.write_wanted(run);
     }

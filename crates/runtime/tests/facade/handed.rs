@@ -164,3 +164,22 @@ pub async fn a_task_gets_its_row_when_it_lasts(harness: Harness) {
     harness.runtime.complete(of(&task), Value::Int(5)).await.unwrap();
     assert_eq!(harness.end(task.run_id).await.output, Value::Int(5));
 }
+
+pub async fn a_task_is_there_while_its_run_is_read_again(harness: Harness) {
+    let harness = patient(harness).await;
+    let task = hand(&harness).await;
+    harness.refuse_rows("journal", "new.kind = 'step'").await;
+    let answer = || harness.runtime.complete(of(&task), Value::Int(6));
+    assert!(matches!(answer().await.unwrap_err(), RuntimeError::Unavailable { .. }));
+    harness.take_rows("journal").await;
+    let until = loop {
+        match harness.runtime.heartbeat(of(&task)).await {
+            Ok(answer) => break answer.lease_until,
+            Err(error) => assert!(matches!(error, RuntimeError::Unavailable { .. }), "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(until > task.lease_until);
+    answer().await.unwrap();
+    assert_eq!(harness.end(task.run_id).await.output, Value::Int(6));
+}

@@ -166,11 +166,13 @@ pub struct Harness {
 /// How the nodes of a test differ from the ordinary.
 #[derive(Clone)]
 struct Nodes {
+    lease_ms: i64,
     hints: Hints,
     statements: Option<StatementLog>,
 }
 
-const ORDINARY: Nodes = Nodes { hints: Hints::On, statements: None };
+/// Their lease outlives a disk that stands still for seconds.
+const ORDINARY: Nodes = Nodes { lease_ms: 60_000, hints: Hints::On, statements: None };
 
 enum Place {
     Sqlite(tempfile::TempDir),
@@ -196,13 +198,16 @@ impl Harness {
         Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await)), ORDINARY).await
     }
 
+    /// Servers that notice soon when one of them is gone, or has lost its lease.
+    pub async fn postgres_with_short_leases(hints: Hints) -> Harness {
+        let nodes = Nodes { lease_ms: 3_000, hints, ..ORDINARY };
+        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await)), nodes).await
+    }
+
     /// A server that neither sends nor hears hints, and others that it makes are like it.
     pub async fn postgres_without_hints() -> Harness {
-        Harness::open(
-            Place::Postgres(Arc::new(windlass_testkit::postgres().await)),
-            Nodes { hints: Hints::Off, ..ORDINARY },
-        )
-        .await
+        let nodes = Nodes { hints: Hints::Off, ..ORDINARY };
+        Harness::open(Place::Postgres(Arc::new(windlass_testkit::postgres().await)), nodes).await
     }
 
     /// A server whose statements are noted.
@@ -239,11 +244,14 @@ impl Harness {
         }
     }
 
-    /// Its lease is over by the database's clock, as after a long pause.
+    /// On PostgreSQL its lease is over by the database's clock, as after a long pause; a data directory has no other server
+    /// that it could lose it to.
     pub async fn lose_lease(&self) {
-        let store = self.runtime.store();
-        let sql = "update nodes set state = 'dead' where id = $1";
-        store.database().across_tenants().execute(sql, vec![store.node().into()]).await.unwrap();
+        if let Place::Postgres(postgres) = &self.database {
+            let node = self.runtime.store().node();
+            let sql = format!("update nodes set state = 'dead' where id = '{node}'");
+            windlass_testkit::look_at(&postgres.url).await.unwrap().batch_execute(&sql).await.unwrap();
+        }
     }
 
     /// From now on the database refuses new rows of that table of which `when` holds, which speaks of `new`.
@@ -277,11 +285,11 @@ impl Harness {
         self.settled(|metrics| metrics.commits_failed >= before + more).await;
     }
 
-    /// As if the process had been killed and started again.
+    /// As if the process had been killed, and started again when its lease was over.
     pub async fn crash(&mut self) {
         self.runtime.abort().await;
-        let store = self.runtime.store().clone();
-        store.close().await;
+        self.lose_lease().await;
+        self.runtime.store().close().await;
         self.runtime = open(&self.database, &self.ledger, self.settings.clone(), self.nodes.clone()).await;
     }
 
@@ -374,8 +382,8 @@ impl Place {
 }
 
 async fn open(database: &Place, ledger: &Arc<Ledger>, settings: Settings, nodes: Nodes) -> Runtime {
-    let Nodes { hints, statements } = nodes;
-    let options = StoreOptions { lease_ms: 1_000, hints, statements, ..StoreOptions::new(database.location()) };
+    let Nodes { lease_ms, hints, statements } = nodes;
+    let options = StoreOptions { lease_ms, hints, statements, ..StoreOptions::new(database.location()) };
     let store = Store::open(options).await.unwrap();
     Runtime::open(store, catalogue(ledger), settings).await.unwrap()
 }

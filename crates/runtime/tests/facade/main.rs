@@ -43,7 +43,7 @@ on_every_database! {
         full_places_replace, a_lock_is_held_by_one, a_rate_is_kept, what_waits_for_its_rate_holds_nothing, runs_come_from_runs, undo_of_a_cancelled_run;
     handed: a_quick_answer_leaves_nothing, an_answer_is_known_again_after_a_crash, a_task_without_a_row_outlives_its_server,
         a_task_gets_its_row_when_it_is_asked_for, a_task_gets_its_row_when_its_server_stops,
-        a_task_gets_its_row_when_it_lasts;
+        a_task_gets_its_row_when_it_lasts, a_task_is_there_while_its_run_is_read_again;
     lying: whoever_comes_next_has_it_without_a_row, it_gets_its_row_when_nobody_comes, its_row_says_who_has_it,
         it_is_withdrawn_with_its_run, it_is_free_when_its_server_stops, it_outlives_its_server;
     speed: ten_steps;

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use windlass_definition::Value;
 use windlass_engine::{id::RunId, start::Principal, status::RunStatus};
 use windlass_runtime::{CancelOptions, ClaimRequest, LiveEvent, Proof, RunRequest, SignalRequest, TaskRequest};
+use windlass_store::Hints;
 
 use crate::harness::{Harness, TENANT};
 
@@ -115,7 +116,7 @@ async fn five_long_runs(harness: &Harness) -> Vec<RunId> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_nodes_runs_go_on_elsewhere() {
-    let first = Harness::postgres().await;
+    let first = Harness::postgres_with_short_leases(Hints::On).await;
     let second = first.another().await;
     let runs = five_long_runs(&first).await;
     first.runtime.abort().await;
@@ -130,7 +131,7 @@ async fn a_dead_nodes_runs_go_on_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_paused_forgets_its_runs_and_joins_again() {
-    let first = Harness::postgres().await;
+    let first = Harness::postgres_with_short_leases(Hints::On).await;
     let second = first.another().await;
     let runs = five_long_runs(&first).await;
     let node = first.runtime.store().node();
@@ -159,7 +160,8 @@ steps:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_hints_everything_goes_on() {
-    let first = Harness::postgres_without_hints().await.with(|settings| settings.runs_active_max = 1).await;
+    let first = Harness::postgres_with_short_leases(Hints::Off).await;
+    let first = first.with(|settings| settings.runs_active_max = 1).await;
     let second = first.another().await;
     for source in [WAITS, LONG, OFFERS] {
         first.publish(source).await;
@@ -188,7 +190,7 @@ async fn without_hints_everything_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_waits_follow_a_run_to_another_node() {
-    let first = Harness::postgres().await;
+    let first = Harness::postgres_with_short_leases(Hints::On).await;
     let second = first.another().await;
     let name = first.publish(WAITS).await;
     let run = first.start(&name, "{}").await;

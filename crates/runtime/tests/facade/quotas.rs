@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use windlass_engine::{id::RunId, status::RunStatus};
 use windlass_resource::records::tenants::TENANTS;
-use windlass_store::{By, Target};
+use windlass_store::{By, Hints, Target};
 
 use crate::harness::{Harness, TENANT};
 
@@ -176,7 +176,7 @@ async fn a_lower_quota_lets_nobody_in_until_there_are_fewer() {
 /// What a dead server's runs had is theirs where they go on, and what it had beyond them is free.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_server_had_comes_back() {
-    let servers = Servers::postgres(2).await;
+    let servers = Servers::of(Harness::postgres_with_short_leases(Hints::On).await, 1).await;
     servers.quota(2).await;
     let (first, second) = (&servers.0[0], &servers.0[1]);
     // The first one has both, and uses one.
