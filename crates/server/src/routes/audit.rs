@@ -63,7 +63,7 @@ pub struct Report {
     blocks: i64,
     /// Entries that were judged.
     entries: i64,
-    /// Entries that no block has yet.
+    /// Entries that no block had yet when the judging began, or that came since.
     unsealed: i64,
     /// Entries that archives have and the database no more.
     archived: i64,

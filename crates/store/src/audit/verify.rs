@@ -73,7 +73,7 @@ pub struct AuditReport {
     pub blocks: i64,
     /// Entries that were judged.
     pub entries: i64,
-    /// Entries that no block has yet.
+    /// Entries that no block had yet when the judging began, or that came since.
     pub unsealed: i64,
     /// Entries that an archive has and the database no more.
     pub archived: i64,
@@ -232,7 +232,8 @@ impl Walk {
 
 const COUNTS: &str = "select (select count(*) from audit_entries where tenant_key = $1), \
                       (select count(*) from audit_unsealed where tenant_key = $1), \
-                      (select coalesce(sum(length(entries)), 0) from audit_blocks where tenant_key = $1)";
+                      (select coalesce(sum(length(entries)), 0) from audit_blocks where tenant_key = $1), \
+                      (select coalesce(sum(length(entries)), 0) from audit_blocks where tenant_key = $1 and number > $2)";
 const LOST: &str = "select u.entry_id from audit_unsealed u where u.tenant_key = $1 and not exists \
                     (select 1 from audit_entries e where e.tenant_key = u.tenant_key and e.id = u.entry_id) limit 100";
 
@@ -280,7 +281,7 @@ impl Store {
             }
         }
         self.beyond(&mut walk, (tenant, end)).await?;
-        self.judge_strangers(&mut walk, tenant).await?;
+        self.judge_strangers(&mut walk, (tenant, end)).await?;
         Ok(walk.end(head.as_ref()))
     }
 
@@ -295,14 +296,15 @@ impl Store {
     }
 
     /// Entries that are in no block and do not wait for one, and those that wait and are not there.
-    async fn judge_strangers(&self, walk: &mut Walk, tenant: TenantKey) -> Result<(), StoreError> {
+    async fn judge_strangers(&self, walk: &mut Walk, (tenant, end): (TenantKey, i64)) -> Result<(), StoreError> {
         for row in self.database().of(tenant).query(LOST, vec![tenant.into()]).await? {
             walk.report.find(None, Some(row.uuid(0)?), "was removed before it was sealed");
         }
         let removed = walk.report.findings.iter().filter(|it| it.problem.starts_with("was removed")).count() as i64;
-        let row = self.database().of(tenant).query_opt(COUNTS, vec![tenant.into()]).await?.ok_or(StoreError::Closed)?;
-        let (there, unsealed, sealed) = (row.int(0)?, row.int(1)?, row.int(2)? / 48);
-        walk.report.unsealed = unsealed;
+        let counts = self.database().of(tenant).query_opt(COUNTS, vec![tenant.into(), end.into()]).await?;
+        let row = counts.ok_or(StoreError::Closed)?;
+        let (there, unsealed, sealed, since) = (row.int(0)?, row.int(1)?, row.int(2)? / 48, row.int(3)? / 48);
+        walk.report.unsealed = unsealed + since;
         if there == unsealed + sealed - removed && walk.report.findings_count < FINDINGS_MAX {
             return Ok(());
         }

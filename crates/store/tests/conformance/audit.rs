@@ -14,6 +14,7 @@ use crate::harness::{self, Fixture, TENANT};
 
 crate::on_every_store!(
     what_is_noted_is_sealed_and_judged_sound,
+    what_is_sealed_meanwhile_is_counted_once,
     rows_are_neither_changed_nor_deleted,
     every_damage_is_found,
     a_tail_that_is_cut_is_found,
@@ -127,6 +128,16 @@ async fn what_is_noted_is_sealed_and_judged_sound(fixture: Fixture) {
     let found = store.list_records(TENANT, &AUDIT_ENTRIES, &ListQuery::parse(&AUDIT_ENTRIES, &pairs).unwrap()).await;
     let found = found.unwrap().items;
     assert_eq!((found.len(), &found[0]["address"]), (1, &json!("::1")));
+}
+
+async fn what_is_sealed_meanwhile_is_counted_once(fixture: Fixture) {
+    let store = &fixture.store;
+    for there in 1..=30 {
+        note(store, TENANT, &["a"]).await;
+        let (sealed, report) = tokio::join!(store.seal_audit(), judge(store));
+        sealed.unwrap();
+        assert_eq!((report.entries + report.unsealed, report.findings_count), (there, 0), "{report:?}");
+    }
 }
 
 async fn rows_are_neither_changed_nor_deleted(fixture: Fixture) {
