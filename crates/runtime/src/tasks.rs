@@ -474,11 +474,13 @@ impl Core {
 
     async fn put_back(&self, orphans: Vec<(TaskId, Held)>) -> Result<(), RuntimeError> {
         let runs: HashSet<RunId> = orphans.iter().map(|(_, held)| held.run).collect();
+        let mut unwritten = None;
         for run in runs {
-            self.write_handed_of(run).await?;
+            unwritten = self.write_handed_of(run).await.err().or(unwritten);
         }
         let holdings = orphans.iter().map(|(task, held)| (held.tenant, Holding { task: *task, token: held.token }));
-        Ok(self.store.release_tasks(holdings.collect()).await?)
+        self.store.release_tasks(holdings.collect()).await?;
+        unwritten.map_or(Ok(()), Err)
     }
 
     /// Lets all claims that wait look again.

@@ -293,12 +293,14 @@ impl Cluster {
         let mut stop = self.wrapper.clone();
         stop.push(self.program_path("pg_ctl").display().to_string());
         let stop = stop.join(" ");
+        // Removing hundreds of databases takes minutes: whoever comes meanwhile gets a new cluster and a guard of its own.
         let script = format!(
             "cd '{home}' && exec 9>guard.lock && flock -n 9 || exit 0\n\
              while sleep {GUARD_LOOKS_EVERY_S}; do\n\
              exec 8>start.lock; flock 8\n\
              if flock -n -x users.lock true; then\n\
-             {stop} stop -s -m immediate -D '{data}' 8>&- 9>&-; rm -rf cluster; exit 0\n\
+             {stop} stop -s -m immediate -D '{data}' 8>&- 9>&-; mv cluster gone.$$\n\
+             exec 9>&- 8>&-; rm -rf gone.*; exit 0\n\
              fi\n\
              exec 8>&-\n\
              done",
