@@ -320,6 +320,11 @@ impl World {
         format!("server {server} said last:\n{}", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
     }
 
+    /// How often a server said that.
+    pub fn times_said(&self, server: usize, what: &str) -> usize {
+        fs::read_to_string(self.log(server)).unwrap_or_default().matches(what).count()
+    }
+
     /// Where the shop is.
     pub fn shop_url(&self) -> String {
         format!("http://{}", self.shop)

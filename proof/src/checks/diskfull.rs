@@ -32,8 +32,11 @@ use crate::{
     world::{Setup, World},
 };
 
-/// How long it may take until starts are refused, or accepted again.
-const WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take until starts are accepted again.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take until they are refused: a log that grew before has room for up to 64 MB, without one more byte on the
+/// disk.
+const REFUSED_WITHIN: Duration = Duration::from_secs(180);
 
 /// What a small disk is told: room for what all rounds write.
 const SMALL_DISK: &CStr = c"size=256m";
@@ -106,6 +109,11 @@ async fn filled(plan: &Plan, kind: Kind, outcome: &mut Outcome) -> Result<bool> 
     helpers.end().await?;
     if world.process(0) != process {
         outcome.violation("the server was started anew");
+    }
+    let told = world.times_said(0, "a checkpoint failed");
+    if told > times as usize {
+        outcome
+            .violation(format!("{told} times it was told that a checkpoint failed, {times} times there was a reason"));
     }
     expected::check(&load, outcome).await?;
     tokio::task::block_in_place(|| world.verify(&["--finished"], outcome))?;
@@ -189,6 +197,7 @@ impl Drop for SmallDisk {
 
 /// Tries to start a run until the answer is 503, or until it is a yes; how often it was 503.
 async fn until_starts_are(world: &World, accepted: bool, times: u32) -> Result<u64> {
+    let within = if accepted { ACCEPTED_WITHIN } else { REFUSED_WITHIN };
     let (since, mut refused, mut nth) = (Instant::now(), 0, 0);
     loop {
         nth += 1;
@@ -203,8 +212,8 @@ async fn until_starts_are(world: &World, accepted: bool, times: u32) -> Result<u
         if answer.is_success() == accepted {
             return Ok(refused);
         }
-        if since.elapsed() > WITHIN {
-            bail!("after {} s the answer is still {answer:?}\n{}", WITHIN.as_secs(), world.end_of_log(0));
+        if since.elapsed() > within {
+            bail!("after {} s the answer is still {answer:?}\n{}", within.as_secs(), world.end_of_log(0));
         }
         tokio::time::sleep(TRY_EVERY).await;
     }

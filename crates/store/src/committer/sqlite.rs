@@ -100,6 +100,7 @@ pub(crate) fn start(start: Start) -> Result<[JoinHandle<()>; 2], StoreError> {
                 sql,
                 checkpointer,
                 ordinary_max: ORDINARY_MAX,
+                log_stays: false,
                 full_since: None,
             };
             while let Some(turn) = start.queue.take_blocking(writer.ordinary_max) {
@@ -124,11 +125,16 @@ fn start_checkpointer(files: &Files) -> Result<(Checkpointer, JoinHandle<()>), S
     let busy = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&busy);
     let spawned = std::thread::Builder::new().name("sqlite-checkpoint".to_owned()).spawn(move || {
+        let mut fails = false;
         while woken.recv().is_ok() {
-            let done = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
-            if let Err(error) = done.map_err(refused) {
-                tracing::warn!(%error, "a checkpoint failed; the log grows until one works");
+            let done = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).map_err(refused);
+            // A full disk refuses each of them, ten times a second: that is told once.
+            match &done {
+                Err(error) if !fails => tracing::warn!(%error, "a checkpoint failed; the log grows until one works"),
+                Ok(()) if fails => tracing::info!("checkpoints work again"),
+                _ => {}
             }
+            fails = done.is_err();
             flag.store(false, Ordering::Release);
         }
     });
@@ -169,6 +175,8 @@ struct Writer {
     sql: Vec<String>,
     checkpointer: Checkpointer,
     ordinary_max: usize,
+    /// The log is beyond its bounds and could not be emptied, which was told.
+    log_stays: bool,
     /// When the disk was full last; none once the reserve was set aside again.
     full_since: Option<Instant>,
 }
@@ -501,12 +509,17 @@ impl Writer {
         if pages >= LOG_PAGES_NOW {
             // Readers end within a second, so this does.
             let done = self.connection().query_row("pragma wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0));
+            let told = std::mem::replace(&mut self.log_stays, !matches!(done, Ok(0)));
             match done {
                 Ok(0) => LOG_PAGES.set(0),
-                Ok(_) => tracing::warn!(pages, "a reader keeps the log from being emptied"),
-                Err(error) => tracing::warn!(%error, pages, "the log could not be emptied"),
+                Ok(_) if !told => tracing::warn!(pages, "a reader keeps the log from being emptied"),
+                Err(error) if !told => tracing::warn!(%error, pages, "the log could not be emptied"),
+                _ => {}
             }
-        } else if pages >= LOG_PAGES_SOON && !self.checkpointer.busy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.log_stays = false;
+        if pages >= LOG_PAGES_SOON && !self.checkpointer.busy.swap(true, Ordering::AcqRel) {
             // Full means that it has work already.
             let _ = self.checkpointer.wake.try_send(());
         }
