@@ -38,6 +38,8 @@ const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
 /// disk.
 const REFUSED_WITHIN: Duration = Duration::from_secs(180);
 
+/// How often a full disk may be told of: a checkpoint that finds room works, and the next one fails anew.
+const TOLD_MAX: usize = 10;
 /// What a small disk is told: room for what all rounds write.
 const SMALL_DISK: &CStr = c"size=256m";
 
@@ -111,9 +113,8 @@ async fn filled(plan: &Plan, kind: Kind, outcome: &mut Outcome) -> Result<bool> 
         outcome.violation("the server was started anew");
     }
     let told = world.times_said(0, "a checkpoint failed");
-    if told > times as usize {
-        outcome
-            .violation(format!("{told} times it was told that a checkpoint failed, {times} times there was a reason"));
+    if told > times as usize * TOLD_MAX {
+        outcome.violation(format!("a full disk was told of {told} times in {times} fillings"));
     }
     expected::check(&load, outcome).await?;
     tokio::task::block_in_place(|| world.verify(&["--finished"], outcome))?;
